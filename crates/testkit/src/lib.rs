@@ -1,0 +1,1 @@
+//! Test fixtures: servers, agents and databases for tests.
