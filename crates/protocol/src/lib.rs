@@ -1,1 +1,24 @@
-//! wire
+//! Everything that crosses the wire between GuruRMM's server and its agents.
+//!
+//! One WebSocket per agent carries JSON text frames: [`ServerMessage`] to the agent, [`AgentMessage`] to the
+//! server. This crate holds shapes, limits and version negotiation; it does no I/O and knows neither side.
+//! Rules: a released version only ever gains fields and kinds; a receiver ignores what it does not know.
+
+pub mod bootstrap;
+pub mod command;
+pub mod frame;
+pub mod ids;
+pub mod limits;
+pub mod metrics;
+pub mod network;
+pub mod policy;
+pub mod system;
+pub mod to_agent;
+pub mod to_server;
+pub mod version;
+
+pub use frame::{DecodeError, Decoded, decode_agent_message, decode_server_message, encode};
+pub use ids::{AgentId, CommandId};
+pub use to_agent::ServerMessage;
+pub use to_server::AgentMessage;
+pub use version::{SUPPORTED, Version, negotiate};

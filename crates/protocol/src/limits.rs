@@ -1,0 +1,54 @@
+//! Sizes both sides enforce. A peer that breaks one is disconnected with a reason; text beyond its limit is cut.
+
+/// Largest control (JSON text) frame, in bytes.
+pub const MAX_CONTROL_FRAME_BYTES: usize = 256 * 1024;
+/// Largest piece of command output in one message, in bytes before base64.
+pub const MAX_OUTPUT_CHUNK_BYTES: usize = 32 * 1024;
+/// Output of one command that is kept by default, in bytes; the rest is counted and dropped.
+pub const DEFAULT_OUTPUT_LIMIT_BYTES: u64 = 16 * 1024 * 1024;
+/// Longest command text or script, in bytes.
+pub const MAX_COMMAND_BYTES: usize = 128 * 1024;
+/// Longest standard input of a command, in bytes.
+pub const MAX_STDIN_BYTES: usize = 64 * 1024;
+/// Longest name (host, user, interface, process), in characters.
+pub const MAX_NAME_CHARS: usize = 255;
+/// Longest free text (command line, error), in characters.
+pub const MAX_TEXT_CHARS: usize = 2_048;
+/// Most entries of any list in a message (disks, interfaces, addresses).
+pub const MAX_LIST_ITEMS: usize = 128;
+/// Most processes per list in a sample.
+pub const MAX_TOP_PROCESSES: usize = 10;
+/// Most commands an agent may report in its hello.
+pub const MAX_RESUMED_COMMANDS: usize = 1_024;
+
+/// Cuts `text` to `max_chars` and removes NUL, which PostgreSQL's text cannot hold.
+pub fn clean(text: &mut String, max_chars: usize) {
+    if text.contains('\0') {
+        text.retain(|c| c != '\0');
+    }
+    if let Some((end, _)) = text.char_indices().nth(max_chars) {
+        text.truncate(end);
+    }
+}
+
+/// [`clean`] for an optional text; an empty one becomes `None`.
+pub fn clean_optional(text: &mut Option<String>, max_chars: usize) {
+    if let Some(inner) = text {
+        clean(inner, max_chars);
+        if inner.is_empty() {
+            *text = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clean_cuts_at_a_character_and_drops_nul() {
+        let mut text = "a\0b\u{e4}\u{f6}c".to_owned();
+        clean(&mut text, 4);
+        assert_eq!(text, "ab\u{e4}\u{f6}");
+    }
+}

@@ -1,0 +1,80 @@
+//! Messages from the server to an agent.
+
+use crate::command::CommandStart;
+use crate::ids::{AgentId, CommandId};
+use crate::policy::AgentConfig;
+use crate::version::Version;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+/// A control message to an agent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ServerMessage {
+    /// The answer to a hello: the session stands.
+    Welcome(Welcome),
+    /// The answer to a heartbeat.
+    HeartbeatAck { server_time: DateTime<Utc> },
+    /// Metrics up to and including this sequence are stored for good.
+    MetricsAck { seq: u64 },
+    /// The network state with this sequence is stored for good.
+    NetworkStateAck { seq: u64 },
+    /// Run something.
+    CommandStart(CommandStart),
+    /// Kill a command's process tree. For a command not yet started: never start it.
+    CommandCancel { command_id: CommandId },
+    /// Output up to and including this sequence is stored for good.
+    CommandOutputAck { command_id: CommandId, seq: u32 },
+    /// The end is stored for good; the agent may forget the command's output, not that it ran.
+    CommandEndAck { command_id: CommandId },
+    /// New effective settings.
+    ConfigUpdate { config: AgentConfig },
+    /// Someone looks (`interval_ms` between samples, 1000 to 10000) or nobody does any more (absent).
+    LiveMetrics {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        interval_ms: Option<u32>,
+    },
+    /// The server is about to close. The agent comes back after a random time within `reconnect_within_seconds`.
+    Goodbye {
+        reason: GoodbyeReason,
+        #[serde(default)]
+        reconnect_within_seconds: u32,
+    },
+    /// A kind this build does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// First message of a session.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Welcome {
+    pub agent_id: AgentId,
+    /// The version both sides speak from here on.
+    pub protocol: Version,
+    pub server_version: String,
+    pub server_time: DateTime<Utc>,
+    /// Seconds between heartbeats; silence of two and a half of them is a lost link.
+    pub heartbeat_seconds: u32,
+    pub config: AgentConfig,
+}
+
+/// Why the server closes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GoodbyeReason {
+    /// The server restarts or stops.
+    ServerStopping,
+    /// The same agent connected again; the newer session lives.
+    Replaced,
+    /// The agent was deleted, revoked or set aside.
+    Revoked,
+    /// The agent broke a limit or the protocol.
+    ProtocolError,
+    /// No common protocol version.
+    NoCommonVersion,
+    /// The agent did not take its messages in time.
+    TooSlow,
+    /// A reason this build does not know.
+    #[serde(other)]
+    Other,
+}

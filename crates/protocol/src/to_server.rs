@@ -1,0 +1,52 @@
+//! Messages from an agent to the server.
+
+use crate::command::{CommandEnd, OutputChunk, ResumedCommand};
+use crate::ids::CommandId;
+use crate::metrics::Sample;
+use crate::network::NetworkState;
+use crate::system::{MachineIdentity, SystemInfo};
+use crate::version::Version;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+/// A control message from an agent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum AgentMessage {
+    /// First message of a session.
+    Hello(Hello),
+    /// "I am here", every `heartbeat_seconds`.
+    Heartbeat {},
+    /// One sample. `seq` is 0 for a live sample that is shown and not stored, else it grows by one per sample.
+    Metrics {
+        #[serde(default)]
+        seq: u64,
+        sample: Sample,
+    },
+    /// The network state changed. `seq` grows with every change.
+    NetworkState { seq: u64, state: NetworkState },
+    /// The command is in the agent's journal and its process runs.
+    CommandStarted { command_id: CommandId, started_at: DateTime<Utc> },
+    /// A piece of output; sent again until acknowledged.
+    CommandOutput(OutputChunk),
+    /// The end; sent again until acknowledged, after all output.
+    CommandEnded(CommandEnd),
+    /// The agent stops on purpose: do not wait for its silence.
+    Goodbye {},
+    /// A kind this build does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Who the agent is and what it still holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Versions the agent speaks.
+    pub protocols: Vec<Version>,
+    pub agent_version: String,
+    pub system: SystemInfo,
+    pub identity: MachineIdentity,
+    /// Every command in the journal whose end the server has not acknowledged.
+    #[serde(default)]
+    pub commands: Vec<ResumedCommand>,
+}
