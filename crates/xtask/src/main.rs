@@ -1,11 +1,14 @@
 //! The project's own build steps, where bash would be the wrong tool. `./dev` calls them.
-#![allow(clippy::print_stdout, reason = "a command line tool answers on standard output")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool answers its caller")]
 
 mod cluster;
 mod dev_db;
 mod migrations;
+mod sqlx_prepare;
+mod tidy;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -21,12 +24,28 @@ struct Arguments {
 enum Task {
     /// Make (or make again) a migrated database on a throwaway PostgreSQL and print its DATABASE_URL
     DevDb(dev_db::Options),
+    /// Write .sqlx: what the compiler must know of the database to check the SQL queries without one
+    SqlxPrepare(sqlx_prepare::Options),
+    /// Check the architecture's invariants
+    Tidy,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    match run(&Arguments::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: &Task) -> anyhow::Result<()> {
     let root = workspace_root()?;
-    match Arguments::parse().task {
-        Task::DevDb(options) => dev_db::run(&root, &options),
+    match task {
+        Task::DevDb(options) => dev_db::run(&root, options),
+        Task::SqlxPrepare(options) => sqlx_prepare::run(&root, options),
+        Task::Tidy => tidy::run(&root),
     }
 }
 

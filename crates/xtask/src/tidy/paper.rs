@@ -1,0 +1,84 @@
+//! Lists that must be complete.
+
+use std::collections::BTreeSet;
+
+use super::rust::tokens;
+use super::{Finding, Repository};
+use crate::migrations;
+
+/// `NNNN_name.sql` from 0001 on, no number left out or used twice, lines ending in LF: a migration's checksum is
+/// what a server compares, so a checkout must give the same bytes everywhere.
+pub fn migrations_are_numbered_without_gaps(repository: &Repository, findings: &mut Vec<Finding>) {
+    let migrations = repository
+        .files()
+        .filter_map(|(path, text)| {
+            Some((path, path.strip_prefix(migrations::DIRECTORY)?.strip_prefix('/')?, text))
+        })
+        .filter(|(_, name, _)| name.ends_with(".sql"));
+    for (index, (path, name, text)) in migrations.enumerate() {
+        let number = format!("{:04}_", index + 1);
+        if !name.starts_with(&number) {
+            findings.push(finding(path, format!("the next migration is called {number}…")));
+        }
+        if text.contains('\r') {
+            findings.push(finding(path, "a migration's lines end in LF".to_owned()));
+        }
+        if !text.ends_with('\n') {
+            findings.push(finding(path, "a migration ends with a line's end".to_owned()));
+        }
+    }
+}
+
+/// The README's table says of every capability, once, where it stands.
+pub fn the_readme_names_every_capability(repository: &Repository, findings: &mut Vec<Finding>) {
+    let (list, readme) = ("docs/capability-ids.txt", "README.md");
+    let Some(wanted) = repository.text(list) else { return };
+    let rows = first_cells(repository.text(readme).unwrap_or_default());
+    for id in wanted.lines() {
+        match rows.iter().filter(|cell| **cell == id).count() {
+            1 => {}
+            0 => findings.push(finding(readme, format!("the capability table lacks {id}"))),
+            _ => findings.push(finding(readme, format!("the capability table names {id} more than once"))),
+        }
+    }
+}
+
+/// Callers branch on a problem's `code`, so each is written down, and none that does not exist.
+pub fn every_error_code_is_documented(repository: &Repository, findings: &mut Vec<Finding>) {
+    let (source, page) = ("crates/server/src/error.rs", "docs/errors.md");
+    let Some(code) = repository.text(source) else { return };
+    let in_code: BTreeSet<String> = tokens(code)
+        .into_iter()
+        .filter_map(|token| Some(token.text.strip_prefix('"')?.strip_suffix('"')?.to_owned()))
+        .filter(|literal| is_error_code(literal))
+        .collect();
+    let documented: BTreeSet<String> = first_cells(repository.text(page).unwrap_or_default())
+        .into_iter()
+        .map(|cell| cell.trim_matches('`').to_owned())
+        .filter(|cell| is_error_code(cell))
+        .collect();
+    for code in in_code.difference(&documented) {
+        findings.push(finding(page, format!("{code} is not documented")));
+    }
+    for code in documented.difference(&in_code) {
+        findings.push(finding(page, format!("{code} is documented but not in {source}")));
+    }
+}
+
+fn is_error_code(text: &str) -> bool {
+    text.len() > 3
+        && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+/// The first cell of every row of every table in a Markdown text.
+fn first_cells(markdown: &str) -> Vec<&str> {
+    markdown
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix('|')?.split('|').next())
+        .map(str::trim)
+        .collect()
+}
+
+fn finding(path: &str, rule: String) -> Finding {
+    Finding { file: path.to_owned(), line: 0, rule }
+}
