@@ -1,0 +1,20 @@
+//! What every handler and job works with. Made once at start, shared for ever.
+
+use crate::bus::Bus;
+use crate::config::Config;
+use crate::db::Db;
+use crate::keys::Keys;
+use chrono::{DateTime, Utc};
+use std::sync::Arc;
+
+/// The state of axum's router.
+pub type AppState = Arc<App>;
+
+/// The server's parts.
+pub struct App {
+    pub config: Config,
+    pub db: Db,
+    pub keys: Keys,
+    pub bus: Bus,
+    pub started_at: DateTime<Utc>,
+}

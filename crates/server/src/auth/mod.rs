@@ -1,0 +1,11 @@
+//! Who may do what. A [`Scope<P>`] proves that the caller was checked for permission `P`; it can only be made
+//! here, and without one there is no transaction (`db::Db::begin`).
+
+pub mod actor;
+pub mod credential;
+pub mod permission;
+pub mod scope;
+
+pub use actor::{Actor, ActorKind};
+pub use permission::Role;
+pub use scope::{Confinement, Scope};

@@ -1,0 +1,122 @@
+//! The only way to data: `Db::begin(&Scope<P>) -> Tx<P>`. The pools are private to this module; row-level
+//! security stands beneath every query a transaction makes.
+
+mod lookups;
+mod tx;
+
+pub use lookups::{AgentLookup, EnrollmentKeyLookup, InvitationLookup, LoginLookup, SiteLookup};
+pub use tx::Tx;
+
+use crate::auth::scope::Lane;
+use crate::bus::Bus;
+use crate::keys::{Keys, Purpose};
+use anyhow::Context as _;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions as _, Executor as _};
+use std::time::Duration;
+
+/// Role the server works as: owns nothing, bypasses nothing.
+pub const APP_ROLE: &str = "gururmm_app";
+
+/// How many connections each lane may hold.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolSizes {
+    pub operators: u32,
+    pub agents: u32,
+    pub background: u32,
+}
+
+impl Default for PoolSizes {
+    fn default() -> Self {
+        Self { operators: 12, agents: 12, background: 6 }
+    }
+}
+
+/// The database, reached as the application role.
+pub struct Db {
+    operators: PgPool,
+    agents: PgPool,
+    background: PgPool,
+    bus: Bus,
+}
+
+/// Facts about one pool, for the status screen.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolStatus {
+    pub name: &'static str,
+    pub size: u32,
+    pub idle: usize,
+}
+
+impl Db {
+    /// Connects as the application role.
+    pub async fn connect(options: PgConnectOptions, sizes: PoolSizes, bus: Bus) -> anyhow::Result<Self> {
+        let options = options
+            .application_name("gururmm-server")
+            .log_statements(tracing::log::LevelFilter::Off)
+            .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(1));
+        let pool = |most: u32, wait: Duration| {
+            PgPoolOptions::new()
+                .max_connections(most)
+                .acquire_timeout(wait)
+                .connect_lazy_with(options.clone())
+        };
+        let db = Self {
+            operators: pool(sizes.operators, Duration::from_secs(5)),
+            agents: pool(sizes.agents, Duration::from_secs(20)),
+            background: pool(sizes.background, Duration::from_secs(30)),
+            bus,
+        };
+        db.ping().await.context("cannot reach the database as the application role")?;
+        Ok(db)
+    }
+
+    /// Answers whether the database answers.
+    pub async fn ping(&self) -> Result<(), sqlx::Error> {
+        self.operators.execute("SELECT 1").await.map(|_| ())
+    }
+
+    /// How full the pools are.
+    pub fn pools(&self) -> [PoolStatus; 3] {
+        [("operators", &self.operators), ("agents", &self.agents), ("background", &self.background)]
+            .map(|(name, pool)| PoolStatus { name, size: pool.size(), idle: pool.num_idle() })
+    }
+
+    /// Closes all connections after what runs on them has ended.
+    pub async fn close(&self) {
+        tokio::join!(self.operators.close(), self.agents.close(), self.background.close());
+    }
+
+    fn pool(&self, lane: Lane) -> &PgPool {
+        match lane {
+            Lane::Operators => &self.operators,
+            Lane::Agents => &self.agents,
+            Lane::Background => &self.background,
+        }
+    }
+}
+
+/// Brings the schema up to date as the owner, under sqlx's advisory lock, and gives the application role its
+/// password when one is needed (a database of one's own over TCP; the private one knows its peers).
+pub async fn migrate(owner: PgConnectOptions, app_password: Option<&str>) -> anyhow::Result<()> {
+    let mut connection = owner.connect().await.context("cannot connect to the database as its owner")?;
+    sqlx::migrate!().run(&mut connection).await.context("the database could not be brought up to date")?;
+    if let Some(password) = app_password {
+        // ALTER ROLE takes no bind parameters; format() quotes.
+        let statement: String =
+            sqlx::query_scalar("SELECT format('ALTER ROLE gururmm_app LOGIN PASSWORD %L', $1::text)")
+                .bind(password)
+                .fetch_one(&mut connection)
+                .await?;
+        connection
+            .execute(sqlx::AssertSqlSafe(statement))
+            .await
+            .context("cannot set up the application's role")?;
+    }
+    Ok(())
+}
+
+/// The application role's password on a database of one's own: derived, so that nothing more is stored.
+pub fn app_password(keys: &Keys) -> String {
+    blake3::Hash::from_bytes(keys.digest(Purpose::DatabasePassword, APP_ROLE)).to_hex().to_string()
+}

@@ -1,0 +1,99 @@
+//! Keys of this installation: `data-dir/keys`, 0600. A digest names the key it was made with.
+
+use anyhow::Context as _;
+use rand::TryRng as _;
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use zeroize::Zeroizing;
+
+/// Id of the first pepper; digests store it beside them, so that a rotation can tell old from new.
+pub const PEPPER_KEY_ID: &str = "p1";
+
+/// What digests of tokens and machine keys are keyed with. A stolen database alone verifies nothing.
+pub struct Keys {
+    pepper: Zeroizing<[u8; 32]>,
+}
+
+impl Keys {
+    /// Loads the keys, making them the first time. Fails when a key file is there and not readable or not whole.
+    pub fn load_or_create(data_dir: &Path) -> anyhow::Result<Self> {
+        let folder = data_dir.join("keys");
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+        let path = folder.join("pepper-p1");
+        if !path.exists() {
+            let mut fresh = Zeroizing::new([0_u8; 32]);
+            rand::rngs::SysRng
+                .try_fill_bytes(fresh.as_mut_slice())
+                .context("no random bytes from the system")?;
+            write_new(&path, fresh.as_slice())?;
+        }
+        let bytes =
+            Zeroizing::new(std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?);
+        let pepper =
+            bytes.as_slice().try_into().map_err(|_| anyhow::anyhow!("{} is damaged", path.display()))?;
+        Ok(Self { pepper: Zeroizing::new(pepper) })
+    }
+
+    /// Keyed BLAKE3 over a token of high entropy. `purpose` keeps digests of different kinds apart.
+    pub fn digest(&self, purpose: Purpose, token: &str) -> [u8; 32] {
+        let key = Zeroizing::new(blake3::derive_key(purpose.context(), self.pepper.as_slice()));
+        *blake3::keyed_hash(&key, token.as_bytes()).as_bytes()
+    }
+}
+
+/// What a digest is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    SessionToken,
+    CsrfToken,
+    LiveTicket,
+    SetupToken,
+    InvitationToken,
+    AgentKey,
+    Throttle,
+    DatabasePassword,
+}
+
+impl Purpose {
+    fn context(self) -> &'static str {
+        match self {
+            Self::SessionToken => "gururmm 2026 session token",
+            Self::CsrfToken => "gururmm 2026 csrf token",
+            Self::LiveTicket => "gururmm 2026 live ticket",
+            Self::SetupToken => "gururmm 2026 setup token",
+            Self::InvitationToken => "gururmm 2026 invitation token",
+            Self::AgentKey => "gururmm 2026 agent key",
+            Self::Throttle => "gururmm 2026 throttle key",
+            Self::DatabasePassword => "gururmm 2026 database password",
+        }
+    }
+}
+
+/// A secret of 256 random bits behind a prefix that says what it is: `cak_…`, in URL-safe base64.
+pub fn random_token(prefix: &str) -> Zeroizing<String> {
+    use base64::Engine as _;
+    let bytes = Zeroizing::new(rand::random::<[u8; 32]>());
+    Zeroizing::new(format!(
+        "{prefix}{}",
+        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes.as_slice())
+    ))
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let partial = path.with_extension("partial");
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&partial)
+        .with_context(|| format!("cannot write {}", partial.display()))?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&partial, path).with_context(|| format!("cannot write {}", path.display()))
+}

@@ -1,0 +1,16 @@
+//! GuruRMM's server. ARCHITECTURE.md at the root of the repository says how it is laid out and what must hold.
+
+pub mod app;
+pub mod audit;
+pub mod auth;
+pub mod bus;
+pub mod config;
+pub mod db;
+pub mod error;
+pub mod http;
+pub mod keys;
+pub mod router;
+pub mod tenancy;
+
+pub use app::{App, AppState};
+pub use error::{Code, Error};
