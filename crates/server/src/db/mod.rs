@@ -1,6 +1,7 @@
 //! The only way to data: `Db::begin(&Scope<P>) -> Tx<P>`. The pools are private to this module; row-level
 //! security stands beneath every query a transaction makes.
 
+pub mod embedded;
 mod lookups;
 mod tx;
 

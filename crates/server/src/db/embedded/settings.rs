@@ -14,7 +14,7 @@ use super::layout::Layout;
 pub const SUPERUSER: &str = "gururmm";
 
 /// As whom the server's own operating system user may sign in over the socket. No other user is let in as anyone.
-const LOGIN_ROLES: [&str; 2] = [SUPERUSER, "gururmm_app"];
+const LOGIN_ROLES: [&str; 2] = [SUPERUSER, crate::db::APP_ROLE];
 
 const MIB: u64 = 1024 * 1024;
 
