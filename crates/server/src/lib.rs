@@ -4,12 +4,15 @@ pub mod app;
 pub mod audit;
 pub mod auth;
 pub mod bus;
+pub mod cli;
 pub mod config;
+pub mod database;
 pub mod db;
 pub mod error;
 pub mod http;
 pub mod keys;
 pub mod router;
+pub mod serve;
 pub mod tenancy;
 
 pub use app::{App, AppState};

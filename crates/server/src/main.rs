@@ -1,1 +1,24 @@
-fn main() {}
+//! `gururmm-server`: see `cli.rs` for its commands.
+
+use clap::Parser as _;
+use gururmm_server::cli::Cli;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    match Cli::parse().run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One sentence, causes included; nobody is there to read a failure to write it.
+            let _ = writeln!(std::io::stderr(), "[ERROR] {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

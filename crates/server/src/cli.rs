@@ -1,0 +1,106 @@
+//! The command line of `gururmm-server`.
+
+use crate::database::DatabaseChoice;
+use crate::serve::{ServeOptions, Server};
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use ipnet::IpNet;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use tokio::signal::unix::{SignalKind, signal};
+use url::Url;
+
+/// GuruRMM's server.
+#[derive(Debug, Parser)]
+#[command(name = "gururmm-server", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server.
+    Serve(ServeArgs),
+    /// Print the OpenAPI document of the API.
+    Openapi,
+}
+
+/// Where the data is; every command that works on it takes these.
+#[derive(Debug, Clone, Args)]
+pub struct DataArgs {
+    /// Folder of keys and, without a database URL, of the private PostgreSQL.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// A PostgreSQL of your own, as its owner. Better given in the environment: arguments are visible to others.
+    #[arg(long, env = "GURURMM_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub database_url: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct ServeArgs {
+    #[command(flatten)]
+    data: DataArgs,
+    /// Address and port to listen on.
+    #[arg(long, default_value = "127.0.0.1:3001", value_name = "ADDR")]
+    listen: SocketAddr,
+    /// How people and agents reach this server, when it is not the listen address.
+    #[arg(long, value_name = "URL")]
+    public_url: Option<Url>,
+    /// A reverse proxy whose forwarding headers are believed; may be given several times.
+    #[arg(long = "trusted-proxy", value_name = "CIDR")]
+    trusted_proxies: Vec<IpNet>,
+    /// The agent binary that new machines download.
+    #[arg(long, value_name = "FILE")]
+    agent_binary: Option<PathBuf>,
+}
+
+impl Cli {
+    /// Does what was asked for.
+    pub async fn run(self) -> anyhow::Result<()> {
+        match self.command {
+            Command::Serve(args) => serve(args).await,
+            Command::Openapi => {
+                let document =
+                    crate::router::openapi().to_pretty_json().context("the document is not valid")?;
+                print(&document)
+            }
+        }
+    }
+}
+
+async fn serve(args: ServeArgs) -> anyhow::Result<()> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let options = ServeOptions {
+        data_dir: args.data.data_dir,
+        listen: args.listen,
+        database: DatabaseChoice::of(args.data.database_url),
+        public_url: args.public_url,
+        trusted_proxies: args.trusted_proxies,
+        agent_binary: args.agent_binary,
+    };
+    let mut server = tokio::select! {
+        started = Server::start(options) => started?,
+        _ = interrupt.recv() => return Ok(()),
+        _ = terminate.recv() => return Ok(()),
+    };
+    print(&format!("[OK] GuruRMM serves {}", server.app().config.public_url))?;
+    if let Some(link) = server.setup_link().await? {
+        print(&format!("setup link: {}", link.as_str()))?;
+    }
+    tokio::select! {
+        error = server.failed() => {
+            tracing::error!(%error, "the server cannot go on");
+            server.stop().await?;
+            Err(error)
+        }
+        _ = interrupt.recv() => server.stop().await,
+        _ = terminate.recv() => server.stop().await,
+    }
+}
+
+/// Writes a line for people or scripts to standard output.
+pub fn print(line: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{line}").context("cannot write to standard output")
+}

@@ -1,0 +1,91 @@
+//! Where the data lives: the private PostgreSQL of the data folder, or the one a URL names.
+
+use crate::db::embedded::{Embedded, Endpoint, SUPERUSER};
+use crate::db::{self, APP_ROLE};
+use crate::keys::Keys;
+use anyhow::Context as _;
+use sqlx::postgres::PgConnectOptions;
+use std::path::Path;
+use std::str::FromStr as _;
+
+/// Which database to work with.
+#[derive(Debug, Clone)]
+pub enum DatabaseChoice {
+    /// The server's own cluster in its data folder.
+    Private,
+    /// One that exists; the URL is its owner's.
+    Url(String),
+    /// One that was migrated already, as its application role (tests).
+    Ready(PgConnectOptions),
+}
+
+impl DatabaseChoice {
+    /// From the command line's optional URL.
+    pub fn of(url: Option<String>) -> Self {
+        url.map_or(Self::Private, Self::Url)
+    }
+}
+
+/// An opened, migrated database. Holds the private cluster where there is one.
+pub struct Database {
+    private: Option<Embedded>,
+    /// How the application role connects.
+    pub app: PgConnectOptions,
+    /// The owner's URL, for `admin db-url`; absent for [`DatabaseChoice::Ready`].
+    pub owner_url: Option<String>,
+}
+
+impl Database {
+    /// Opens and migrates it, starting or adopting the private cluster.
+    pub async fn open(data_dir: &Path, choice: DatabaseChoice, keys: &Keys) -> anyhow::Result<Self> {
+        match choice {
+            DatabaseChoice::Private => {
+                let private = Embedded::start(data_dir).await?;
+                let endpoint = private.endpoint().clone();
+                Self::of_private(&endpoint, Some(private)).await
+            }
+            DatabaseChoice::Url(url) => Self::of_url(url, keys).await,
+            DatabaseChoice::Ready(app) => Ok(Self { private: None, app, owner_url: None }),
+        }
+    }
+
+    /// The same for a command-line task: works beside a running server, and starts the cluster only when none runs.
+    pub async fn open_for_task(data_dir: &Path, choice: DatabaseChoice, keys: &Keys) -> anyhow::Result<Self> {
+        if let DatabaseChoice::Private = choice
+            && let Some(endpoint) = Embedded::running(data_dir)?
+        {
+            return Self::of_private(&endpoint, None).await;
+        }
+        Self::open(data_dir, choice, keys).await
+    }
+
+    /// The private cluster's end, should it die for good. Never, where there is none.
+    pub async fn failed(&self) -> anyhow::Error {
+        match &self.private {
+            Some(private) => anyhow::anyhow!("{}", private.watch().await),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Stops the private cluster, if this holds one.
+    pub async fn close(self) -> anyhow::Result<()> {
+        match self.private {
+            Some(private) => private.stop().await.context("PostgreSQL did not stop"),
+            None => Ok(()),
+        }
+    }
+
+    async fn of_private(endpoint: &Endpoint, private: Option<Embedded>) -> anyhow::Result<Self> {
+        db::migrate(endpoint.connect_options(SUPERUSER), None).await?;
+        let (app, owner_url) = (endpoint.connect_options(APP_ROLE), Some(endpoint.owner_url()));
+        Ok(Self { private, app, owner_url })
+    }
+
+    async fn of_url(url: String, keys: &Keys) -> anyhow::Result<Self> {
+        let owner =
+            PgConnectOptions::from_str(&url).map_err(|_| anyhow::anyhow!("the database URL is not valid"))?;
+        let password = db::app_password(keys);
+        db::migrate(owner.clone(), Some(&password)).await?;
+        Ok(Self { private: None, app: owner.username(APP_ROLE).password(&password), owner_url: Some(url) })
+    }
+}

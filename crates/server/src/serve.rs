@@ -1,0 +1,140 @@
+//! The running server: what is started, in which order, and how it stops.
+
+use crate::app::{App, AppState};
+use crate::bus::Bus;
+use crate::config::Config;
+use crate::database::{Database, DatabaseChoice};
+use crate::db::{Db, PoolSizes};
+use crate::http::request::PeerAddr;
+use crate::keys::{Keys, Purpose, random_token};
+use crate::router;
+use anyhow::Context as _;
+use axum::extract::{ConnectInfo, Request};
+use axum::middleware::{self, Next};
+use chrono::{TimeDelta, Utc};
+use ipnet::IpNet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+use zeroize::Zeroizing;
+
+const SETUP_LINK_LIFETIME: TimeDelta = TimeDelta::hours(24);
+
+/// What `serve` is told.
+#[derive(Debug, Clone)]
+pub struct ServeOptions {
+    pub data_dir: PathBuf,
+    pub listen: SocketAddr,
+    pub database: DatabaseChoice,
+    pub public_url: Option<Url>,
+    pub trusted_proxies: Vec<IpNet>,
+    pub agent_binary: Option<PathBuf>,
+}
+
+/// A running server.
+pub struct Server {
+    app: AppState,
+    database: Database,
+    local_addr: SocketAddr,
+    stopping: CancellationToken,
+    listener: JoinHandle<std::io::Result<()>>,
+}
+
+impl Server {
+    /// Starts everything; answers when requests are served.
+    pub async fn start(options: ServeOptions) -> anyhow::Result<Self> {
+        // Before anything else: a taken port must not cost a database start.
+        let listener = TcpListener::bind(options.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}", options.listen))?;
+        let local_addr = listener.local_addr()?;
+        let keys = Keys::load_or_create(&options.data_dir)?;
+        let database = Database::open(&options.data_dir, options.database.clone(), &keys).await?;
+        let bus = Bus::default();
+        let db = Db::connect(database.app.clone(), PoolSizes::default(), bus.clone()).await?;
+        let now = Utc::now();
+        db.ensure_metric_partitions(now - TimeDelta::days(2), now + TimeDelta::days(3)).await?;
+        db.reset_presence().await?;
+        let config = config(options, local_addr)?;
+        let app = Arc::new(App { config, db, keys, bus, started_at: now });
+
+        let stopping = CancellationToken::new();
+        let service = router::router(app.clone())
+            .layer(middleware::from_fn(peer_from_socket))
+            .into_make_service_with_connect_info::<SocketAddr>();
+        let serving =
+            axum::serve(listener, service).with_graceful_shutdown(stopping.clone().cancelled_owned());
+        let listener = tokio::spawn(serving.into_future());
+        Ok(Self { app, database, local_addr, stopping, listener })
+    }
+
+    /// The server's parts.
+    pub fn app(&self) -> &AppState {
+        &self.app
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// A fresh one-time setup link; `None` once someone has an account. Every call makes the link before void.
+    pub async fn setup_link(&self) -> anyhow::Result<Option<Zeroizing<String>>> {
+        if !self.app.db.setup_is_open().await? {
+            return Ok(None);
+        }
+        let token = random_token("gsu_");
+        let digest = self.app.keys.digest(Purpose::SetupToken, &token);
+        self.app.db.setup_put_token(&digest, SETUP_LINK_LIFETIME).await?;
+        // In the fragment: it never reaches a log or a proxy.
+        let base = self.app.config.public_url.as_str().trim_end_matches('/');
+        Ok(Some(Zeroizing::new(format!("{base}/setup#token={}", token.as_str()))))
+    }
+
+    /// Ends only when the server cannot go on, with the reason.
+    pub async fn failed(&mut self) -> anyhow::Error {
+        tokio::select! {
+            error = self.database.failed() => error,
+            ended = &mut self.listener => anyhow::anyhow!("the listener ended: {ended:?}"),
+        }
+    }
+
+    /// Stops in order: no new requests, agents told, what runs ends, database closed.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.stopping.cancel();
+        if !self.listener.is_finished() {
+            self.listener.await.context("the listener failed")??;
+        }
+        self.app.db.close().await;
+        self.database.close().await
+    }
+}
+
+fn config(options: ServeOptions, local_addr: SocketAddr) -> anyhow::Result<Config> {
+    let public_url = match options.public_url {
+        Some(url) => url,
+        None => Url::parse(&format!("http://{local_addr}")).context("the listen address makes no URL")?,
+    };
+    Ok(Config {
+        data_dir: options.data_dir,
+        listen: local_addr,
+        is_secure: public_url.scheme() == "https",
+        public_url,
+        trusted_proxies: options.trusted_proxies,
+        ca_fingerprint: None,
+        agent_binary: options.agent_binary,
+    })
+}
+
+async fn peer_from_socket(
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    mut request: Request,
+    next: Next,
+) -> axum::response::Response {
+    request.extensions_mut().insert(PeerAddr(peer.ip()));
+    next.run(request).await
+}
