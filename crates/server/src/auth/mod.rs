@@ -3,6 +3,7 @@
 
 pub mod actor;
 pub mod credential;
+pub mod password;
 pub mod permission;
 pub mod scope;
 
