@@ -92,7 +92,7 @@ need_postgres() {
   version=$(newest_postgres_candidate)
   if [[ -z $version ]]; then
     say "This system has no PostgreSQL $POSTGRES_OLDEST or newer; adding PostgreSQL's own package source (PGDG)"
-    need_packages ca-certificates postgresql-common
+    need_packages ca-certificates gnupg postgresql-common
     local adders=(/usr/share/postgresql-common/pgdg/*.sh)
     quietly as_root "${adders[0]}" -y ||
       die "PostgreSQL's package source could not be added; install PostgreSQL $POSTGRES_OLDEST or newer by hand."
