@@ -98,7 +98,7 @@ need_postgres() {
       die "PostgreSQL's package source could not be added; install PostgreSQL $POSTGRES_OLDEST or newer by hand."
     version=$(newest_postgres_candidate)
   fi
-  [[ -n $version ]] || die "No PostgreSQL $POSTGRES_OLDEST or newer can be installed here."
+  [[ -n $version ]] || die "No package source here offers PostgreSQL $POSTGRES_OLDEST or newer; install it by hand and start again."
   say "Installing PostgreSQL $version's programs (no system cluster)"
   local setting=/etc/postgresql-common/createcluster.d/gururmm.conf
   as_root install -d "$(dirname "$setting")"
