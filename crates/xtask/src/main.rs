@@ -1,10 +1,14 @@
 //! The project's own build steps, where bash would be the wrong tool. `./dev` calls them.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool answers its caller")]
 
+mod api;
+mod bench;
+mod chaos;
 mod cluster;
 mod dev_db;
 mod migrations;
 mod sqlx_prepare;
+mod stack;
 mod tidy;
 
 use std::path::PathBuf;
@@ -22,6 +26,10 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Measure
+    Bench(bench::Options),
+    /// Kill server, agents and PostgreSQL at random while commands run, and look for losses
+    Chaos(chaos::Options),
     /// Make (or make again) a migrated database on a throwaway PostgreSQL and print its DATABASE_URL
     DevDb(dev_db::Options),
     /// Write .sqlx: what the compiler must know of the database to check the SQL queries without one
@@ -43,6 +51,8 @@ fn main() -> ExitCode {
 fn run(task: &Task) -> anyhow::Result<()> {
     let root = workspace_root()?;
     match task {
+        Task::Bench(options) => bench::run(&root, options),
+        Task::Chaos(options) => chaos::run(&root, options),
         Task::DevDb(options) => dev_db::run(&root, options),
         Task::SqlxPrepare(options) => sqlx_prepare::run(&root, options),
         Task::Tidy => tidy::run(&root),

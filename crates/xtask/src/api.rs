@@ -1,0 +1,64 @@
+//! The server's HTTP API, as a script would use it. For chaos and bench.
+
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+use std::time::Duration;
+
+/// A client of one server, signed in or not.
+#[derive(Clone)]
+pub struct Api {
+    http: ureq::Agent,
+    base: String,
+    token: Option<String>,
+}
+
+impl Api {
+    /// A client that has not signed in.
+    pub fn new(base: &str) -> Self {
+        let config = ureq::Agent::config_builder()
+            .timeout_global(Some(Duration::from_secs(15)))
+            .http_status_as_error(false)
+            .build();
+        Self { http: config.new_agent(), base: base.to_owned(), token: None }
+    }
+
+    /// Signs in; the answer is a client with the token.
+    pub fn sign_in(&self, email: &str, password: &str) -> anyhow::Result<Self> {
+        let body = serde_json::json!({ "email": email, "password": password });
+        let answer = self.post("/api/auth/login", &body)?;
+        let token = answer["token"].as_str().context("the sign-in has no token")?;
+        Ok(Self { token: Some(token.to_owned()), ..self.clone() })
+    }
+
+    /// GET, expecting 2xx and JSON.
+    pub fn get(&self, path: &str) -> anyhow::Result<Value> {
+        let request = self.http.get(format!("{}{path}", self.base));
+        let request = match &self.token {
+            Some(token) => request.header("authorization", format!("Bearer {token}")),
+            None => request,
+        };
+        answer(request.call()?, path)
+    }
+
+    /// POST of JSON, expecting 2xx and JSON (or nothing).
+    pub fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let request = self.http.post(format!("{}{path}", self.base));
+        let request = match &self.token {
+            Some(token) => request.header("authorization", format!("Bearer {token}")),
+            None => request,
+        };
+        answer(request.send_json(body)?, path)
+    }
+}
+
+fn answer(mut response: ureq::http::Response<ureq::Body>, path: &str) -> anyhow::Result<Value> {
+    let status = response.status();
+    let text = response.body_mut().with_config().limit(64 * 1024 * 1024).read_to_string()?;
+    if !status.is_success() {
+        bail!("{path} answered {status}: {text}");
+    }
+    if text.is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::from_str(&text).or_else(|_| Ok(Value::String(text)))
+}

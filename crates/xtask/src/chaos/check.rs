@@ -1,0 +1,160 @@
+//! The independent checker: the ledger that the commands themselves wrote, against what the server says.
+
+use super::AgentKill;
+use super::driver::{Driver, Submitted};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// What was found.
+#[derive(Default)]
+pub struct Findings {
+    by_status: BTreeMap<String, usize>,
+    faults: Vec<String>,
+}
+
+impl Findings {
+    /// Counts per status and every fault, a line each.
+    pub fn report(&self) -> String {
+        let mut text = String::new();
+        for (status, count) in &self.by_status {
+            let _ = writeln!(text, "[INFO] {status}: {count}");
+        }
+        for fault in &self.faults {
+            let _ = writeln!(text, "[ERROR] {fault}");
+        }
+        text
+    }
+
+    /// Fails when there is any fault.
+    pub fn verdict(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(self.faults.is_empty(), "{} faults", self.faults.len());
+        Ok(())
+    }
+}
+
+/// How often a command started and ended on the machine.
+#[derive(Default, Clone, Copy)]
+struct Seen {
+    starts: usize,
+    ends: usize,
+}
+
+pub fn check(driver: &Driver, ledger: &Path, kills: &[AgentKill]) -> anyhow::Result<Findings> {
+    let text = if ledger.exists() { std::fs::read_to_string(ledger)? } else { String::new() };
+    let mut seen: BTreeMap<&str, Seen> = BTreeMap::new();
+    for line in text.lines() {
+        let Some((mark, word)) = line.split_once(' ') else { continue };
+        let entry = seen.entry(mark).or_default();
+        match word {
+            "start" => entry.starts += 1,
+            "end" => entry.ends += 1,
+            _ => {}
+        }
+    }
+    let mut findings = Findings::default();
+    for command in driver.submitted() {
+        let on_machine = seen.get(command.mark.as_str()).copied().unwrap_or_default();
+        check_command(command, on_machine, kills, &mut findings);
+    }
+    Ok(findings)
+}
+
+fn check_command(command: &Submitted, on_machine: Seen, kills: &[AgentKill], findings: &mut Findings) {
+    let mut fault =
+        |text: &str| findings.faults.push(format!("{} ({}): {text}", command.mark, command.agent_id));
+    if on_machine.starts > 1 {
+        fault(&format!("started {} times", on_machine.starts));
+    }
+    let Some(answer) = command.id.as_ref().and(command.last.as_ref()) else {
+        if on_machine.starts > 0 {
+            fault("ran, but the server knows nothing of it");
+        }
+        *findings.by_status.entry("never accepted".to_owned()).or_default() += 1;
+        return;
+    };
+    let status = answer["status"].as_str().unwrap_or_default();
+    let stdout = answer["stdout"].as_str().unwrap_or_default();
+    match status {
+        "completed" => {
+            if (on_machine.starts, on_machine.ends) != (1, 1) {
+                fault("completed, but the machine's ledger disagrees");
+            }
+            if stdout != command.expected_output() {
+                fault(&format!(
+                    "completed with {} bytes of output instead of {}",
+                    stdout.len(),
+                    command.expected_output().len()
+                ));
+            }
+        }
+        "interrupted" => {
+            if !kills.iter().any(|kill| kill.agent_id == command.agent_id && kill.at >= command.asked_at) {
+                fault("interrupted, though its agent was not killed");
+            }
+        }
+        "cancelled" if !command.cancelled => fault("cancelled, though nobody asked"),
+        "cancelled" => {}
+        other => fault(&format!("is {other}")),
+    }
+    if let Some((first, output)) = &command.first_final {
+        let replaced_unknown = first == "interrupted" && status != "interrupted";
+        if !replaced_unknown && (first != status || output != stdout) {
+            fault(&format!("was {first} and is now {status}: an acknowledged result changed"));
+        }
+    }
+    *findings.by_status.entry(status.to_owned()).or_default() += 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::time::SystemTime;
+
+    fn command(status: &str, stdout: &str) -> Submitted {
+        Submitted {
+            mark: "mark-1".to_owned(),
+            agent_id: "agent".to_owned(),
+            id: Some("id".to_owned()),
+            asked_at: SystemTime::UNIX_EPOCH,
+            lines: 1,
+            cancelled: false,
+            first_final: Some((status.to_owned(), stdout.to_owned())),
+            last: Some(json!({ "status": status, "stdout": stdout })),
+        }
+    }
+
+    fn faults(command: &Submitted, starts: usize, ends: usize, kills: &[AgentKill]) -> usize {
+        let mut findings = Findings::default();
+        check_command(command, Seen { starts, ends }, kills, &mut findings);
+        findings.faults.len()
+    }
+
+    #[test]
+    fn a_clean_run_has_no_faults() {
+        assert_eq!(faults(&command("completed", "mark-1 line 1\n"), 1, 1, &[]), 0);
+    }
+
+    #[test]
+    fn double_starts_lost_output_and_unexplained_interruptions_are_faults() {
+        assert_eq!(faults(&command("completed", "mark-1 line 1\n"), 2, 1, &[]), 2);
+        assert_eq!(faults(&command("completed", ""), 1, 1, &[]), 1);
+        assert_eq!(faults(&command("interrupted", ""), 1, 0, &[]), 1);
+        assert_eq!(faults(&command("running", ""), 1, 0, &[]), 1);
+    }
+
+    #[test]
+    fn an_interruption_is_explained_by_a_kill_of_its_agent_only() {
+        let kill = |agent: &str| [AgentKill { agent_id: agent.to_owned(), at: SystemTime::now() }];
+        assert_eq!(faults(&command("interrupted", ""), 1, 0, &kill("agent")), 0);
+        assert_eq!(faults(&command("interrupted", ""), 1, 0, &kill("another")), 1);
+    }
+
+    #[test]
+    fn a_result_that_changes_after_it_was_said_is_a_fault() {
+        let mut changed = command("completed", "mark-1 line 1\n");
+        changed.first_final = Some(("cancelled".to_owned(), String::new()));
+        assert_eq!(faults(&changed, 1, 1, &[]), 1);
+    }
+}

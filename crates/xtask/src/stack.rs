@@ -1,0 +1,294 @@
+//! Real processes: a server with its private PostgreSQL, and agents. For chaos and bench. Whatever is still
+//! running when a [`Stack`] is dropped is killed.
+
+use crate::api::Api;
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Whom the stack's owner signs in as.
+pub const EMAIL: &str = "owner@example.com";
+/// For a server that lives for minutes on loopback.
+pub const PASSWORD: &str = "correct horse battery staple";
+
+/// A server and its agents in a folder of their own.
+pub struct Stack {
+    folder: PathBuf,
+    server_binary: PathBuf,
+    agent_binary: PathBuf,
+    listen: String,
+    server: Option<Child>,
+    agents: Vec<AgentProcess>,
+    site_code: String,
+    key_file: PathBuf,
+}
+
+/// One agent, running or not.
+pub struct AgentProcess {
+    pub id: String,
+    state_dir: PathBuf,
+    child: Option<Child>,
+}
+
+impl Stack {
+    /// Sets a server up in `folder` (made anew) and starts it. Needs the binaries in `bin_dir`.
+    pub fn start(bin_dir: &Path, folder: &Path) -> anyhow::Result<Self> {
+        if folder.exists() {
+            fs::remove_dir_all(folder)?;
+        }
+        fs::create_dir_all(folder)?;
+        let binary = |name: &str| {
+            let path = bin_dir.join(name);
+            path.is_file()
+                .then_some(path)
+                .with_context(|| format!("{name} is not built in {}", bin_dir.display()))
+        };
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let mut stack = Self {
+            folder: folder.to_owned(),
+            server_binary: binary("gururmm-server")?,
+            agent_binary: binary("gururmm-agent")?,
+            listen: format!("127.0.0.1:{port}"),
+            server: None,
+            agents: Vec::new(),
+            site_code: String::new(),
+            key_file: folder.join("enrollment-key"),
+        };
+        stack.set_up()?;
+        stack.start_server()?;
+        Ok(stack)
+    }
+
+    /// Base URL of the server.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.listen)
+    }
+
+    /// The stack's folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Starts the server and waits until it is ready. Answers how long that took.
+    pub fn start_server(&mut self) -> anyhow::Result<Duration> {
+        let started = Instant::now();
+        let child = Command::new(&self.server_binary)
+            .args(["serve", "--listen", &self.listen, "--data-dir"])
+            .arg(self.data_dir())
+            .stdin(Stdio::null())
+            .stdout(self.log("server")?)
+            .stderr(self.log("server")?)
+            .spawn()?;
+        self.server = Some(child);
+        self.wait_ready(Duration::from_secs(60))?;
+        Ok(started.elapsed())
+    }
+
+    /// Waits until the server says it is ready.
+    pub fn wait_ready(&self, longest: Duration) -> anyhow::Result<()> {
+        let api = Api::new(&self.url());
+        wait_for("the server", longest, || api.get("/ready").is_ok().then_some(()))
+    }
+
+    /// Process id of the server.
+    pub fn server_pid(&self) -> Option<u32> {
+        self.server.as_ref().map(Child::id)
+    }
+
+    /// Process id of the private PostgreSQL's postmaster.
+    pub fn postmaster_pid(&self) -> Option<u32> {
+        let file = find_file(&self.data_dir(), "postmaster.pid", 4)?;
+        fs::read_to_string(file).ok()?.lines().next()?.trim().parse().ok()
+    }
+
+    /// Stops the server the polite way.
+    pub fn stop_server(&mut self) -> anyhow::Result<()> {
+        terminate(&mut self.server)
+    }
+
+    /// kill -9 of the server.
+    pub fn kill_server(&mut self) -> anyhow::Result<()> {
+        kill(&mut self.server)
+    }
+
+    /// kill -9 of the postmaster; its children end with it.
+    pub fn kill_postgres(&self) -> anyhow::Result<()> {
+        match self.postmaster_pid() {
+            Some(pid) => signal(pid, "KILL"),
+            None => Ok(()),
+        }
+    }
+
+    /// Enrolls one more agent and starts it. All agents here stand on one machine, so from the second on each is
+    /// set aside as a collision and approved as a machine of its own, the way a person would.
+    pub fn add_agent(&mut self, api: &Api) -> anyhow::Result<usize> {
+        let state_dir = self.folder.join(format!("agent-{}", self.agents.len()));
+        let output = Command::new(&self.agent_binary)
+            .args(["enroll", "--server", &self.url(), "--site", &self.site_code, "--key-file"])
+            .arg(&self.key_file)
+            .arg("--state-dir")
+            .arg(&state_dir)
+            .stderr(self.log("enroll")?)
+            .output()?;
+        if !output.status.success() {
+            bail!("the agent did not enroll; see {}", self.folder.join("enroll.log").display());
+        }
+        let known: Vec<&str> = self.agents.iter().map(|agent| agent.id.as_str()).collect();
+        let all = api.get("/api/agents")?;
+        let newcomer = all
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|agent| agent["id"].as_str().is_some_and(|id| !known.contains(&id)))
+            .context("the enrolled agent is not in the list")?;
+        let id = newcomer["id"].as_str().context("an agent has no id")?.to_owned();
+        if newcomer["status"] == "pending" {
+            api.post(&format!("/api/v1/agents/{id}/approve"), &serde_json::json!({ "as": "new" }))?;
+        }
+        self.agents.push(AgentProcess { id, state_dir, child: None });
+        let index = self.agents.len() - 1;
+        self.start_agent(index)?;
+        Ok(index)
+    }
+
+    /// The agents, in the order they were added.
+    pub fn agents(&self) -> &[AgentProcess] {
+        &self.agents
+    }
+
+    /// Starts an agent that does not run.
+    pub fn start_agent(&mut self, index: usize) -> anyhow::Result<()> {
+        let log = self.log(&format!("agent-{index}"))?;
+        let agent = self.agents.get_mut(index).context("no such agent")?;
+        let child = Command::new(&self.agent_binary)
+            .args(["run", "--state-dir"])
+            .arg(&agent.state_dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()?;
+        agent.child = Some(child);
+        Ok(())
+    }
+
+    /// kill -9 of an agent.
+    pub fn kill_agent(&mut self, index: usize) -> anyhow::Result<()> {
+        kill(&mut self.agents.get_mut(index).context("no such agent")?.child)
+    }
+
+    /// Ends agents and server the polite way.
+    pub fn stop(mut self) -> anyhow::Result<()> {
+        for agent in &mut self.agents {
+            terminate(&mut agent.child)?;
+        }
+        terminate(&mut self.server)
+    }
+
+    fn set_up(&mut self) -> anyhow::Result<()> {
+        let mut child = Command::new(&self.server_binary)
+            .args(["admin", "setup", "--email", EMAIL, "--password-stdin", "--partner", "Acme MSP"])
+            .args(["--client", "Acme", "--site", "Head office", "--data-dir"])
+            .arg(self.data_dir())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(self.log("setup")?)
+            .spawn()?;
+        child.stdin.take().context("no standard input")?.write_all(PASSWORD.as_bytes())?;
+        let output = child.wait_with_output()?;
+        if !output.status.success() {
+            bail!("admin setup failed; see {}", self.folder.join("setup.log").display());
+        }
+        let ids: Value = serde_json::from_slice(&output.stdout).context("admin setup did not print JSON")?;
+        self.site_code = ids["site_code"].as_str().context("admin setup gave no site_code")?.to_owned();
+        let key = ids["enrollment_key"].as_str().context("admin setup gave no enrollment_key")?;
+        fs::write(&self.key_file, key)?;
+        Ok(())
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    fn log(&self, name: &str) -> anyhow::Result<File> {
+        let path = self.folder.join(format!("{name}.log"));
+        Ok(File::options().create(true).append(true).open(path)?)
+    }
+}
+
+impl AgentProcess {
+    /// Process id, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        let postmaster = self.postmaster_pid();
+        for agent in &mut self.agents {
+            let _ = kill(&mut agent.child);
+        }
+        if terminate(&mut self.server).is_err() {
+            let _ = kill(&mut self.server);
+            if let Some(pid) = postmaster {
+                let _ = signal(pid, "INT");
+            }
+        }
+    }
+}
+
+/// Calls `check` until it answers something.
+pub fn wait_for<T>(what: &str, longest: Duration, mut check: impl FnMut() -> Option<T>) -> anyhow::Result<T> {
+    let deadline = Instant::now() + longest;
+    loop {
+        if let Some(found) = check() {
+            return Ok(found);
+        }
+        if Instant::now() > deadline {
+            bail!("{what} did not come within {} s", longest.as_secs());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn kill(child: &mut Option<Child>) -> anyhow::Result<()> {
+    if let Some(mut child) = child.take() {
+        child.kill()?;
+        child.wait()?;
+    }
+    Ok(())
+}
+
+fn terminate(child: &mut Option<Child>) -> anyhow::Result<()> {
+    let Some(mut running) = child.take() else { return Ok(()) };
+    signal(running.id(), "TERM")?;
+    let ended =
+        wait_for("the end of a process", Duration::from_secs(60), || running.try_wait().ok().flatten());
+    if ended.is_err() {
+        running.kill()?;
+        running.wait()?;
+    }
+    ended.map(|_| ())
+}
+
+fn signal(pid: u32, name: &str) -> anyhow::Result<()> {
+    let status =
+        Command::new("kill").args([format!("-{name}"), pid.to_string()]).stderr(Stdio::null()).status()?;
+    // A process that is gone already is what was wanted.
+    let _ = status;
+    Ok(())
+}
+
+fn find_file(folder: &Path, name: &str, depth: usize) -> Option<PathBuf> {
+    let entries: Vec<_> = fs::read_dir(folder).ok()?.flatten().collect();
+    if let Some(found) = entries.iter().find(|entry| entry.file_name() == name) {
+        return Some(found.path());
+    }
+    let folders = entries.iter().filter(|entry| depth > 0 && entry.path().is_dir());
+    folders.map(|entry| entry.path()).find_map(|path| find_file(&path, name, depth - 1))
+}
