@@ -1,0 +1,80 @@
+import type { QueryKey } from "@tanstack/react-query";
+
+/** What the live socket may name in an invalidation. */
+export type InvalidationKind =
+  | "agent"
+  | "client"
+  | "site"
+  | "command"
+  | "alert"
+  | "user"
+  | "session"
+  | "key"
+  | "policy"
+  | "partner"
+  | "audit";
+
+/** The first part of every query key; one word per kind of thing the server holds. */
+export const keys = {
+  session: ["session"] as const,
+  ownSessions: ["sessions"] as const,
+  overview: ["overview"] as const,
+  tree: ["tree"] as const,
+  partner: ["partner"] as const,
+  partners: ["partners"] as const,
+  server: ["server"] as const,
+  system: ["system"] as const,
+  clients: ["clients"] as const,
+  client: (id: string) => ["clients", id] as const,
+  sites: ["sites"] as const,
+  site: (id: string) => ["sites", id] as const,
+  enrollmentKeys: (siteId: string) => ["enrollment-keys", siteId] as const,
+  installReports: (siteId: string) => ["install-reports", siteId] as const,
+  agents: ["agents"] as const,
+  agent: (id: string) => ["agent", id] as const,
+  agentSamples: (id: string) => ["samples", id] as const,
+  agentMetrics: (id: string) => ["metrics", id] as const,
+  agentPolicy: (id: string) => ["effective-policy", id] as const,
+  commands: ["commands"] as const,
+  command: (id: string) => ["command", id] as const,
+  commandOutput: (id: string) => ["command-output", id] as const,
+  alerts: ["alerts"] as const,
+  users: ["users"] as const,
+  userSessions: (id: string) => ["user-sessions", id] as const,
+  audit: ["audit"] as const,
+  policies: ["policies"] as const,
+};
+
+/** Which cached queries an invalidation makes stale. */
+export function staleKeys(kind: InvalidationKind, id: string | null): QueryKey[] {
+  switch (kind) {
+    case "agent":
+      return [
+        keys.agents,
+        keys.overview,
+        keys.tree,
+        keys.clients,
+        keys.sites,
+        ...(id ? [keys.agent(id)] : []),
+      ];
+    case "client":
+    case "site":
+      return [keys.tree, keys.clients, keys.sites, keys.overview];
+    case "command":
+      return [keys.commands, keys.overview, ...(id ? [keys.command(id)] : [])];
+    case "alert":
+      return [keys.alerts, keys.overview, keys.agents];
+    case "user":
+      return [keys.users, keys.session];
+    case "session":
+      return [keys.ownSessions, ["user-sessions"], keys.session];
+    case "key":
+      return [["enrollment-keys"], ["install-reports"]];
+    case "policy":
+      return [keys.policies, ["effective-policy"]];
+    case "partner":
+      return [keys.partner, keys.partners, keys.session, keys.tree];
+    case "audit":
+      return [keys.audit];
+  }
+}

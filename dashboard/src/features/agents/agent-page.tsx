@@ -1,0 +1,157 @@
+import { useQuery } from "@tanstack/react-query";
+import { Link, Outlet, useParams } from "@tanstack/react-router";
+import { Ellipsis } from "lucide-react";
+import { useState } from "react";
+import type { Agent } from "../../api/types";
+import { formatDuration } from "../../lib/format";
+import { ApiError } from "../../lib/problem";
+import { Badge } from "../../ui/badge";
+import { Button } from "../../ui/button";
+import { Menu, MenuItem, MenuSeparator } from "../../ui/menu";
+import { ErrorState, Skeleton } from "../../ui/states";
+import { TabLinks, tabLink } from "../../ui/tab-links";
+import { RelativeTime } from "../../ui/time";
+import { useCan } from "../session/session";
+import { NotFoundPage } from "../shell/fallbacks";
+import { PageHeader } from "../shell/page-header";
+import { DeleteAgent, MoveAgent } from "./agent-actions";
+import { AgentStatusLabel } from "./agent-status";
+import { PendingNotice } from "./pending-notice";
+import { agentQuery } from "./queries";
+
+export function AgentPage() {
+  const { agentId } = useParams({ from: "/app/agents/$agentId" });
+  const query = useQuery(agentQuery(agentId));
+  if (query.isPending) {
+    return (
+      <div role="status" aria-label="Loading" className="grid gap-4">
+        <Skeleton className="h-4 w-48" />
+        <Skeleton className="h-7 w-64" />
+        <Skeleton className="h-40" />
+      </div>
+    );
+  }
+  if (query.isError && !query.data) {
+    return query.error instanceof ApiError && query.error.status === 404 ? (
+      <NotFoundPage />
+    ) : (
+      <ErrorState error={query.error} onRetry={() => query.refetch()} />
+    );
+  }
+  const { agent } = query.data;
+  return (
+    <>
+      <PageHeader
+        documentTitle={agent.hostname}
+        title={agent.hostname}
+        crumbs={[
+          { label: "Clients", link: { to: "/clients" } },
+          {
+            label: agent.client_name,
+            link: { to: "/clients/$clientId", params: { clientId: agent.client_id } },
+          },
+          {
+            label: agent.site_name,
+            link: { to: "/sites/$siteId", params: { siteId: agent.site_id } },
+          },
+        ]}
+        status={
+          <span className="flex items-center gap-2 text-base">
+            <AgentStatusLabel agent={agent} />
+            {agent.duplicate_hostname && <Badge tone="warn">duplicate host name</Badge>}
+            {agent.open_alerts > 0 && (
+              <Link
+                to="/alerts"
+                className="rounded-sm bg-warn-soft px-1.5 font-medium text-warn text-xs leading-5 hover:underline"
+              >
+                {agent.open_alerts} open {agent.open_alerts === 1 ? "alert" : "alerts"}
+              </Link>
+            )}
+          </span>
+        }
+        meta={<Meta agent={agent} />}
+        actions={<Actions agent={agent} />}
+      />
+      {agent.status === "pending" && <PendingNotice agent={agent} />}
+      <TabLinks label="Agent">
+        <Link
+          to="/agents/$agentId"
+          params={{ agentId }}
+          activeOptions={{ exact: true, includeSearch: false }}
+          className={tabLink}
+        >
+          Live
+        </Link>
+        <Link
+          to="/agents/$agentId/commands"
+          params={{ agentId }}
+          activeOptions={{ includeSearch: false }}
+          className={tabLink}
+        >
+          Commands
+        </Link>
+        <Link to="/agents/$agentId/details" params={{ agentId }} className={tabLink}>
+          Hardware and network
+        </Link>
+        <Link to="/agents/$agentId/policy" params={{ agentId }} className={tabLink}>
+          Policy
+        </Link>
+      </TabLinks>
+      <Outlet />
+    </>
+  );
+}
+
+function Meta({ agent }: { agent: Agent }) {
+  return (
+    <p className="flex flex-wrap gap-x-4 gap-y-0.5">
+      <span>{agent.os_version || agent.os_type}</span>
+      <span>{agent.arch}</span>
+      {agent.is_connected ? (
+        agent.uptime_seconds !== null && <span>up {formatDuration(agent.uptime_seconds)}</span>
+      ) : (
+        <span>
+          last seen <RelativeTime time={agent.last_seen} />
+        </span>
+      )}
+      {agent.logged_in_user && (
+        <span className="wrap-anywhere">{agent.logged_in_user} signed in</span>
+      )}
+      <span>agent {agent.agent_version}</span>
+    </p>
+  );
+}
+
+function Actions({ agent }: { agent: Agent }) {
+  const [dialog, setDialog] = useState<"move" | "delete" | null>(null);
+  const canManage = useCan("manage_agents");
+  const canRun = useCan("run_commands");
+  return (
+    <>
+      {canRun && (
+        <Button asChild>
+          <Link to="/agents/$agentId/commands" params={{ agentId: agent.id }}>
+            Run a command
+          </Link>
+        </Button>
+      )}
+      {canManage && (
+        <Menu
+          trigger={
+            <Button size="icon" aria-label={`More actions for ${agent.hostname}`}>
+              <Ellipsis aria-hidden />
+            </Button>
+          }
+        >
+          <MenuItem onSelect={() => setDialog("move")}>Move to another site</MenuItem>
+          <MenuSeparator />
+          <MenuItem danger onSelect={() => setDialog("delete")}>
+            Delete agent
+          </MenuItem>
+        </Menu>
+      )}
+      <MoveAgent agent={agent} open={dialog === "move"} onClose={() => setDialog(null)} />
+      <DeleteAgent agent={agent} open={dialog === "delete"} onClose={() => setDialog(null)} />
+    </>
+  );
+}

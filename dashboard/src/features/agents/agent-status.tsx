@@ -1,0 +1,15 @@
+import type { Agent, AgentStatus } from "../../api/types";
+import { Status, type Tone } from "../../ui/badge";
+
+const TONES: Record<AgentStatus, Tone> = { online: "ok", offline: "idle", pending: "warn" };
+const NAMES: Record<AgentStatus, string> = {
+  online: "Online",
+  offline: "Offline",
+  pending: "Pending",
+};
+
+export function AgentStatusLabel({ agent }: { agent: Pick<Agent, "status"> }) {
+  return (
+    <Status tone={TONES[agent.status] ?? "idle"}>{NAMES[agent.status] ?? agent.status}</Status>
+  );
+}

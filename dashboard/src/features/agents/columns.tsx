@@ -1,0 +1,109 @@
+import { columnVisibilityFeature, createColumnHelper, tableFeatures } from "@tanstack/react-table";
+import type { Agent, AgentSort } from "../../api/types";
+import { formatDuration, formatOs } from "../../lib/format";
+import { readPreference, writePreference } from "../../lib/storage";
+import { Badge } from "../../ui/badge";
+import { Level } from "../../ui/level";
+import { RelativeTime } from "../../ui/time";
+import { AgentStatusLabel } from "./agent-status";
+
+export const features = tableFeatures({ columnVisibilityFeature });
+const column = createColumnHelper<typeof features, Agent>();
+
+export interface AgentColumn {
+  id: string;
+  label: string;
+  sort?: AgentSort;
+  shown: boolean;
+}
+
+/** What the list can show, in order. The host name is always there. */
+export const AGENT_COLUMNS: readonly AgentColumn[] = [
+  { id: "hostname", label: "Host name", sort: "hostname", shown: true },
+  { id: "status", label: "Status", sort: "status", shown: true },
+  { id: "client", label: "Client", sort: "client", shown: true },
+  { id: "site", label: "Site", sort: "site", shown: true },
+  { id: "os", label: "System", sort: "os", shown: true },
+  { id: "cpu", label: "CPU", sort: "cpu", shown: true },
+  { id: "memory", label: "Memory", sort: "memory", shown: true },
+  { id: "disk", label: "Fullest disk", sort: "disk", shown: true },
+  { id: "last_seen", label: "Last seen", sort: "last_seen", shown: true },
+  { id: "alerts", label: "Alerts", shown: false },
+  { id: "user", label: "Signed-in user", shown: false },
+  { id: "public_ip", label: "Public IP", shown: false },
+  { id: "uptime", label: "Uptime", shown: false },
+  { id: "version", label: "Agent version", shown: false },
+];
+
+export const columns = column.columns([
+  column.display({ id: "hostname", cell: () => null }),
+  column.display({
+    id: "status",
+    cell: ({ row }) => <AgentStatusLabel agent={row.original} />,
+  }),
+  column.display({ id: "client", cell: ({ row }) => row.original.client_name }),
+  column.display({ id: "site", cell: ({ row }) => row.original.site_name }),
+  column.display({
+    id: "os",
+    cell: ({ row }) => (
+      <span title={row.original.os_version}>
+        {row.original.os_version || formatOs(row.original.os_type)}
+      </span>
+    ),
+  }),
+  column.display({ id: "cpu", cell: ({ row }) => <Level percent={row.original.cpu_percent} /> }),
+  column.display({
+    id: "memory",
+    cell: ({ row }) => <Level percent={row.original.memory_percent} />,
+  }),
+  column.display({ id: "disk", cell: ({ row }) => <Level percent={row.original.disk_percent} /> }),
+  column.display({
+    id: "last_seen",
+    cell: ({ row }) =>
+      row.original.is_connected ? (
+        <span className="text-ink-2">now</span>
+      ) : (
+        <RelativeTime time={row.original.last_seen} />
+      ),
+  }),
+  column.display({
+    id: "alerts",
+    cell: ({ row }) =>
+      row.original.open_alerts > 0 ? (
+        <Badge tone="warn">{row.original.open_alerts} open</Badge>
+      ) : (
+        <span className="text-ink-3">none</span>
+      ),
+  }),
+  column.display({ id: "user", cell: ({ row }) => row.original.logged_in_user ?? "–" }),
+  column.display({
+    id: "public_ip",
+    cell: ({ row }) => <span className="font-mono text-sm">{row.original.public_ip ?? "–"}</span>,
+  }),
+  column.display({ id: "uptime", cell: ({ row }) => formatDuration(row.original.uptime_seconds) }),
+  column.display({
+    id: "version",
+    cell: ({ row }) => <span className="font-mono text-sm">{row.original.agent_version}</span>,
+  }),
+]);
+
+const PREFERENCE = "gururmm.agents.columns";
+
+export type Visibility = Record<string, boolean>;
+
+export function readVisibility(): Visibility {
+  const stored = readPreference(
+    PREFERENCE,
+    (value): value is Visibility => typeof value === "object" && value !== null,
+  );
+  return Object.fromEntries(
+    AGENT_COLUMNS.map(({ id, shown }) => {
+      const choice = stored?.[id];
+      return [id, id === "hostname" || (typeof choice === "boolean" ? choice : shown)];
+    }),
+  );
+}
+
+export function writeVisibility(visibility: Visibility) {
+  writePreference(PREFERENCE, visibility);
+}

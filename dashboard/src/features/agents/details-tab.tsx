@@ -1,0 +1,168 @@
+import { useSuspenseQuery } from "@tanstack/react-query";
+import { useParams } from "@tanstack/react-router";
+import type { NetworkState } from "../../api/types";
+import { formatBytes, formatOs } from "../../lib/format";
+import { Status } from "../../ui/badge";
+import { Fact, Facts, Panel } from "../../ui/panel";
+import { EmptyState } from "../../ui/states";
+import { Table, Td, Th, Tr } from "../../ui/table";
+import { DateTime, RelativeTime } from "../../ui/time";
+import { agentQuery } from "./queries";
+
+export function DetailsTab() {
+  const { agentId } = useParams({ from: "/app/agents/$agentId/details" });
+  const { agent, hardware, network, ...detail } = useSuspenseQuery(agentQuery(agentId)).data;
+  return (
+    <div className="grid gap-5">
+      <div className="grid items-start gap-5 lg:grid-cols-2">
+        <Panel title="Hardware">
+          <Facts>
+            <Fact label="Manufacturer">{hardware?.manufacturer}</Fact>
+            <Fact label="Model">{hardware?.model}</Fact>
+            <Fact label="Serial number" mono>
+              {hardware?.serial}
+            </Fact>
+            <Fact label="Processor">{hardware?.cpu_model}</Fact>
+            <Fact label="Cores">{hardware?.cpu_cores}</Fact>
+            <Fact label="Memory">
+              {hardware?.memory_bytes != null ? formatBytes(hardware.memory_bytes) : null}
+            </Fact>
+            <Fact label="System">
+              {formatOs(agent.os_type)}
+              {agent.os_version && `, ${agent.os_version}`}
+            </Fact>
+            <Fact label="Kernel" mono>
+              {hardware?.kernel}
+            </Fact>
+          </Facts>
+        </Panel>
+        <Panel title="Agent and identity">
+          <Facts>
+            <Fact label="Agent version" mono>
+              {agent.agent_version}
+            </Fact>
+            <Fact label="Protocol" mono>
+              {agent.protocol_version}
+            </Fact>
+            <Fact label="Enrolled">
+              <DateTime time={agent.enrolled_at} />
+            </Fact>
+            <Fact label="Last seen">
+              <RelativeTime time={agent.last_seen} />
+            </Fact>
+            <Fact label="Started">
+              <DateTime time={detail.boot_time} />
+            </Fact>
+            <Fact label="Agent id" mono>
+              {agent.id}
+            </Fact>
+            <Fact label="Machine id" mono>
+              {detail.machine_uid}
+            </Fact>
+            <Fact label="Machine id from">{uidSource(agent.machine_uid_source)}</Fact>
+            <Fact label="Board serial" mono>
+              {detail.board_serial}
+            </Fact>
+            <Fact label="Disk serial" mono>
+              {detail.disk_serial}
+            </Fact>
+          </Facts>
+        </Panel>
+      </div>
+      <Network network={network} />
+    </div>
+  );
+}
+
+const UID_SOURCES: Record<string, string> = {
+  smbios: "firmware (SMBIOS)",
+  smbios_uuid: "firmware (SMBIOS)",
+  serials: "board and disk serial",
+  board_disk: "board and disk serial",
+  os: "operating system (weak: changes with a new installation)",
+  machine_id: "operating system (weak: changes with a new installation)",
+};
+
+function uidSource(source: string): string {
+  return UID_SOURCES[source] ?? source;
+}
+
+function Network({ network }: { network: NetworkState | null }) {
+  if (!network) {
+    return (
+      <Panel title="Network">
+        <EmptyState title="No network state yet">
+          The machine reports it when it connects, and again whenever it changes.
+        </EmptyState>
+      </Panel>
+    );
+  }
+  return (
+    <Panel
+      title="Network"
+      flush
+      actions={
+        <span className="text-ink-3 text-sm">
+          changed <RelativeTime time={network.received_at} />
+        </span>
+      }
+    >
+      <div className="border-b p-4">
+        <Facts>
+          <Fact label="Gateway" mono>
+            {network.gateway}
+          </Fact>
+          <Fact label="Name servers" mono>
+            {network.dns.join(", ") || null}
+          </Fact>
+        </Facts>
+      </div>
+      {network.interfaces.length === 0 ? (
+        <EmptyState title="No interfaces reported" />
+      ) : (
+        <div className="overflow-x-auto">
+          <Table>
+            <thead>
+              <tr>
+                <Th>Interface</Th>
+                <Th>State</Th>
+                <Th>Hardware address</Th>
+                <Th>IPv4</Th>
+                <Th>IPv6</Th>
+                <Th>Subnets</Th>
+              </tr>
+            </thead>
+            <tbody>
+              {network.interfaces.map((entry) => (
+                <Tr key={entry.name} className="align-top [&>td]:py-3">
+                  <Td className="font-medium">{entry.name}</Td>
+                  <Td>
+                    <Status tone={entry.up ? "ok" : "idle"}>{entry.up ? "Up" : "Down"}</Status>
+                  </Td>
+                  <Td className="font-mono text-sm">{entry.mac ?? "–"}</Td>
+                  <Addresses addresses={entry.ipv4} />
+                  <Addresses addresses={entry.ipv6} />
+                  <Addresses addresses={entry.subnets} />
+                </Tr>
+              ))}
+            </tbody>
+          </Table>
+        </div>
+      )}
+    </Panel>
+  );
+}
+
+function Addresses({ addresses }: { addresses: readonly string[] }) {
+  return (
+    <Td className="font-mono text-sm">
+      {addresses.length === 0
+        ? "–"
+        : addresses.map((address) => (
+            <span key={address} className="block whitespace-nowrap">
+              {address}
+            </span>
+          ))}
+    </Td>
+  );
+}

@@ -1,0 +1,75 @@
+import type { MetricPoint, MetricSeries, Sample } from "../../api/types";
+
+export type MetricName = Exclude<keyof MetricPoint, "t">;
+
+export interface AlignedSeries {
+  /** Seconds since 1970. */
+  times: number[];
+  values: Record<MetricName, (number | null)[]>;
+}
+
+const METRICS: readonly MetricName[] = [
+  "cpu_percent",
+  "memory_percent",
+  "disk_percent",
+  "load_1",
+  "rx_bytes_per_second",
+  "tx_bytes_per_second",
+];
+
+/**
+ * Turns the server's points into columns. Buckets without a sample are absent from the answer: where one is
+ * missing, a row of nulls is put in, so that the line breaks there instead of bridging the gap.
+ */
+export function alignSeries(series: MetricSeries): AlignedSeries {
+  const times: number[] = [];
+  const values = Object.fromEntries(
+    METRICS.map((name) => [name, [] as (number | null)[]]),
+  ) as AlignedSeries["values"];
+  const longestStep = series.resolution_seconds * 1.75;
+  for (const point of series.points) {
+    const time = new Date(point.t).getTime() / 1000;
+    const former = times.at(-1);
+    if (former !== undefined && time - former > longestStep) {
+      times.push(former + series.resolution_seconds);
+      for (const name of METRICS) values[name].push(null);
+    }
+    times.push(time);
+    for (const name of METRICS) values[name].push(point[name]);
+  }
+  return { times, values };
+}
+
+export function memoryPercent(sample: Sample): number {
+  return share(sample.memory_used_bytes, sample.memory_total_bytes);
+}
+
+export function share(used: number, total: number): number {
+  return total > 0 ? (used / total) * 100 : 0;
+}
+
+export function fullestDisk(sample: Sample): Sample["disks"][number] | null {
+  return sample.disks.reduce<Sample["disks"][number] | null>(
+    (fullest, disk) =>
+      !fullest ||
+      share(disk.used_bytes, disk.total_bytes) > share(fullest.used_bytes, fullest.total_bytes)
+        ? disk
+        : fullest,
+    null,
+  );
+}
+
+/** Samples carry what passed since the one before them. */
+export function networkRate(sample: Sample): { rx: number; tx: number } {
+  const seconds = Math.max(1, sample.interval_seconds);
+  return { rx: sample.rx_bytes / seconds, tx: sample.tx_bytes / seconds };
+}
+
+export const LIVE_SAMPLES = 90;
+
+/** Appends in order of time; a sample that is there already, or older, changes nothing. */
+export function appendSample(samples: readonly Sample[], sample: Sample): readonly Sample[] {
+  const last = samples.at(-1);
+  if (last && new Date(sample.t).getTime() <= new Date(last.t).getTime()) return samples;
+  return [...samples.slice(-(LIVE_SAMPLES - 1)), sample];
+}

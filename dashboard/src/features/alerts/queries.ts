@@ -1,0 +1,46 @@
+import {
+  infiniteQueryOptions,
+  keepPreviousData,
+  useMutation,
+  useQueryClient,
+} from "@tanstack/react-query";
+import { api, unwrap } from "../../api/client";
+import { keys } from "../../api/keys";
+import type { AlertStatus, Severity } from "../../api/types";
+import { toast } from "../../ui/toast";
+
+export const alertsQuery = (filter: {
+  status?: AlertStatus;
+  severity?: Severity;
+  agent_id?: string;
+}) =>
+  infiniteQueryOptions({
+    queryKey: [...keys.alerts, "list", filter],
+    queryFn: ({ pageParam, signal }) =>
+      unwrap(
+        api.GET("/api/v1/alerts", {
+          params: { query: { ...filter, limit: 50, cursor: pageParam ?? undefined } },
+          signal,
+        }),
+      ),
+    initialPageParam: null as string | null,
+    getNextPageParam: (last) => last.next_cursor,
+    placeholderData: keepPreviousData,
+  });
+
+export function useSettleAlert() {
+  const queryClient = useQueryClient();
+  return useMutation({
+    mutationFn: ({ id, as }: { id: string; as: "acknowledge" | "resolve" }) =>
+      as === "acknowledge"
+        ? unwrap(api.POST("/api/v1/alerts/{id}/acknowledge", { params: { path: { id } } }))
+        : unwrap(api.POST("/api/v1/alerts/{id}/resolve", { params: { path: { id } } })),
+    onSuccess: async () => {
+      await Promise.all([
+        queryClient.invalidateQueries({ queryKey: keys.alerts }),
+        queryClient.invalidateQueries({ queryKey: keys.overview }),
+      ]);
+    },
+    onError: toast.failed,
+  });
+}

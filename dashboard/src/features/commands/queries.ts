@@ -1,0 +1,124 @@
+import {
+  infiniteQueryOptions,
+  keepPreviousData,
+  queryOptions,
+  useMutation,
+  useQuery,
+  useQueryClient,
+} from "@tanstack/react-query";
+import { useSyncExternalStore } from "react";
+import { api, unwrap } from "../../api/client";
+import { keys } from "../../api/keys";
+import { useLiveTopic } from "../../api/live-react";
+import type { Command, CommandRequest, CommandStatus } from "../../api/types";
+import { OutputLog } from "../../lib/output-log";
+import { toast } from "../../ui/toast";
+import { isFinal } from "./states";
+
+export const commandsQuery = (filter: { agent_id?: string; status?: CommandStatus }) =>
+  infiniteQueryOptions({
+    queryKey: [...keys.commands, "list", filter],
+    queryFn: ({ pageParam, signal }) =>
+      unwrap(
+        api.GET("/api/v1/commands", {
+          params: { query: { ...filter, limit: 50, cursor: pageParam ?? undefined } },
+          signal,
+        }),
+      ),
+    initialPageParam: null as string | null,
+    getNextPageParam: (last) => last.next_cursor,
+    placeholderData: keepPreviousData,
+  });
+
+/** Without its output, which comes in pieces by `useCommandOutput`. */
+export const commandQuery = (id: string) =>
+  queryOptions({
+    queryKey: keys.command(id),
+    queryFn: async (): Promise<Command> => {
+      const command = await unwrap(api.GET("/api/commands/{id}", { params: { path: { id } } }));
+      return { ...command, stdout: "", stderr: "" };
+    },
+    // The live link reports every change; this is for when it is down.
+    refetchInterval: ({ state }) => (state.data && !isFinal(state.data) ? 5_000 : false),
+  });
+
+const outputQuery = (id: string) =>
+  queryOptions({
+    queryKey: keys.commandOutput(id),
+    queryFn: async ({ client, signal }) => {
+      const log = client.getQueryData<OutputLog>(keys.commandOutput(id)) ?? new OutputLog();
+      for (;;) {
+        const before = log.lastSeq;
+        const { chunks, complete } = await unwrap(
+          api.GET("/api/v1/commands/{id}/output", {
+            params: { path: { id }, query: { after_seq: before } },
+            signal,
+          }),
+        );
+        log.append(chunks);
+        if (complete) log.finish();
+        // Output comes in pages; a page without anything new is the end of what there is.
+        if (complete || log.lastSeq === before) return log;
+      }
+    },
+    staleTime: Number.POSITIVE_INFINITY,
+    structuralSharing: false,
+  });
+
+const never = () => () => {};
+
+/** A command's output, growing while it runs. Missed pieces are fetched again after the link was lost. */
+export function useCommandOutput(command: Command) {
+  const queryClient = useQueryClient();
+  const query = useQuery(outputQuery(command.id));
+  const log = query.data;
+  const complete = useSyncExternalStore(log?.subscribe ?? never, () => log?.complete ?? true);
+  const streaming = log !== undefined && !complete;
+  useLiveTopic(
+    streaming ? `output:${command.id}` : null,
+    () => ({
+      kind: "command_output",
+      command_id: command.id,
+      after_seq: log?.lastSeq ?? 0,
+    }),
+    (message) => {
+      if (message.type === "output") log?.append([message]);
+      else if (message.type === "command") {
+        queryClient.setQueryData(keys.command(command.id), {
+          ...message.command,
+          stdout: "",
+          stderr: "",
+        });
+        if (isFinal(message.command)) {
+          void queryClient.invalidateQueries({ queryKey: keys.commandOutput(command.id) });
+        }
+      }
+    },
+  );
+  return query;
+}
+
+export function useRunCommand(agentId: string, onStarted: (commandId: string) => void) {
+  const queryClient = useQueryClient();
+  return useMutation({
+    mutationFn: (body: CommandRequest) =>
+      unwrap(api.POST("/api/agents/{id}/command", { params: { path: { id: agentId } }, body })),
+    onSuccess: async ({ command_id }) => {
+      onStarted(command_id);
+      await queryClient.invalidateQueries({ queryKey: keys.commands });
+    },
+  });
+}
+
+export function useCancelCommand() {
+  const queryClient = useQueryClient();
+  return useMutation({
+    mutationFn: (id: string) =>
+      unwrap(api.POST("/api/commands/{id}/cancel", { params: { path: { id } } })),
+    onSuccess: async (command) => {
+      queryClient.setQueryData(keys.command(command.id), { ...command, stdout: "", stderr: "" });
+      await queryClient.invalidateQueries({ queryKey: keys.commands });
+    },
+    onError: toast.failed,
+  });
+}

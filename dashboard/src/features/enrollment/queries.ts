@@ -1,0 +1,50 @@
+import { queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
+import { api, unwrap } from "../../api/client";
+import { keys } from "../../api/keys";
+
+export const enrollmentKeysQuery = (siteId: string) =>
+  queryOptions({
+    queryKey: keys.enrollmentKeys(siteId),
+    queryFn: () =>
+      unwrap(api.GET("/api/v1/sites/{id}/enrollment-keys", { params: { path: { id: siteId } } })),
+  });
+
+export const installReportsQuery = (siteId: string) =>
+  queryOptions({
+    queryKey: keys.installReports(siteId),
+    queryFn: () =>
+      unwrap(api.GET("/api/v1/sites/{id}/install-reports", { params: { path: { id: siteId } } })),
+  });
+
+function useRefreshKeys(siteId: string) {
+  const queryClient = useQueryClient();
+  return () => queryClient.invalidateQueries({ queryKey: keys.enrollmentKeys(siteId) });
+}
+
+export function useRotateKey(siteId: string) {
+  return useMutation({
+    mutationFn: () =>
+      unwrap(
+        api.POST("/api/v1/sites/{id}/enrollment-keys/rotate", { params: { path: { id: siteId } } }),
+      ),
+    onSuccess: useRefreshKeys(siteId),
+  });
+}
+
+export function useCreateToken(siteId: string) {
+  return useMutation({
+    mutationFn: (body: { expires_in_hours?: number; max_uses?: number; label?: string }) =>
+      unwrap(
+        api.POST("/api/v1/sites/{id}/enrollment-keys", { params: { path: { id: siteId } }, body }),
+      ),
+    onSuccess: useRefreshKeys(siteId),
+  });
+}
+
+export function useRevokeKey(siteId: string) {
+  return useMutation({
+    mutationFn: (id: string) =>
+      unwrap(api.DELETE("/api/v1/enrollment-keys/{id}", { params: { path: { id } } })),
+    onSuccess: useRefreshKeys(siteId),
+  });
+}

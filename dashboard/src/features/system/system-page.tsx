@@ -1,0 +1,241 @@
+import { zodResolver } from "@hookform/resolvers/zod";
+import { queryOptions, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { Plus } from "lucide-react";
+import { useState } from "react";
+import { useForm } from "react-hook-form";
+import { z } from "zod";
+import { api, unwrap } from "../../api/client";
+import { keys } from "../../api/keys";
+import type { Invitation, SystemStatus } from "../../api/types";
+import { applyProblem } from "../../lib/form";
+import { formatBytes, formatCount, formatDuration } from "../../lib/format";
+import { Button } from "../../ui/button";
+import { Dialog, DialogActions } from "../../ui/dialog";
+import { Field, FormError } from "../../ui/field";
+import { Input } from "../../ui/input";
+import { Panel } from "../../ui/panel";
+import { EmptyState, ErrorState, Skeleton, SkeletonRows } from "../../ui/states";
+import { Table, Td, Th, Tr } from "../../ui/table";
+import { DateTime } from "../../ui/time";
+import { PolicyEditor } from "../policies/policy-editor";
+import { useCan } from "../session/session";
+import { NotFoundPage } from "../shell/fallbacks";
+import { PageHeader } from "../shell/page-header";
+import { InvitationLink } from "../users/invite-dialog";
+
+/** The platform's policy belongs to no object, so its id is all zeros. */
+const PLATFORM_ID = "00000000-0000-0000-0000-000000000000";
+
+const statusQuery = queryOptions({
+  queryKey: keys.system,
+  queryFn: () => unwrap(api.GET("/api/v1/system/status")),
+  refetchInterval: 5_000,
+});
+
+export function SystemPage() {
+  const allowed = useCan("manage_platform");
+  return allowed ? <Loaded /> : <NotFoundPage />;
+}
+
+function Loaded() {
+  const query = useQuery(statusQuery);
+  return (
+    <>
+      <PageHeader
+        title="System"
+        documentTitle="System"
+        meta={query.data && `GuruRMM ${query.data.version}`}
+      />
+      <div className="grid gap-5">
+        {query.isPending ? (
+          <Skeleton className="h-28 rounded-lg" />
+        ) : query.isError && !query.data ? (
+          <ErrorState error={query.error} onRetry={() => query.refetch()} />
+        ) : (
+          <Status status={query.data} />
+        )}
+        <Partners />
+        <PolicyEditor
+          scope="platform"
+          id={PLATFORM_ID}
+          title="Policy of the platform"
+          description="The lowest level: applies wherever no partner, client, site or machine says otherwise."
+        />
+      </div>
+    </>
+  );
+}
+
+function Status({ status }: { status: SystemStatus }) {
+  const figures = [
+    { label: "Connected agents", value: formatCount(status.connected_agents) },
+    { label: "Open dashboards", value: formatCount(status.browsers) },
+    { label: "Samples per minute", value: formatCount(status.samples_per_minute) },
+    { label: "Samples waiting", value: formatCount(status.ingest_queue_depth) },
+    { label: "Database", value: formatBytes(status.database_bytes) },
+    { label: "Running for", value: formatDuration(status.uptime_seconds) },
+  ];
+  return (
+    <>
+      <dl className="grid grid-cols-2 gap-px overflow-hidden rounded-lg border border-line bg-line sm:grid-cols-3 xl:grid-cols-6">
+        {figures.map(({ label, value }) => (
+          <div key={label} className="grid gap-1 bg-surface p-4">
+            <dt className="font-medium text-ink-2 text-sm">{label}</dt>
+            <dd className="font-medium text-xl tracking-[-0.01em]">{value}</dd>
+          </div>
+        ))}
+      </dl>
+      <Panel title="Database connections" flush>
+        <Table>
+          <thead>
+            <tr>
+              <Th>Pool</Th>
+              <Th className="text-right">In use</Th>
+              <Th className="text-right">Idle</Th>
+              <Th className="text-right">Open</Th>
+            </tr>
+          </thead>
+          <tbody>
+            {status.pools.map((pool) => (
+              <Tr key={pool.name}>
+                <Td className="font-medium">{pool.name}</Td>
+                <Td className="text-right">{Math.max(0, pool.size - pool.idle)}</Td>
+                <Td className="text-right">{pool.idle}</Td>
+                <Td className="text-right">{pool.size}</Td>
+              </Tr>
+            ))}
+          </tbody>
+        </Table>
+      </Panel>
+    </>
+  );
+}
+
+const partnersQuery = queryOptions({
+  queryKey: keys.partners,
+  queryFn: () => unwrap(api.GET("/api/v1/partners", { params: { query: { limit: 200 } } })),
+});
+
+function Partners() {
+  const query = useQuery(partnersQuery);
+  const [creating, setCreating] = useState(false);
+  return (
+    <Panel
+      title="Partners"
+      flush
+      actions={
+        <Button size="sm" onClick={() => setCreating(true)}>
+          <Plus aria-hidden />
+          Add partner
+        </Button>
+      }
+    >
+      {query.isPending ? (
+        <SkeletonRows rows={2} />
+      ) : query.isError ? (
+        <ErrorState error={query.error} onRetry={() => query.refetch()} />
+      ) : query.data.items.length === 0 ? (
+        <EmptyState title="No partners yet" />
+      ) : (
+        <Table>
+          <thead>
+            <tr>
+              <Th>Name</Th>
+              <Th>Keeps metrics for</Th>
+              <Th>Since</Th>
+            </tr>
+          </thead>
+          <tbody>
+            {query.data.items.map((partner) => (
+              <Tr key={partner.id}>
+                <Td className="max-w-64 truncate font-medium">{partner.name}</Td>
+                <Td className="text-ink-2">{formatCount(partner.retention_days)} days</Td>
+                <Td className="text-ink-2">
+                  <DateTime time={partner.created_at} />
+                </Td>
+              </Tr>
+            ))}
+          </tbody>
+        </Table>
+      )}
+      <PartnerDialog open={creating} onClose={() => setCreating(false)} />
+    </Panel>
+  );
+}
+
+const schema = z.object({
+  name: z.string().trim().min(1, "Enter a name.").max(200, "Use at most 200 characters."),
+  owner_name: z.string().trim().min(1, "Enter the owner's name."),
+  owner_email: z.email("Enter the owner's email address."),
+});
+
+function PartnerDialog({ open, onClose }: { open: boolean; onClose: () => void }) {
+  const queryClient = useQueryClient();
+  const [made, setMade] = useState<{ email: string; invitation: Invitation } | null>(null);
+  const form = useForm({
+    resolver: zodResolver(schema),
+    defaultValues: { name: "", owner_name: "", owner_email: "" },
+  });
+  const create = useMutation({
+    mutationFn: (body: z.infer<typeof schema>) => unwrap(api.POST("/api/v1/partners", { body })),
+    onSuccess: async ({ invitation }, { owner_email }) => {
+      form.reset();
+      setMade({ email: owner_email, invitation });
+      await queryClient.invalidateQueries({ queryKey: keys.partners });
+    },
+    onError: (error) => applyProblem(form, error),
+  });
+  const close = () => {
+    setMade(null);
+    onClose();
+  };
+  const { errors } = form.formState;
+  return (
+    <Dialog
+      open={open}
+      onOpenChange={(next) => {
+        if (!next) close();
+      }}
+      title={made ? "Partner ready" : "Add a partner"}
+      description={
+        made
+          ? "Send this link to the owner. It works once."
+          : "A managed service provider with machines and users of its own."
+      }
+    >
+      {made ? (
+        <>
+          <InvitationLink email={made.email} invitation={made.invitation} />
+          <DialogActions>
+            <Button variant="primary" onClick={close}>
+              Done
+            </Button>
+          </DialogActions>
+        </>
+      ) : (
+        <form
+          noValidate
+          className="grid gap-4"
+          onSubmit={form.handleSubmit((values) => create.mutate(values))}
+        >
+          <FormError>{errors.root?.message}</FormError>
+          <Field label="Name" error={errors.name?.message}>
+            <Input autoComplete="off" {...form.register("name")} />
+          </Field>
+          <Field label="Owner's name" error={errors.owner_name?.message}>
+            <Input autoComplete="off" {...form.register("owner_name")} />
+          </Field>
+          <Field label="Owner's email" error={errors.owner_email?.message}>
+            <Input type="email" autoComplete="off" {...form.register("owner_email")} />
+          </Field>
+          <DialogActions>
+            <Button onClick={close}>Cancel</Button>
+            <Button type="submit" variant="primary" busy={create.isPending}>
+              Add partner
+            </Button>
+          </DialogActions>
+        </form>
+      )}
+    </Dialog>
+  );
+}

@@ -1,0 +1,226 @@
+import { useQuery } from "@tanstack/react-query";
+import { Link, useNavigate, useParams } from "@tanstack/react-router";
+import { Ellipsis, Plus } from "lucide-react";
+import { useState } from "react";
+import type { Client } from "../../api/types";
+import { plural } from "../../lib/format";
+import { ApiError, errorMessage } from "../../lib/problem";
+import { Button } from "../../ui/button";
+import { Confirm } from "../../ui/confirm";
+import { Menu, MenuItem, MenuSeparator } from "../../ui/menu";
+import { Panel } from "../../ui/panel";
+import { EmptyState, ErrorState, SkeletonRows } from "../../ui/states";
+import { toast } from "../../ui/toast";
+import { Checkbox } from "../../ui/toggle";
+import { PolicyEditor } from "../policies/policy-editor";
+import { useCan, useSession } from "../session/session";
+import { NotFoundPage } from "../shell/fallbacks";
+import { PageHeader } from "../shell/page-header";
+import { useCreateSite, useDeleteClient, useRenameClient } from "./mutations";
+import { NameDialog } from "./name-dialog";
+import { PlaceAgents } from "./place-agents";
+import { clientQuery, treeQuery } from "./queries";
+
+const HIDDEN = ["client"];
+
+export function ClientPage() {
+  const { clientId } = useParams({ from: "/app/clients/$clientId" });
+  const query = useQuery(clientQuery(clientId));
+  if (query.isPending) return <SkeletonRows />;
+  if (query.isError && !query.data) {
+    return query.error instanceof ApiError && query.error.status === 404 ? (
+      <NotFoundPage />
+    ) : (
+      <ErrorState error={query.error} onRetry={() => query.refetch()} />
+    );
+  }
+  return <Loaded key={clientId} client={query.data} />;
+}
+
+function Loaded({ client }: { client: Client }) {
+  const [addingSite, setAddingSite] = useState(false);
+  const session = useSession();
+  const canManage = useCan("manage_tenancy");
+  const addSite = canManage && !session.confined && (
+    <Button onClick={() => setAddingSite(true)}>
+      <Plus aria-hidden />
+      Add site
+    </Button>
+  );
+  return (
+    <>
+      <PageHeader
+        title={client.name}
+        documentTitle={client.name}
+        crumbs={[{ label: "Clients", link: { to: "/clients" } }]}
+        meta={`${plural(client.agents_total, "machine")}, ${client.agents_online} online`}
+        actions={
+          <>
+            {addSite}
+            {canManage && !session.confined && <ClientMenu client={client} />}
+          </>
+        }
+      />
+      <div className="grid gap-5">
+        <Sites clientId={client.id} action={addSite} />
+        <PlaceAgents
+          place={{ client_id: client.id }}
+          hide={HIDDEN}
+          empty={
+            <EmptyState title="No machines yet">
+              They appear here once they have enrolled at one of the sites above.
+            </EmptyState>
+          }
+        />
+        <PolicyEditor
+          scope="client"
+          id={client.id}
+          description="Applies to every machine of this client, unless its site or the machine itself says otherwise."
+        />
+      </div>
+      <AddSite client={client} open={addingSite} onClose={() => setAddingSite(false)} />
+    </>
+  );
+}
+
+function Sites({ clientId, action }: { clientId: string; action: React.ReactNode }) {
+  const tree = useQuery(treeQuery);
+  const sites = tree.data?.clients.find(({ id }) => id === clientId)?.sites ?? [];
+  return (
+    <Panel title="Sites" flush>
+      {tree.isPending ? (
+        <SkeletonRows rows={2} />
+      ) : sites.length === 0 ? (
+        <EmptyState title="No sites yet" action={action} className="py-8">
+          A site is one of the client's locations, with an enrollment key of its own.
+        </EmptyState>
+      ) : (
+        <ul className="grid sm:grid-cols-2 xl:grid-cols-3">
+          {sites.map((site) => (
+            <li key={site.id} className="relative border-b px-4 py-3 hover:bg-hover">
+              <Link
+                to="/sites/$siteId"
+                params={{ siteId: site.id }}
+                className="block truncate rounded-sm font-medium after:absolute after:inset-0"
+              >
+                {site.name}
+              </Link>
+              <p className="flex justify-between gap-3 text-ink-2 text-sm">
+                <span>
+                  {site.agents_online} of {plural(site.agents_total, "machine")} online
+                </span>
+                <span className="font-mono text-ink-3 text-xs">{site.code}</span>
+              </p>
+            </li>
+          ))}
+        </ul>
+      )}
+    </Panel>
+  );
+}
+
+function AddSite({
+  client,
+  open,
+  onClose,
+}: {
+  client: Client;
+  open: boolean;
+  onClose: () => void;
+}) {
+  const navigate = useNavigate();
+  const create = useCreateSite();
+  const [approval, setApproval] = useState(false);
+  return (
+    <NameDialog
+      open={open}
+      onClose={() => {
+        create.reset();
+        onClose();
+      }}
+      title={`Add a site to ${client.name}`}
+      label="Name"
+      action="Add site"
+      busy={create.isPending}
+      error={create.error}
+      onSubmit={(name) =>
+        create.mutate(
+          { client_id: client.id, name, approval_required: approval },
+          {
+            onSuccess: (site) => {
+              onClose();
+              void navigate({ to: "/sites/$siteId", params: { siteId: site.id } });
+            },
+          },
+        )
+      }
+    >
+      <Checkbox
+        label="Ask before a machine may take part"
+        hint="New machines wait as pending until someone approves them."
+        checked={approval}
+        onCheckedChange={setApproval}
+      />
+    </NameDialog>
+  );
+}
+
+function ClientMenu({ client }: { client: Client }) {
+  const navigate = useNavigate();
+  const [dialog, setDialog] = useState<"rename" | "delete" | null>(null);
+  const rename = useRenameClient(client.id);
+  const remove = useDeleteClient(client.id);
+  const close = () => {
+    setDialog(null);
+    rename.reset();
+    remove.reset();
+  };
+  return (
+    <>
+      <Menu
+        trigger={
+          <Button size="icon" aria-label={`More actions for ${client.name}`}>
+            <Ellipsis aria-hidden />
+          </Button>
+        }
+      >
+        <MenuItem onSelect={() => setDialog("rename")}>Rename</MenuItem>
+        <MenuSeparator />
+        <MenuItem danger onSelect={() => setDialog("delete")}>
+          Delete client
+        </MenuItem>
+      </Menu>
+      <NameDialog
+        open={dialog === "rename"}
+        onClose={close}
+        title="Rename client"
+        label="Name"
+        initial={client.name}
+        action="Rename"
+        busy={rename.isPending}
+        error={rename.error}
+        onSubmit={(name) => rename.mutate(name, { onSuccess: close })}
+      />
+      <Confirm
+        open={dialog === "delete"}
+        onOpenChange={(open) => {
+          if (!open) close();
+        }}
+        title={`Delete ${client.name}?`}
+        action="Delete client"
+        busy={remove.isPending}
+        error={remove.error && errorMessage(remove.error)}
+        onConfirm={() =>
+          remove.mutate(undefined, {
+            onSuccess: () => {
+              toast.done(`${client.name} was deleted.`);
+              void navigate({ to: "/clients" });
+            },
+          })
+        }
+      >
+        <p>A client can be deleted once it has no sites left.</p>
+      </Confirm>
+    </>
+  );
+}

@@ -1,0 +1,179 @@
+import { useQuery } from "@tanstack/react-query";
+import { Link, useNavigate, useParams } from "@tanstack/react-router";
+import { Ellipsis } from "lucide-react";
+import { useState } from "react";
+import type { Site } from "../../api/types";
+import { plural } from "../../lib/format";
+import { ApiError, errorMessage } from "../../lib/problem";
+import { Badge } from "../../ui/badge";
+import { Button } from "../../ui/button";
+import { Confirm } from "../../ui/confirm";
+import { Menu, MenuItem, MenuSeparator } from "../../ui/menu";
+import { Panel } from "../../ui/panel";
+import { EmptyState, ErrorState, SkeletonRows } from "../../ui/states";
+import { toast } from "../../ui/toast";
+import { Switch } from "../../ui/toggle";
+import { PolicyEditor } from "../policies/policy-editor";
+import { useCan } from "../session/session";
+import { NotFoundPage } from "../shell/fallbacks";
+import { PageHeader } from "../shell/page-header";
+import { useChangeSite, useDeleteSite } from "./mutations";
+import { NameDialog } from "./name-dialog";
+import { PlaceAgents } from "./place-agents";
+import { siteQuery } from "./queries";
+
+const HIDDEN = ["client", "site"];
+
+export function SitePage() {
+  const { siteId } = useParams({ from: "/app/sites/$siteId" });
+  const query = useQuery(siteQuery(siteId));
+  if (query.isPending) return <SkeletonRows />;
+  if (query.isError && !query.data) {
+    return query.error instanceof ApiError && query.error.status === 404 ? (
+      <NotFoundPage />
+    ) : (
+      <ErrorState error={query.error} onRetry={() => query.refetch()} />
+    );
+  }
+  return <Loaded key={siteId} site={query.data} />;
+}
+
+function Loaded({ site }: { site: Site }) {
+  const canManage = useCan("manage_tenancy");
+  const canEnroll = useCan("read_keys");
+  const change = useChangeSite(site.id);
+  const enroll = canEnroll && (
+    <Button asChild variant="primary">
+      <Link to="/enrollment" search={{ site_id: site.id }}>
+        Add a machine
+      </Link>
+    </Button>
+  );
+  return (
+    <>
+      <PageHeader
+        title={site.name}
+        documentTitle={`${site.name}, ${site.client_name}`}
+        crumbs={[
+          { label: "Clients", link: { to: "/clients" } },
+          {
+            label: site.client_name,
+            link: { to: "/clients/$clientId", params: { clientId: site.client_id } },
+          },
+        ]}
+        status={site.approval_required && <Badge>approval required</Badge>}
+        meta={
+          <span className="flex flex-wrap gap-x-4">
+            <span>
+              {plural(site.agents_total, "machine")}, {site.agents_online} online
+            </span>
+            <span>
+              site code <span className="select-all font-mono text-sm">{site.code}</span>
+            </span>
+          </span>
+        }
+        actions={
+          <>
+            {enroll}
+            {canManage && <SiteMenu site={site} />}
+          </>
+        }
+      />
+      <div className="grid gap-5">
+        <PlaceAgents
+          place={{ site_id: site.id }}
+          hide={HIDDEN}
+          empty={
+            <EmptyState title="No machines at this site yet" action={enroll}>
+              One command on a machine brings it in.
+            </EmptyState>
+          }
+        />
+        <Panel title="Approval">
+          <div className="flex items-start justify-between gap-6">
+            <p className="max-w-prose text-base text-ink-2">
+              When approval is required, a machine that enrolls here waits as pending until someone
+              decides. Otherwise it takes part at once and its arrival is announced.
+            </p>
+            <Switch
+              label="Require approval"
+              checked={site.approval_required}
+              disabled={!canManage || change.isPending}
+              onCheckedChange={(approval_required) =>
+                change.mutate({ approval_required }, { onError: toast.failed })
+              }
+            />
+          </div>
+        </Panel>
+        <PolicyEditor
+          scope="site"
+          id={site.id}
+          description="Applies to every machine at this site, unless the machine itself says otherwise."
+        />
+      </div>
+    </>
+  );
+}
+
+function SiteMenu({ site }: { site: Site }) {
+  const navigate = useNavigate();
+  const [dialog, setDialog] = useState<"rename" | "delete" | null>(null);
+  const rename = useChangeSite(site.id);
+  const remove = useDeleteSite(site.id);
+  const close = () => {
+    setDialog(null);
+    rename.reset();
+    remove.reset();
+  };
+  return (
+    <>
+      <Menu
+        trigger={
+          <Button size="icon" aria-label={`More actions for ${site.name}`}>
+            <Ellipsis aria-hidden />
+          </Button>
+        }
+      >
+        <MenuItem onSelect={() => setDialog("rename")}>Rename</MenuItem>
+        <MenuSeparator />
+        <MenuItem danger onSelect={() => setDialog("delete")}>
+          Delete site
+        </MenuItem>
+      </Menu>
+      <NameDialog
+        open={dialog === "rename"}
+        onClose={close}
+        title="Rename site"
+        label="Name"
+        initial={site.name}
+        action="Rename"
+        busy={rename.isPending}
+        error={rename.error}
+        onSubmit={(name) => rename.mutate({ name }, { onSuccess: close })}
+      />
+      <Confirm
+        open={dialog === "delete"}
+        onOpenChange={(open) => {
+          if (!open) close();
+        }}
+        title={`Delete ${site.name}?`}
+        action="Delete site"
+        busy={remove.isPending}
+        error={remove.error && errorMessage(remove.error)}
+        onConfirm={() =>
+          remove.mutate(undefined, {
+            onSuccess: () => {
+              toast.done(`${site.name} was deleted.`);
+              void navigate({ to: "/clients/$clientId", params: { clientId: site.client_id } });
+            },
+          })
+        }
+      >
+        <p>
+          A site can be deleted once it has no machines left. Its enrollment keys stop working at
+          once.
+        </p>
+      </Confirm>
+    </>
+  );
+}

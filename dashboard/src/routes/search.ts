@@ -1,0 +1,64 @@
+import { z } from "zod";
+
+// What pages keep in the address. A value that is not understood is left out rather than an error.
+
+const text = z.coerce.string().max(200).optional().catch(undefined);
+const id = z.uuid().optional().catch(undefined);
+const order = z.enum(["asc", "desc"]).optional().catch(undefined);
+const time = z.iso.datetime().optional().catch(undefined);
+
+export const signInSearch = z.object({
+  next: text,
+  reason: z.enum(["ended", "accepted", "left"]).optional().catch(undefined),
+});
+
+export const agentFilter = z.object({
+  search: text,
+  status: z.enum(["online", "offline", "pending"]).optional().catch(undefined),
+  os_type: z.enum(["linux", "windows", "macos"]).optional().catch(undefined),
+  client_id: id,
+  site_id: id,
+  sort: z
+    .enum(["hostname", "status", "last_seen", "os", "client", "site", "cpu", "memory", "disk"])
+    .optional()
+    .catch(undefined),
+  order,
+});
+export type AgentFilter = z.infer<typeof agentFilter>;
+
+export const timeRange = z.object({ from: time, to: time, range: text });
+
+export const commandFilter = z.object({
+  status: z
+    .enum([
+      "queued",
+      "sent",
+      "running",
+      "completed",
+      "failed",
+      "timeout",
+      "cancelled",
+      "interrupted",
+      "expired",
+    ])
+    .optional()
+    .catch(undefined),
+  command: id,
+});
+
+export const alertFilter = z.object({
+  status: z.enum(["open", "acknowledged", "resolved", "all"]).optional().catch(undefined),
+  severity: z.enum(["info", "warning", "critical"]).optional().catch(undefined),
+  alert: id,
+});
+
+export const enrollmentSearch = z.object({ site_id: id });
+
+export const usersSearch = z.object({ invite: z.boolean().optional().catch(undefined), user: id });
+
+export const auditFilter = z.object({
+  search: text,
+  action: text,
+  from: text,
+  to: text,
+});

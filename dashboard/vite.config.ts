@@ -1,0 +1,24 @@
+import tailwindcss from "@tailwindcss/vite";
+import react from "@vitejs/plugin-react";
+import { defineConfig } from "vitest/config";
+
+const server = process.env.GURURMM_SERVER ?? "http://127.0.0.1:3001";
+
+export default defineConfig({
+  plugins: [react(), tailwindcss()],
+  build: {
+    // The server's policy allows no `data:` fonts or scripts, so every asset is a file of its own.
+    assetsInlineLimit: 0,
+    chunkSizeWarningLimit: 700,
+  },
+  server: {
+    proxy: {
+      "/api": { target: server, ws: true },
+      "/install": { target: server },
+    },
+  },
+  test: {
+    include: ["src/**/*.test.ts", "src/**/*.test.tsx"],
+    environment: "node",
+  },
+});
