@@ -3,6 +3,7 @@
 use crate::bus::Bus;
 use crate::config::Config;
 use crate::db::Db;
+use crate::gateway::Gateway;
 use crate::keys::Keys;
 use chrono::{DateTime, Utc};
 use std::sync::Arc;
@@ -16,5 +17,7 @@ pub struct App {
     pub db: Db,
     pub keys: Keys,
     pub bus: Bus,
+    /// Agents' sockets.
+    pub gateway: Gateway,
     pub started_at: DateTime<Utc>,
 }

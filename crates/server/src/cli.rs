@@ -1,6 +1,7 @@
 //! The command line of `gururmm-server`.
 
 use crate::database::DatabaseChoice;
+use crate::gateway;
 use crate::serve::{ServeOptions, Server};
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
@@ -79,6 +80,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         public_url: args.public_url,
         trusted_proxies: args.trusted_proxies,
         agent_binary: args.agent_binary,
+        gateway: gateway::Settings::default(),
     };
     let mut server = tokio::select! {
         started = Server::start(options) => started?,

@@ -9,6 +9,7 @@ pub mod config;
 pub mod database;
 pub mod db;
 pub mod error;
+pub mod gateway;
 pub mod http;
 pub mod keys;
 pub mod router;

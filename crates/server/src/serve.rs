@@ -5,6 +5,7 @@ use crate::bus::Bus;
 use crate::config::Config;
 use crate::database::{Database, DatabaseChoice};
 use crate::db::{Db, PoolSizes};
+use crate::gateway::{self, Gateway};
 use crate::http::request::PeerAddr;
 use crate::keys::{Keys, Purpose, random_token};
 use crate::router;
@@ -33,6 +34,7 @@ pub struct ServeOptions {
     pub public_url: Option<Url>,
     pub trusted_proxies: Vec<IpNet>,
     pub agent_binary: Option<PathBuf>,
+    pub gateway: gateway::Settings,
 }
 
 /// A running server.
@@ -59,8 +61,9 @@ impl Server {
         let now = Utc::now();
         db.ensure_metric_partitions(now - TimeDelta::days(2), now + TimeDelta::days(3)).await?;
         db.reset_presence().await?;
-        let config = config(options, local_addr)?;
-        let app = Arc::new(App { config, db, keys, bus, started_at: now });
+        let config = config(&options, local_addr)?;
+        let app =
+            Arc::new(App { config, db, keys, bus, gateway: Gateway::new(options.gateway), started_at: now });
 
         let stopping = CancellationToken::new();
         let service = router::router(app.clone())
@@ -114,19 +117,19 @@ impl Server {
     }
 }
 
-fn config(options: ServeOptions, local_addr: SocketAddr) -> anyhow::Result<Config> {
-    let public_url = match options.public_url {
-        Some(url) => url,
+fn config(options: &ServeOptions, local_addr: SocketAddr) -> anyhow::Result<Config> {
+    let public_url = match &options.public_url {
+        Some(url) => url.clone(),
         None => Url::parse(&format!("http://{local_addr}")).context("the listen address makes no URL")?,
     };
     Ok(Config {
-        data_dir: options.data_dir,
+        data_dir: options.data_dir.clone(),
         listen: local_addr,
         is_secure: public_url.scheme() == "https",
         public_url,
-        trusted_proxies: options.trusted_proxies,
+        trusted_proxies: options.trusted_proxies.clone(),
         ca_fingerprint: None,
-        agent_binary: options.agent_binary,
+        agent_binary: options.agent_binary.clone(),
     })
 }
 

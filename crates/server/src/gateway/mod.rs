@@ -1,0 +1,126 @@
+//! Agents' sockets: who is connected to this server, and the way to them. Knows no feature: what a message means
+//! stands in `agent_router`.
+
+mod registry;
+
+pub use registry::Line;
+
+use chrono::{DateTime, Utc};
+use gururmm_protocol::ServerMessage;
+use gururmm_protocol::to_agent::GoodbyeReason;
+use registry::Registry;
+use std::sync::Arc;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// One connected agent, as the slices that get its messages know it. All of it comes from the authenticated
+/// credential, nothing from a message, except the host name, which is for people.
+#[derive(Debug, Clone)]
+pub struct AgentSession {
+    pub agent_id: Uuid,
+    /// Short surrogate for the sample tables.
+    pub num: i64,
+    pub tenant_id: Uuid,
+    pub client_id: Uuid,
+    pub site_id: Uuid,
+    /// The partner's retention class, in days.
+    pub retention_days: i16,
+    /// Grows with every session of this agent; the larger one is the living one.
+    pub epoch: i64,
+    pub hostname: String,
+}
+
+/// How long things may take and how much an agent may send.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// From the upgrade to the agent's hello.
+    pub hello_within: Duration,
+    /// What agents are told to leave between heartbeats.
+    pub heartbeat: Duration,
+    /// A socket that is silent this long is lost.
+    pub silence: Duration,
+    /// A message that cannot be written within this time goes to an agent that is too slow.
+    pub write_within: Duration,
+    /// Messages an agent may send in a second, with as many as five seconds' worth at once.
+    pub messages_per_second: u32,
+    /// Bytes an agent may send in a second, with as many as two seconds' worth at once.
+    pub bytes_per_second: u32,
+    /// An agent that has been held back this long without a break is abusive.
+    pub throttled_at_most: Duration,
+    /// How often changes of presence are written.
+    pub presence_every: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            hello_within: Duration::from_secs(10),
+            heartbeat: Duration::from_secs(30),
+            silence: Duration::from_secs(75),
+            write_within: Duration::from_secs(20),
+            messages_per_second: 200,
+            bytes_per_second: 4 * 1024 * 1024,
+            throttled_at_most: Duration::from_secs(60),
+            presence_every: Duration::from_millis(250),
+        }
+    }
+}
+
+/// The agents connected to this server.
+pub struct Gateway {
+    settings: Settings,
+    registry: Registry,
+}
+
+impl Gateway {
+    /// Nobody is connected yet.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, registry: Registry::default() }
+    }
+
+    /// Puts a message into the agent's queue. `false` when it is not connected, or so slow that its queue is full
+    /// (it is then disconnected): what must arrive is a row in the database and is sent again at its next hello.
+    pub fn send(&self, agent_id: Uuid, message: ServerMessage) -> bool {
+        self.registry.line(agent_id).is_some_and(|line| line.send(&message))
+    }
+
+    /// [`Gateway::send`], but only to the session of this epoch: for answers to what that session said.
+    pub fn answer(&self, agent_id: Uuid, epoch: i64, message: ServerMessage) -> bool {
+        self.registry
+            .line(agent_id)
+            .filter(|line| line.epoch() == epoch)
+            .is_some_and(|line| line.send(&message))
+    }
+
+    /// Says goodbye to an agent and closes its socket; it is offline from now on. Nothing when it is not connected.
+    pub fn disconnect(&self, agent_id: Uuid, reason: GoodbyeReason) {
+        if let Some(line) = self.registry.line(agent_id) {
+            line.close(reason, Duration::ZERO);
+        }
+    }
+
+    /// Whether the agent has a session here.
+    pub fn is_connected(&self, agent_id: Uuid) -> bool {
+        self.registry.line(agent_id).is_some()
+    }
+
+    /// Since when the agent has its session here.
+    pub fn connected_since(&self, agent_id: Uuid) -> Option<DateTime<Utc>> {
+        self.registry.line(agent_id).map(|line| line.connected_since())
+    }
+
+    /// How many agents have a session here.
+    pub fn connected_count(&self) -> usize {
+        self.registry.len()
+    }
+
+    /// Limits and times.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The agents connected now.
+    pub fn connected(&self) -> Vec<Arc<Line>> {
+        self.registry.lines()
+    }
+}

@@ -1,0 +1,263 @@
+//! Who is connected: the truth about presence, in memory. What changed is remembered until it is written.
+
+use axum::extract::ws::Utf8Bytes;
+use chrono::{DateTime, Utc};
+use gururmm_protocol::to_agent::GoodbyeReason;
+use gururmm_protocol::{ServerMessage, encode};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc};
+use uuid::Uuid;
+
+/// Messages that may wait for a slow agent. The queue holds encoded text, so that a waiting message costs what it
+/// weighs.
+const QUEUE: usize = 64;
+
+/// The way to one connected agent.
+#[derive(Debug)]
+pub struct Line {
+    agent_id: Uuid,
+    tenant_id: Uuid,
+    epoch: i64,
+    connected_since: DateTime<Utc>,
+    queue: mpsc::Sender<Utf8Bytes>,
+    goodbye: OnceLock<Goodbye>,
+    closed: Notify,
+}
+
+/// Why a session ends, and over what time its agent comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Goodbye {
+    pub reason: GoodbyeReason,
+    pub reconnect_within: Duration,
+}
+
+impl Line {
+    /// A line and the queue its socket empties.
+    pub fn new(agent_id: Uuid, tenant_id: Uuid, epoch: i64) -> (Arc<Self>, mpsc::Receiver<Utf8Bytes>) {
+        let (queue, waiting) = mpsc::channel(QUEUE);
+        let line = Self {
+            agent_id,
+            tenant_id,
+            epoch,
+            connected_since: Utc::now(),
+            queue,
+            goodbye: OnceLock::new(),
+            closed: Notify::new(),
+        };
+        (Arc::new(line), waiting)
+    }
+
+    pub fn agent_id(&self) -> Uuid {
+        self.agent_id
+    }
+
+    pub fn tenant_id(&self) -> Uuid {
+        self.tenant_id
+    }
+
+    pub fn epoch(&self) -> i64 {
+        self.epoch
+    }
+
+    pub fn connected_since(&self) -> DateTime<Utc> {
+        self.connected_since
+    }
+
+    /// Queues a message; a full queue ends the session as too slow.
+    pub fn send(&self, message: &ServerMessage) -> bool {
+        let Some(text) = encoded(message) else { return false };
+        match self.queue.try_send(text) {
+            Ok(()) => !self.is_closing(),
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                self.close(GoodbyeReason::TooSlow, Duration::ZERO);
+                false
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => false,
+        }
+    }
+
+    /// Queues a message, waiting for room: for the session's own answers, so that an agent that does not read is
+    /// not read from either.
+    pub async fn send_paced(&self, message: &ServerMessage) -> bool {
+        match encoded(message) {
+            Some(text) => self.queue.send(text).await.is_ok(),
+            None => false,
+        }
+    }
+
+    /// Ends the session; the first reason counts.
+    pub fn close(&self, reason: GoodbyeReason, reconnect_within: Duration) {
+        let _first_counts = self.goodbye.set(Goodbye { reason, reconnect_within });
+        self.closed.notify_one();
+    }
+
+    /// Whether the session was told to end: nothing it still says is taken.
+    pub fn is_closing(&self) -> bool {
+        self.goodbye.get().is_some()
+    }
+
+    /// Waits until the session is told to end. For its one task only.
+    pub async fn closing(&self) -> Goodbye {
+        loop {
+            if let Some(goodbye) = self.goodbye.get() {
+                return *goodbye;
+            }
+            self.closed.notified().await;
+        }
+    }
+}
+
+fn encoded(message: &ServerMessage) -> Option<Utf8Bytes> {
+    match encode(message) {
+        Ok(text) => Some(text.into()),
+        Err(error) => {
+            tracing::error!(%error, "a message to an agent could not be encoded");
+            None
+        }
+    }
+}
+
+/// All lines, and whose presence is not yet written.
+#[derive(Debug, Default)]
+pub struct Registry {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    lines: HashMap<Uuid, Arc<Line>>,
+    /// Agents (with their partner) that came or went since the last flush.
+    changed: HashMap<Uuid, Uuid>,
+    /// Agents heard of since the last flush.
+    seen: HashSet<Uuid>,
+}
+
+impl Registry {
+    /// Lets a session in. A session of the same agent with a smaller epoch is replaced; `false` when this one is
+    /// itself the older.
+    pub fn insert(&self, line: &Arc<Line>) -> bool {
+        let mut inner = self.lock();
+        if let Some(other) = inner.lines.get(&line.agent_id) {
+            if other.epoch >= line.epoch {
+                return false;
+            }
+            other.close(GoodbyeReason::Replaced, Duration::ZERO);
+        }
+        inner.lines.insert(line.agent_id, Arc::clone(line));
+        inner.changed.insert(line.agent_id, line.tenant_id);
+        true
+    }
+
+    /// Takes a session out, unless a newer one stands in its place.
+    pub fn remove(&self, line: &Line) {
+        let mut inner = self.lock();
+        if inner.lines.get(&line.agent_id).is_some_and(|current| current.epoch == line.epoch) {
+            inner.lines.remove(&line.agent_id);
+            inner.changed.insert(line.agent_id, line.tenant_id);
+        }
+    }
+
+    pub fn line(&self, agent_id: Uuid) -> Option<Arc<Line>> {
+        self.lock().lines.get(&agent_id).map(Arc::clone)
+    }
+
+    pub fn lines(&self) -> Vec<Arc<Line>> {
+        self.lock().lines.values().map(Arc::clone).collect()
+    }
+
+    pub fn len(&self) -> usize {
+        self.lock().lines.len()
+    }
+
+    /// Notes that an agent was heard.
+    pub fn heard(&self, agent_id: Uuid) {
+        self.lock().seen.insert(agent_id);
+    }
+
+    /// Takes what is to be written: per changed agent its partner and since when it is connected, if it is.
+    pub fn take_changed(&self) -> Vec<Presence> {
+        let mut inner = self.lock();
+        let changed = std::mem::take(&mut inner.changed);
+        changed
+            .into_iter()
+            .map(|(agent_id, tenant_id)| Presence {
+                agent_id,
+                tenant_id,
+                connected_since: inner.lines.get(&agent_id).map(|line| line.connected_since),
+            })
+            .collect()
+    }
+
+    /// Puts back what could not be written; what changed since stays.
+    pub fn put_back(&self, presences: &[Presence]) {
+        let mut inner = self.lock();
+        inner.changed.extend(presences.iter().map(|presence| (presence.agent_id, presence.tenant_id)));
+    }
+
+    /// Takes who was heard since the last time.
+    pub fn take_seen(&self) -> Vec<Uuid> {
+        std::mem::take(&mut self.lock().seen).into_iter().collect()
+    }
+
+    /// A panic elsewhere leaves a whole map behind: every change is one insert or remove.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is to be written about one agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Presence {
+    pub agent_id: Uuid,
+    pub tenant_id: Uuid,
+    /// Absent: not connected.
+    pub connected_since: Option<DateTime<Utc>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(agent_id: Uuid, epoch: i64) -> (Arc<Line>, mpsc::Receiver<Utf8Bytes>) {
+        Line::new(agent_id, Uuid::nil(), epoch)
+    }
+
+    #[test]
+    fn a_newer_session_replaces_the_older_and_an_older_one_is_refused() {
+        let (registry, agent) = (Registry::default(), Uuid::now_v7());
+        let ((first, _q1), (second, _q2), (late, _q3)) = (line(agent, 1), line(agent, 3), line(agent, 2));
+        assert!(registry.insert(&first));
+        assert!(registry.insert(&second));
+        assert!(first.is_closing() && !second.is_closing());
+        assert!(!registry.insert(&late));
+        registry.remove(&first);
+        assert_eq!(registry.line(agent).map(|line| line.epoch()), Some(3));
+    }
+
+    #[test]
+    fn what_came_and_went_between_two_flushes_is_told_as_it_now_is() {
+        let (registry, agent) = (Registry::default(), Uuid::now_v7());
+        let (first, _queue) = line(agent, 1);
+        registry.insert(&first);
+        registry.remove(&first);
+        let changed = registry.take_changed();
+        assert_eq!(changed.len(), 1);
+        assert_eq!(changed[0].connected_since, None);
+        assert_eq!(registry.take_changed(), []);
+        registry.put_back(&changed);
+        assert_eq!(registry.take_changed().len(), 1);
+    }
+
+    #[test]
+    fn a_full_queue_ends_the_session_as_too_slow() {
+        let (slow, _queue) = line(Uuid::now_v7(), 1);
+        let message = ServerMessage::MetricsAck { seq: 1 };
+        for _ in 0..QUEUE {
+            assert!(slow.send(&message));
+        }
+        assert!(!slow.send(&message));
+        assert_eq!(slow.goodbye.get().map(|goodbye| goodbye.reason), Some(GoodbyeReason::TooSlow));
+    }
+}
