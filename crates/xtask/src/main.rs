@@ -4,9 +4,7 @@
 mod api;
 mod bench;
 mod chaos;
-mod cluster;
 mod dev_db;
-mod migrations;
 mod sqlx_prepare;
 mod stack;
 mod tidy;
@@ -16,6 +14,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use xtask::{cluster, migrations};
 
 #[derive(Parser)]
 #[command(name = "xtask", about = "Build steps of GuruRMM")]

@@ -1,0 +1,10 @@
+//! The server as a whole, from outside: one binary, with files that mirror what they test.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "these are tests"
+)]
+
+mod harness;

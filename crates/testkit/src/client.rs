@@ -1,0 +1,200 @@
+//! A plain HTTP client that does exactly what it is told: no redirects, no cookie jar, any header as often as wanted.
+
+use crate::PATIENCE;
+use crate::socket::TestSocket;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, HeaderName};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use std::net::SocketAddr;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// Talks to a server as one principal.
+#[derive(Debug, Clone)]
+pub struct ApiClient {
+    address: SocketAddr,
+    headers: HeaderMap,
+}
+
+impl ApiClient {
+    /// A client without credentials.
+    pub fn anonymous(address: SocketAddr) -> Self {
+        Self { address, headers: HeaderMap::new() }
+    }
+
+    /// The same client with a header on everything it sends.
+    pub fn with(mut self, name: impl TryInto<HeaderName>, value: &str) -> Self {
+        let Ok(name) = name.try_into() else { panic!("not the name of a header") };
+        self.headers.append(name, value.parse().unwrap());
+        self
+    }
+
+    /// The same client with a bearer token.
+    pub fn with_bearer(self, token: &str) -> Self {
+        self.with(AUTHORIZATION, &format!("Bearer {token}"))
+    }
+
+    /// The same client as a browser with the dashboard open.
+    pub fn with_cookie(self, name: &str, token: &str, csrf_token: &str) -> Self {
+        self.with(COOKIE, &format!("{name}={token}")).with("x-csrf-token", csrf_token)
+    }
+
+    /// The headers it sends with everything.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// GET.
+    pub async fn get(&self, path: &str) -> Answer {
+        self.request(Method::GET, path).send().await
+    }
+
+    /// POST with a JSON body.
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.request(Method::POST, path).json(body).send().await
+    }
+
+    /// PUT with a JSON body.
+    pub async fn put(&self, path: &str, body: Value) -> Answer {
+        self.request(Method::PUT, path).json(body).send().await
+    }
+
+    /// PATCH with a JSON body.
+    pub async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.request(Method::PATCH, path).json(body).send().await
+    }
+
+    /// DELETE.
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.request(Method::DELETE, path).send().await
+    }
+
+    /// Anything else.
+    pub fn request(&self, method: Method, path: &str) -> Call {
+        let headers = self.headers.clone();
+        Call { address: self.address, method, path: path.to_owned(), headers, body: Bytes::new() }
+    }
+
+    /// Opens a WebSocket; the answer instead, when the server refuses.
+    pub async fn upgrade(&self, path: &str) -> Result<TestSocket, Answer> {
+        TestSocket::open(self.address, path, &self.headers).await
+    }
+}
+
+/// A request in the making.
+#[derive(Debug, Clone)]
+pub struct Call {
+    address: SocketAddr,
+    method: Method,
+    path: String,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Call {
+    /// Adds a header, beside one of the same name.
+    pub fn header(mut self, name: impl TryInto<HeaderName>, value: impl TryInto<HeaderValue>) -> Self {
+        let (Ok(name), Ok(value)) = (name.try_into(), value.try_into()) else { panic!("not a header") };
+        self.headers.append(name, value);
+        self
+    }
+
+    /// Sets a JSON body.
+    pub fn json(self, body: Value) -> Self {
+        self.body(body.to_string()).header(CONTENT_TYPE, "application/json")
+    }
+
+    /// Sets any body.
+    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// Sends it over a connection of its own.
+    pub async fn send(self) -> Answer {
+        let what = format!("{} {}", self.method, self.path);
+        match timeout(PATIENCE, self.exchange(&what)).await {
+            Ok(answer) => answer,
+            Err(_) => panic!("{what}: no answer"),
+        }
+    }
+
+    async fn exchange(self, what: &str) -> Answer {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let mut request =
+            Request::builder().method(self.method).uri(self.path).body(Full::new(self.body)).unwrap();
+        *request.headers_mut() = self.headers;
+        if !request.headers().contains_key(HOST) {
+            request.headers_mut().insert(HOST, self.address.to_string().parse().unwrap());
+        }
+        let response = sender.send_request(request).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.unwrap_or_else(|error| panic!("{what}: {error}")).to_bytes();
+        connection.abort();
+        Answer { what: what.to_owned(), status: head.status, headers: head.headers, body }
+    }
+}
+
+/// What the server answered.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Method and path, for messages.
+    pub what: String,
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// The body, which must have come with this status; `null` where there is none.
+    #[track_caller]
+    pub fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{self}");
+        self.json()
+    }
+
+    /// The problem's code, which must have come with this status.
+    #[track_caller]
+    pub fn expect_problem(&self, status: u16, code: &str) -> Value {
+        let problem = self.expect(status);
+        assert_eq!(problem["code"], code, "{self}");
+        problem
+    }
+
+    /// The body as JSON; `null` where there is none.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        if self.body.is_empty() {
+            return Value::Null;
+        }
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("not JSON: {self}"))
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The `code` of a problem.
+    pub fn code(&self) -> Option<String> {
+        let problem: Value = serde_json::from_slice(&self.body).ok()?;
+        problem["code"].as_str().map(str::to_owned)
+    }
+
+    /// A header that is there at most once.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+impl std::fmt::Display for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} -> {} {}", self.what, self.status.as_u16(), self.text())
+    }
+}

@@ -1,0 +1,202 @@
+//! The whole server, in process, on a real loopback port.
+
+use crate::client::ApiClient;
+use crate::database::TestDatabase;
+use crate::logs;
+use crate::world::{Person, Site};
+use gururmm_server::AppState;
+use gururmm_server::auth::credential::{self, SESSION_PREFIX, SessionKind};
+use gururmm_server::database::DatabaseChoice;
+use gururmm_server::keys::{PEPPER_KEY_ID, Purpose, random_token};
+use gururmm_server::serve::{ServeOptions, Server};
+use sqlx::PgConnection;
+use std::net::SocketAddr;
+use uuid::Uuid;
+
+/// A running server with its own database; stopped and looked over when dropped.
+pub struct TestServer {
+    pub database: TestDatabase,
+    server: Option<Server>,
+    data_dir: tempfile::TempDir,
+}
+
+/// A session that was put into the database.
+#[derive(Debug, Clone)]
+pub struct IssuedSession {
+    pub id: Uuid,
+    pub token: String,
+    pub csrf_token: String,
+}
+
+/// A machine that is in the database, with its key.
+#[derive(Debug, Clone)]
+pub struct SeededAgent {
+    pub id: Uuid,
+    /// Its number in the sample tables.
+    pub num: i64,
+    pub key: String,
+    pub hostname: String,
+    pub machine_uid: String,
+    pub site: Site,
+}
+
+impl TestServer {
+    /// With the people and places of [`world`](crate::world).
+    pub async fn start() -> Self {
+        Self::start_with(TestDatabase::with_world().await, |_| {}).await
+    }
+
+    /// Before setup: nobody has an account.
+    pub async fn start_empty() -> Self {
+        Self::start_with(TestDatabase::empty().await, |_| {}).await
+    }
+
+    /// With a database and settings of one's own.
+    pub async fn start_with(database: TestDatabase, configure: impl FnOnce(&mut ServeOptions)) -> Self {
+        logs::listen();
+        let data_dir = tempfile::tempdir().unwrap();
+        let server = Self::launch(&database, &data_dir, configure).await;
+        Self { database, server: Some(server), data_dir }
+    }
+
+    /// Stops the server in order and starts it again on the same data.
+    pub async fn restart(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.stop().await.unwrap();
+        }
+        self.server = Some(Self::launch(&self.database, &self.data_dir, |_| {}).await);
+    }
+
+    /// Stops the server in order; the database stays until this is dropped.
+    pub async fn stop(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.stop().await.unwrap();
+        }
+    }
+
+    async fn launch(
+        database: &TestDatabase,
+        data_dir: &tempfile::TempDir,
+        configure: impl FnOnce(&mut ServeOptions),
+    ) -> Server {
+        let mut options = ServeOptions {
+            data_dir: data_dir.path().to_owned(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            database: DatabaseChoice::Ready(database.app_options()),
+            public_url: None,
+            trusted_proxies: Vec::new(),
+            agent_binary: None,
+        };
+        configure(&mut options);
+        Server::start(options).await.unwrap()
+    }
+
+    /// The running server.
+    pub fn server(&self) -> &Server {
+        self.server.as_ref().expect("the server was stopped")
+    }
+
+    /// Its parts.
+    pub fn app(&self) -> &AppState {
+        self.server().app()
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.server().local_addr()
+    }
+
+    /// The database as its owner.
+    pub async fn owner(&self) -> PgConnection {
+        self.database.owner().await
+    }
+
+    /// Nobody.
+    pub fn anonymous(&self) -> ApiClient {
+        ApiClient::anonymous(self.address())
+    }
+
+    /// A script of this person, with a token of the API.
+    pub async fn client_as(&self, person: &Person) -> ApiClient {
+        let session = self.session_of(person, SessionKind::Api).await;
+        self.anonymous().with_bearer(&session.token)
+    }
+
+    /// This person's browser, signed in to the dashboard.
+    pub async fn browser_as(&self, person: &Person) -> ApiClient {
+        let session = self.session_of(person, SessionKind::Dashboard).await;
+        self.browser_with(&session)
+    }
+
+    /// A browser with this session.
+    pub fn browser_with(&self, session: &IssuedSession) -> ApiClient {
+        self.anonymous().with_cookie(credential::cookie_name(self.app()), &session.token, &session.csrf_token)
+    }
+
+    /// A live session of this person, put into the database without signing in.
+    pub async fn session_of(&self, person: &Person, kind: SessionKind) -> IssuedSession {
+        let (id, token) = (Uuid::now_v7(), random_token(SESSION_PREFIX).to_string());
+        logs::keep_secret(&token);
+        sqlx::query(
+            "INSERT INTO sessions (id, user_id, tenant_id, kind, token_digest, expires_at)
+             VALUES ($1, $2, $3, $4, $5, now() + interval '1 hour')",
+        )
+        .bind(id)
+        .bind(person.id)
+        .bind(person.membership.map(|membership| membership.partner))
+        .bind(kind.as_str())
+        .bind(self.app().keys.digest(Purpose::SessionToken, &token).as_slice())
+        .execute(&mut self.owner().await)
+        .await
+        .unwrap();
+        IssuedSession { id, csrf_token: credential::csrf_token(self.app(), id), token }
+    }
+
+    /// An approved machine at a site, as if it had enrolled.
+    pub async fn seed_agent(&self, site: &Site, hostname: &str) -> SeededAgent {
+        let (id, key) = (Uuid::now_v7(), random_token("cak_").to_string());
+        logs::keep_secret(&key);
+        let machine_uid = blake3_hex(id.as_bytes());
+        let mut owner = self.owner().await;
+        let num: i64 = sqlx::query_scalar(
+            "INSERT INTO agents (id, tenant_id, client_id, site_id, state, hostname, os_type, os_version, arch,
+               agent_version, machine_uid, machine_uid_source, key_digest, digest_key_id)
+             VALUES ($1, $2, $3, $4, 'active', $5, 'linux', 'Debian GNU/Linux 12 (bookworm)', 'x86_64', '0.1.0', $6,
+               'smbios_uuid', $7, $8)
+             RETURNING num",
+        )
+        .bind(id)
+        .bind(site.partner)
+        .bind(site.client)
+        .bind(site.id)
+        .bind(hostname)
+        .bind(&machine_uid)
+        .bind(self.app().keys.digest(Purpose::AgentKey, &key).as_slice())
+        .bind(PEPPER_KEY_ID)
+        .fetch_one(&mut owner)
+        .await
+        .unwrap();
+        sqlx::query("INSERT INTO agent_status (agent_id, tenant_id) VALUES ($1, $2)")
+            .bind(id)
+            .bind(site.partner)
+            .execute(&mut owner)
+            .await
+            .unwrap();
+        SeededAgent { id, num, key, hostname: hostname.to_owned(), machine_uid, site: *site }
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the server's last words ---\n{}\n---", logs::tail());
+            return;
+        }
+        let complaints = logs::complaints();
+        assert!(complaints.is_empty(), "the test went well, but: {complaints:#?}\n{}", logs::tail());
+    }
+}
+
+fn blake3_hex(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex().to_string()
+}
