@@ -64,6 +64,7 @@ fn is_alive(socket_folder: &Path) -> bool {
     UnixStream::connect(socket_folder.join(".s.PGSQL.5432")).is_ok()
 }
 
+#[expect(clippy::zombie_processes, reason = "it outlives this process")]
 fn end_when_unused(lock: &Path, socket_folder: &Path) {
     Command::new("sh")
         .args(["-c", END_WHEN_UNUSED, "sh"])
