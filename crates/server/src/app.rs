@@ -1,5 +1,6 @@
 //! What every handler and job works with. Made once at start, shared for ever.
 
+use crate::auth::throttle::PeerLimits;
 use crate::bus::Bus;
 use crate::config::Config;
 use crate::db::Db;
@@ -19,5 +20,6 @@ pub struct App {
     pub bus: Bus,
     /// Agents' sockets.
     pub gateway: Gateway,
+    pub limits: PeerLimits,
     pub started_at: DateTime<Utc>,
 }

@@ -197,6 +197,13 @@ impl From<sqlx::Error> for Error {
         if matches!(error, sqlx::Error::RowNotFound) {
             return Self::not_found();
         }
+        // NUL, in text or in JSON: PostgreSQL keeps every character but that one.
+        if matches!(
+            error.as_database_error().and_then(|database| database.code()).as_deref(),
+            Some("22021" | "22P05")
+        ) {
+            return Self::with_detail(Code::MalformedRequest, "text must not contain U+0000");
+        }
         match error.as_database_error().and_then(|database| database.constraint()).and_then(from_constraint) {
             Some(problem) => problem,
             None => Self::Database(error),

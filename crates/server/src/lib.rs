@@ -14,6 +14,7 @@ pub mod http;
 pub mod keys;
 pub mod router;
 pub mod serve;
+pub mod sign_in;
 pub mod tenancy;
 
 pub use app::{App, AppState};

@@ -1,6 +1,7 @@
 //! The running server: what is started, in which order, and how it stops.
 
 use crate::app::{App, AppState};
+use crate::auth::throttle::PeerLimits;
 use crate::bus::Bus;
 use crate::config::Config;
 use crate::database::{Database, DatabaseChoice};
@@ -62,8 +63,15 @@ impl Server {
         db.ensure_metric_partitions(now - TimeDelta::days(2), now + TimeDelta::days(3)).await?;
         db.reset_presence().await?;
         let config = config(&options, local_addr)?;
-        let app =
-            Arc::new(App { config, db, keys, bus, gateway: Gateway::new(options.gateway), started_at: now });
+        let app = Arc::new(App {
+            config,
+            db,
+            keys,
+            bus,
+            gateway: Gateway::new(options.gateway),
+            limits: PeerLimits::default(),
+            started_at: now,
+        });
 
         let stopping = CancellationToken::new();
         let service = router::router(app.clone())

@@ -6,6 +6,7 @@ pub mod credential;
 pub mod password;
 pub mod permission;
 pub mod scope;
+pub mod throttle;
 
 pub use actor::{Actor, ActorKind};
 pub use permission::Role;

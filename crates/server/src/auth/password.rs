@@ -13,6 +13,11 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
+/// Fewest characters of a password.
+pub const MIN_CHARACTERS: usize = 12;
+/// Most characters of a password.
+pub const MAX_CHARACTERS: usize = 200;
+
 const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
@@ -52,6 +57,127 @@ pub async fn verify_dummy(secret: &str) -> Result<(), Error> {
     })
     .await
 }
+
+/// The rules for a new password. Length counts characters; what matters is that it is long and not guessable from
+/// the account.
+///
+/// # Errors
+/// A field error for `password_field`.
+pub fn check_rules(
+    password_field: &'static str,
+    password: &str,
+    email: &str,
+    name: &str,
+) -> Result<(), Error> {
+    let refuse = |code, message| Err(Error::field(password_field, code, message));
+    let characters = password.chars().count();
+    if characters < MIN_CHARACTERS {
+        return refuse("TOO_SHORT", "must have at least 12 characters");
+    }
+    if characters > MAX_CHARACTERS {
+        return refuse("TOO_LONG", "must have at most 200 characters");
+    }
+    let folded = password.to_lowercase();
+    if folded.trim() == email.trim().to_lowercase() || folded.trim() == name.trim().to_lowercase() {
+        return refuse("INVALID", "must not be the e-mail address or the name");
+    }
+    let mut characters = folded.chars();
+    let first = characters.next();
+    if COMMON.contains(&folded.as_str()) || characters.all(|character| Some(character) == first) {
+        return refuse("INVALID", "is one of the most common passwords");
+    }
+    Ok(())
+}
+
+/// The most common passwords of twelve characters and more, in lower case.
+const COMMON: &[&str] = &[
+    "000000000000",
+    "012345678910",
+    "0123456789012",
+    "0987654321098",
+    "111222333444",
+    "112233445566",
+    "121212121212",
+    "123123123123",
+    "123321123321",
+    "123456123456",
+    "123456654321",
+    "1234567890-=",
+    "1234567890123",
+    "12345678901234",
+    "123456789012345",
+    "1234567890123456",
+    "1234567890ab",
+    "1234567890abc",
+    "1234567890qwerty",
+    "1234567891011",
+    "123456789012",
+    "12345678910",
+    "123456789123",
+    "123456789abc",
+    "123456789qwe",
+    "123456qwerty",
+    "123qweasdzxc",
+    "1q2w3e4r5t6y",
+    "1q2w3e4r5t6y7u",
+    "1q2w3e4r5t6y7u8i",
+    "1qaz2wsx3edc",
+    "1qaz2wsx3edc4rfv",
+    "1qazxsw23edc",
+    "abc123456789",
+    "abcabcabcabc",
+    "abcd12345678",
+    "abcdef123456",
+    "abcdefghijkl",
+    "administrator",
+    "administrator1",
+    "admin1234567",
+    "admin123456789",
+    "adminadminadmin",
+    "asdfasdfasdf",
+    "asdfghjkl123",
+    "asdfghjklzxcvbnm",
+    "changeme1234",
+    "changemechangeme",
+    "correcthorsebatterystaple",
+    "iloveyou1234",
+    "iloveyou12345",
+    "letmeinletmein",
+    "minecraft123",
+    "password!123",
+    "password@123",
+    "password0000",
+    "password1234",
+    "password12345",
+    "password123456",
+    "password123456789",
+    "passwordpassword",
+    "passw0rd1234",
+    "p@ssw0rd1234",
+    "p@ssword1234",
+    "qazwsxedcrfv",
+    "qazwsxedc123",
+    "qwerty123456",
+    "qwerty12345678",
+    "qwerty123456789",
+    "qwertyqwerty",
+    "qwertyuiop12",
+    "qwertyuiop123",
+    "qwertyuiop[]",
+    "qwertyuiopasdfghjklzxcvbnm",
+    "qwertyuiopas",
+    "secretsecret",
+    "superman1234",
+    "sunshine1234",
+    "trustno1trustno1",
+    "welcome12345",
+    "welcome123456",
+    "welcomewelcome",
+    "zaq12wsxcde3",
+    "zaq1zaq1zaq1",
+    "zxcvbnm12345",
+    "zxcvbnmasdfghjkl",
+];
 
 /// How often Argon2 ran in this process.
 pub fn argon2_calls() -> u64 {
@@ -100,5 +226,25 @@ mod tests {
         assert!(!verify("wrong horse", &phc).await.unwrap());
         verify_dummy("anything").await.unwrap();
         assert_eq!(argon2_calls() - before, 3);
+    }
+
+    #[test]
+    fn rules_refuse_short_long_common_and_personal_passwords() {
+        let check =
+            |password: &str| check_rules("password", password, "ada@example.com", "Ada Lovelace King");
+        let too_long = "x1".repeat(101);
+        for refused in [
+            "elevenchars",
+            &too_long,
+            "Password1234",
+            "aaaaaaaaaaaaaaaa",
+            "ADA@example.com",
+            "ada lovelace king",
+        ] {
+            assert!(check(refused).is_err(), "{refused}");
+        }
+        for taken in ["twelve chars", "p\u{e4}ssw\u{f6}rter 17", &"x1".repeat(100)] {
+            assert!(check(taken).is_ok(), "{taken}");
+        }
     }
 }

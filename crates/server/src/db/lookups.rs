@@ -123,15 +123,22 @@ impl Db {
         }))
     }
 
-    /// Notes that a session was used.
+    /// Notes that a session was used, which lets it live on: 12 idle hours and 7 days in all for the dashboard's, 30
+    /// idle days and a year in all for the API's.
     pub async fn touch_session(&self, session_id: Uuid, user_id: Uuid) -> Result<(), Error> {
         let mut tx = self.operators.begin().await?;
         sqlx::query!("SELECT set_config('app.user_id', $1, true)", user_id.to_string())
             .fetch_one(&mut *tx)
             .await?;
-        sqlx::query!("UPDATE sessions SET last_used_at = now() WHERE id = $1", session_id)
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query!(
+            "UPDATE sessions SET last_used_at = now(), expires_at = CASE kind
+               WHEN 'dashboard' THEN least(now() + interval '12 hours', created_at + interval '7 days')
+               ELSE least(now() + interval '30 days', created_at + interval '365 days') END
+             WHERE id = $1",
+            session_id
+        )
+        .execute(&mut *tx)
+        .await?;
         Ok(tx.commit().await?)
     }
 

@@ -1,0 +1,143 @@
+//! Brakes on guessing: by real peer address in memory, by account in the database.
+
+use crate::app::App;
+use crate::error::{Code, Error};
+use crate::http::RequestInfo;
+use crate::keys::Purpose;
+use chrono::{DateTime, TimeDelta, Utc};
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU32;
+
+/// Failed sign-ins to an account within [`FAILURE_WINDOW`] before it is locked.
+const MAX_FAILURES: i32 = 10;
+const FAILURE_WINDOW: TimeDelta = TimeDelta::minutes(15);
+/// The first lock; each further one lasts twice as long, at most a day.
+const FIRST_LOCK: TimeDelta = TimeDelta::minutes(15);
+/// Addresses remembered by one limit. Beyond it those that are quiet are forgotten, then newcomers wait.
+const MAX_ADDRESSES: usize = 50_000;
+
+/// The limits of the public routes, by peer address.
+pub struct PeerLimits {
+    /// Sign-in and registration.
+    pub sign_in: PeerLimit,
+    /// Links with a one-time token: setup and invitations.
+    pub one_time_link: PeerLimit,
+}
+
+impl Default for PeerLimits {
+    fn default() -> Self {
+        Self { sign_in: PeerLimit::per_minute(30), one_time_link: PeerLimit::per_minute(30) }
+    }
+}
+
+/// So many requests a minute from one address, all of them at once if it likes.
+pub struct PeerLimit {
+    limiter: DefaultKeyedRateLimiter<IpAddr>,
+}
+
+impl PeerLimit {
+    /// A limit of `most` requests a minute; at least one.
+    pub fn per_minute(most: u32) -> Self {
+        Self {
+            limiter: RateLimiter::keyed(Quota::per_minute(NonZeroU32::new(most).unwrap_or(NonZeroU32::MIN))),
+        }
+    }
+
+    /// Counts a request.
+    ///
+    /// # Errors
+    /// `RATE_LIMITED` with the time to wait.
+    pub fn check(&self, request: &RequestInfo) -> Result<(), Error> {
+        if self.limiter.len() >= MAX_ADDRESSES {
+            self.limiter.retain_recent();
+            if self.limiter.len() >= MAX_ADDRESSES {
+                return Err(Error::retry_after(Code::RateLimited, 60));
+            }
+        }
+        self.limiter.check_key(&network_of(request.peer)).map_err(|refused| {
+            let wait = refused.wait_time_from(DefaultClock::default().now());
+            Error::retry_after(Code::RateLimited, wait.as_secs() + 1)
+        })
+    }
+}
+
+/// What counts as one peer: an IPv4 address, or the /64 that one IPv6 customer has at least.
+fn network_of(peer: Option<IpAddr>) -> IpAddr {
+    match peer.map(|ip| ip.to_canonical()) {
+        Some(IpAddr::V6(ip)) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64))),
+        Some(v4) => v4,
+        None => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    }
+}
+
+/// The lock of one account. Named by the address that was typed, so that unknown accounts lock alike.
+pub struct AccountLock {
+    key: [u8; 32],
+}
+
+impl AccountLock {
+    /// The lock of an e-mail address.
+    pub fn of(app: &App, email: &str) -> Self {
+        Self { key: Self::key(app, email) }
+    }
+
+    /// Under which digest an address is counted.
+    pub fn key(app: &App, email: &str) -> [u8; 32] {
+        app.keys.digest(Purpose::Throttle, &format!("account:{}", email.trim().to_lowercase()))
+    }
+
+    /// Refuses while the account is locked, whatever the password.
+    ///
+    /// # Errors
+    /// `ACCOUNT_LOCKED` with the time to wait.
+    pub async fn check(&self, app: &App) -> Result<(), Error> {
+        match app.db.throttle_locked_until(&self.key).await? {
+            Some(until) => Err(locked(until)),
+            None => Ok(()),
+        }
+    }
+
+    /// Counts a failure; answers whether it was the one that locked the account.
+    pub async fn failed(&self, app: &App) -> Result<bool, Error> {
+        let until = app.db.throttle_failure(&self.key, MAX_FAILURES, FAILURE_WINDOW, FIRST_LOCK).await?;
+        Ok(until.is_some())
+    }
+
+    /// Forgets the failures after a success.
+    pub async fn clear(&self, app: &App) -> Result<(), Error> {
+        app.db.throttle_clear(&self.key).await
+    }
+}
+
+fn locked(until: DateTime<Utc>) -> Error {
+    let seconds = (until - Utc::now()).num_seconds().max(1);
+    Error::retry_after(Code::AccountLocked, seconds.unsigned_abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(ip: &str) -> RequestInfo {
+        RequestInfo { peer: Some(ip.parse().unwrap()), ..RequestInfo::default() }
+    }
+
+    #[test]
+    fn a_limit_holds_for_one_address_and_not_for_another() {
+        let limit = PeerLimit::per_minute(2);
+        assert!(limit.check(&from("192.0.2.1")).is_ok());
+        assert!(limit.check(&from("192.0.2.1")).is_ok());
+        assert_eq!(limit.check(&from("192.0.2.1")).unwrap_err().code(), Code::RateLimited);
+        assert!(limit.check(&from("192.0.2.2")).is_ok());
+    }
+
+    #[test]
+    fn one_customers_ipv6_network_is_one_peer() {
+        let network = |ip: &str| network_of(Some(ip.parse().unwrap()));
+        assert_eq!(network("2001:db8:1:2::a"), network("2001:db8:1:2:ffff::b"));
+        assert_ne!(network("2001:db8:1:2::a"), network("2001:db8:1:3::a"));
+        assert_eq!(network("::ffff:192.0.2.1"), network("192.0.2.1"));
+    }
+}
