@@ -43,18 +43,20 @@ up() {
   run_server_and_agent "$data" "$listen" "$with_agent"
 }
 
+# need_free_port ADDRESS:PORT
 need_free_port() {
   local host=${1%:*} port=${1##*:}
-  [[ $port =~ ^[0-9]+$ && $host ]] || die "--listen needs ADDRESS:PORT, for example 127.0.0.1:3001; this is $1."
+  [[ $1 =~ ^[^:].*:[0-9]+$ ]] || die "--listen needs ADDRESS:PORT, for example 127.0.0.1:3001; this is $1."
   if (exec 3<>"/dev/tcp/$host/$port") 2>/dev/null; then
-    die "Port $port on $host is taken; free it, or choose another with --listen $host:PORT."
+    die "Port $port on $host is taken; free it, or choose another, for example with --listen $host:$((port + 1))."
   fi
 }
 
 # The built pages are kept while nothing that they are made of has changed.
 build_dashboard() {
   local stamp=dashboard/dist/.built-from now
-  now=$(find dashboard -name node_modules -prune -o -name dist -prune -o -type f -printf '%p %s %T@\n' | sort | sha256sum)
+  now=$(find dashboard \( -name node_modules -o -name dist -o -name e2e -o -name 'test-results' \) -prune \
+    -o -type f -print0 | sort --zero-terminated | xargs --null sha256sum | sha256sum)
   [[ -f $stamp && $(<"$stamp") == "$now" ]] && return
   need_node
   need_npm_packages
@@ -64,8 +66,11 @@ build_dashboard() {
 }
 
 build_programs() {
-  say "Building server and agent (a few minutes the first time)"
-  cargo build --quiet --profile up --package gururmm-server --package gururmm-agent ||
+  local quiet=()
+  # A person sees how far it is, a log does not need to.
+  [[ -t 2 ]] || quiet=(--quiet)
+  [[ -x $TARGET/up/gururmm-server ]] || say "Building server and agent; this first time takes a few minutes"
+  cargo build "${quiet[@]}" --profile up --package gururmm-server --package gururmm-agent ||
     die "Server and agent do not build."
 }
 
@@ -87,12 +92,9 @@ run_server_and_agent() {
     sleep 0.5 &
     wait $! || true
   done
-  local status=0
-  wait "$SERVER" || status=$?
   stop_agent
-  say "The server has stopped by itself. The end of its log:" >&2
-  tail -n 5 "$logs/server.log" >&2
-  exit $((status ? status : 1))
+  # Its last words are one sentence about why.
+  die "The server has stopped: $(tail -n 1 "$logs/server.log" | sed 's/^\[ERROR\] //') (all of its log is in $logs/server.log)"
 }
 
 # Starts a program in the background that Ctrl-C does not reach (this script stops it, in the right order) and that
