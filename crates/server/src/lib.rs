@@ -12,6 +12,7 @@ pub mod error;
 pub mod gateway;
 pub mod http;
 pub mod keys;
+pub mod net;
 pub mod router;
 pub mod serve;
 pub mod sign_in;
