@@ -1,0 +1,142 @@
+//! Which machine this is: an id that survives a fresh installation of the operating system where the hardware allows.
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "linux")]
+use linux as platform;
+
+#[cfg(not(target_os = "linux"))]
+mod other;
+#[cfg(not(target_os = "linux"))]
+use other as platform;
+
+use crate::os::Unsupported;
+use gururmm_protocol::system::{MachineIdentity, UidSource};
+
+/// What a system knows of its hardware and itself. A source that needs more rights than the agent has is absent.
+#[derive(Debug, Default, Clone)]
+struct Sources {
+    smbios_uuid: Option<String>,
+    board_serial: Option<String>,
+    disk_serial: Option<String>,
+    os_id: Option<String>,
+}
+
+/// Why a machine has no id.
+#[derive(Debug, thiserror::Error)]
+pub enum NoMachineUid {
+    /// Neither the hardware nor the system has one.
+    #[error("this machine has neither a hardware id nor /etc/machine-id")]
+    NothingToGoBy,
+    /// Not built for this platform.
+    #[error(transparent)]
+    Unsupported(#[from] Unsupported),
+}
+
+/// Reads the machine's identity, best source first.
+pub fn read() -> Result<MachineIdentity, NoMachineUid> {
+    identify(platform::read()?)
+}
+
+fn identify(sources: Sources) -> Result<MachineIdentity, NoMachineUid> {
+    let Sources { smbios_uuid, board_serial, disk_serial, os_id } = sources;
+    let smbios = smbios_uuid.map(|uuid| uuid.to_ascii_lowercase()).filter(|uuid| is_unique(uuid));
+    let board_and_disk =
+        board_serial.as_ref().zip(disk_serial.as_ref()).map(|(board, disk)| format!("{board}\0{disk}"));
+    let (source, value) = smbios
+        .map(|uuid| (UidSource::SmbiosUuid, uuid))
+        .or(board_and_disk.map(|serials| (UidSource::BoardAndDisk, serials)))
+        .or(os_id.map(|id| (UidSource::OsId, id)))
+        .ok_or(NoMachineUid::NothingToGoBy)?;
+    let mut identity = MachineIdentity {
+        machine_uid: digest(source, &value),
+        machine_uid_source: source,
+        board_serial,
+        disk_serial,
+    };
+    identity.clean();
+    Ok(identity)
+}
+
+/// Frozen: a change makes every machine a new one. The source is part of the digest, so that a serial never equals
+/// somebody else's uuid.
+fn digest(source: UidSource, value: &str) -> String {
+    let text = format!("gururmm machine uid 1\0{}\0{value}", source.as_str());
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Uuids that makers ship on many boards, in both byte orders where they are known in both.
+fn is_unique(uuid: &str) -> bool {
+    const SHARED: &[&str] = &[
+        "03000200-0400-0500-0006-000700080009",
+        "00020003-0004-0005-0006-000700080009",
+        "12345678-1234-5678-90ab-cddeefaabbcc",
+        "78563412-3412-7856-90ab-cddeefaabbcc",
+        "01234567-8910-1112-1314-151617181920",
+        "4c4c4544-0000-2010-8020-80c04f202020",
+        "fefefefe-fefe-fefe-fefe-fefefefefefe",
+        "deadbeef-dead-beef-dead-beefdeadbeef",
+    ];
+    let digits: Vec<char> = uuid.chars().filter(|c| *c != '-').collect();
+    let is_uuid = uuid.len() == 36 && digits.len() == 32 && digits.iter().all(char::is_ascii_hexdigit);
+    // All zeros, all Fs, all of anything.
+    let is_uniform = digits.windows(2).all(|pair| pair[0] == pair[1]);
+    is_uuid && !is_uniform && !SHARED.contains(&uuid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sources() -> Sources {
+        Sources {
+            smbios_uuid: Some("4C4C4544-0042-3510-8052-B4C04F313233".into()),
+            board_serial: Some("BOARD-1".into()),
+            disk_serial: Some("DISK-1".into()),
+            os_id: Some("0123456789abcdef0123456789abcdef".into()),
+        }
+    }
+
+    #[test]
+    fn the_uid_is_frozen() {
+        let identity = identify(sources()).unwrap();
+        assert_eq!(identity.machine_uid_source, UidSource::SmbiosUuid);
+        assert_eq!(identity.machine_uid, "4ef1732e98b79da026401c6cbbdf0094c4d70fc96879b345bd0379c7afda5e6b");
+    }
+
+    #[test]
+    fn hardware_comes_before_the_operating_system() {
+        let reimaged = Sources { os_id: Some("ffffffffffffffffffffffffffffffff".into()), ..sources() };
+        assert_eq!(identify(reimaged).unwrap(), identify(sources()).unwrap());
+        let no_uuid = identify(Sources { smbios_uuid: None, ..sources() }).unwrap();
+        assert_eq!(no_uuid.machine_uid_source, UidSource::BoardAndDisk);
+        let one_serial = identify(Sources { smbios_uuid: None, board_serial: None, ..sources() }).unwrap();
+        assert_eq!(one_serial.machine_uid_source, UidSource::OsId);
+        assert!(matches!(identify(Sources::default()), Err(NoMachineUid::NothingToGoBy)));
+    }
+
+    #[test]
+    fn uuids_that_many_boards_share_are_not_taken() {
+        for junk in [
+            "00000000-0000-0000-0000-000000000000",
+            "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF",
+            "03000200-0400-0500-0006-000700080009",
+            "00020003-0004-0005-0006-000700080009",
+            "Not Settable",
+            "",
+        ] {
+            let identity = identify(Sources { smbios_uuid: Some(junk.into()), ..sources() }).unwrap();
+            assert_eq!(identity.machine_uid_source, UidSource::BoardAndDisk, "{junk}");
+        }
+    }
+
+    #[test]
+    fn letters_case_of_the_uuid_does_not_matter() {
+        let lower = sources().smbios_uuid.map(|uuid| uuid.to_ascii_lowercase());
+        assert_eq!(
+            identify(Sources { smbios_uuid: lower, ..sources() }).unwrap(),
+            identify(sources()).unwrap()
+        );
+    }
+}

@@ -1,0 +1,7 @@
+//! What the agent can do on a machine. Each part has a file per system where the systems differ.
+
+pub mod commands;
+pub mod machine_uid;
+pub mod metrics;
+pub mod network;
+pub mod system_info;

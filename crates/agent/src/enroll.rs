@@ -1,0 +1,160 @@
+//! Making this machine known to a server.
+
+use crate::VERSION;
+use crate::capabilities::{machine_uid, network, system_info};
+use crate::http::{CallError, InvalidServerUrl, ServerUrl, post};
+use crate::identity::{CA_FILE, Identity, IdentityError, Secret};
+use crate::state::{StateDir, StateError, write_atomic};
+use crate::transport::{CaPin, Connector, InvalidPin, TlsSetupError};
+use gururmm_protocol::bootstrap::{EnrollRequest, EnrollResponse, EnrollStatus};
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+/// Longest enrollment key, in bytes.
+const MAX_KEY_BYTES: u64 = 4096;
+
+/// What the installer says.
+#[derive(Debug, Clone)]
+pub struct EnrollOptions {
+    /// `https://host[:port]`.
+    pub server: String,
+    /// The site's code.
+    pub site: String,
+    /// A file that holds the enrollment key; `-` is standard input.
+    pub key_file: PathBuf,
+    /// `sha256:HEX` of the server's own CA.
+    pub ca_fingerprint: Option<String>,
+    /// Enroll anew although this machine is enrolled.
+    pub replace: bool,
+}
+
+/// How enrolling went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Enrolled {
+    /// It was enrolled with this server before; nothing was done.
+    Already(Identifier),
+    /// It may work at once.
+    Active(Identifier),
+    /// Someone has to approve it first.
+    Pending(Identifier),
+}
+
+/// The server's id for the machine.
+pub type Identifier = gururmm_protocol::AgentId;
+
+/// Why enrolling failed.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrollError {
+    /// The server's address.
+    #[error(transparent)]
+    Url(#[from] InvalidServerUrl),
+    /// The fingerprint.
+    #[error(transparent)]
+    Pin(#[from] InvalidPin),
+    /// TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsSetupError),
+    /// The state folder.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The identity in it.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The machine's own id.
+    #[error(transparent)]
+    MachineUid(#[from] machine_uid::NoMachineUid),
+    /// The key file.
+    #[error("the enrollment key cannot be read from {}", .path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The machine belongs to another server.
+    #[error("this machine is enrolled with {0}; give --replace to enroll it anew")]
+    OtherServer(String),
+    /// The server.
+    #[error("the server did not enroll this machine")]
+    Call(#[from] CallError),
+    /// Without fingerprint, a server with its own CA.
+    #[error("the server proved no CA although a fingerprint was given")]
+    NothingPinned,
+}
+
+/// Enrolls this machine and keeps the identity in `state_dir`.
+pub async fn enroll(state_dir: &Path, options: &EnrollOptions) -> Result<Enrolled, EnrollError> {
+    let server: ServerUrl = options.server.parse()?;
+    let state = StateDir::create(state_dir)?;
+    match Identity::load(&state) {
+        Ok(identity) if options.replace => tracing::info!(agent_id = %identity.agent_id, "enrolling anew"),
+        Ok(identity) if identity.server_url == server.to_string() => {
+            return Ok(Enrolled::Already(identity.agent_id));
+        }
+        Ok(identity) => return Err(EnrollError::OtherServer(identity.server_url)),
+        Err(IdentityError::NotEnrolled | IdentityError::Damaged(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let key = read_key(&options.key_file)?;
+    let pin = options.ca_fingerprint.as_deref().map(CaPin::fingerprint).transpose()?;
+    let (pin, captured) = pin.unzip();
+    let connector = Connector::new(server.clone(), pin)?;
+    let request = request(&options.site, &key)?;
+    let response: EnrollResponse = post(&connector, "/api/enroll", &request).await?;
+    let ca_pinned = server.is_tls() && captured.is_some();
+    if ca_pinned {
+        let ca = captured.and_then(|captured| captured.take()).ok_or(EnrollError::NothingPinned)?;
+        let path = state.file(CA_FILE);
+        write_atomic(&path, &ca).map_err(|source| StateError::Io { path, source })?;
+    }
+    let identity = Identity {
+        agent_id: response.agent_id,
+        agent_key: Secret::new(response.agent_key),
+        server_url: server.to_string(),
+        site_code: options.site.clone(),
+        enrolled_at: response.server_time,
+        ca_pinned,
+    };
+    identity.save(&state)?;
+    Ok(match response.status {
+        EnrollStatus::Active => Enrolled::Active(identity.agent_id),
+        EnrollStatus::Pending => Enrolled::Pending(identity.agent_id),
+    })
+}
+
+fn request(site: &str, key: &str) -> Result<EnrollRequest, EnrollError> {
+    let identity = machine_uid::read()?;
+    if identity.machine_uid_source == gururmm_protocol::system::UidSource::OsId {
+        tracing::warn!("the hardware's ids cannot be read; a fresh installation would be a new machine");
+    }
+    let system = system_info::read();
+    let mac_addresses = network::read().map(|state| network::mac_addresses(&state)).unwrap_or_default();
+    Ok(EnrollRequest {
+        site_code: site.to_owned(),
+        enrollment_key: key.to_owned(),
+        hostname: system.hostname,
+        os_type: system.os_type,
+        os_version: system.os_version,
+        arch: system.arch,
+        agent_version: VERSION.to_owned(),
+        identity,
+        mac_addresses,
+    })
+}
+
+fn read_key(path: &Path) -> Result<Zeroizing<String>, EnrollError> {
+    let mut text = Zeroizing::new(String::new());
+    let read = if path == Path::new("-") {
+        io::stdin().lock().take(MAX_KEY_BYTES).read_to_string(&mut text)
+    } else {
+        fs::File::open(path).and_then(|file| file.take(MAX_KEY_BYTES).read_to_string(&mut text))
+    };
+    let read = read.and_then(|_| match text.trim() {
+        "" => Err(io::Error::new(io::ErrorKind::InvalidData, "it is empty")),
+        key => Ok(Zeroizing::new(key.to_owned())),
+    });
+    read.map_err(|source| EnrollError::Key { path: path.to_owned(), source })
+}

@@ -1,0 +1,45 @@
+//! Putting the agent on a machine as a service, and taking it away without a trace.
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "linux")]
+pub use linux::Layout;
+
+#[cfg(not(target_os = "linux"))]
+mod other;
+#[cfg(not(target_os = "linux"))]
+pub use other::Layout;
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why installing or removing failed.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// It takes full rights.
+    #[error("this takes root's rights")]
+    NotElevated,
+    /// A file cannot be written or removed.
+    #[error("cannot change {}", .path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no service manager to run the agent.
+    #[error("this machine does not run systemd; start `gururmm-agent run` by other means")]
+    NoServiceManager,
+    /// The service manager refused.
+    #[error("systemctl {arguments} failed: {output}")]
+    ServiceManager {
+        /// What it was asked.
+        arguments: String,
+        /// What it said.
+        output: String,
+    },
+    /// Not built for this platform.
+    #[error(transparent)]
+    Unsupported(#[from] crate::os::Unsupported),
+}

@@ -1,0 +1,192 @@
+//! Linux with systemd.
+
+use super::InstallError;
+use crate::os;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const UNIT: &str = include_str!("gururmm-agent.service");
+const UNIT_NAME: &str = "gururmm-agent.service";
+
+/// Where everything stands, below a root folder that is `/` outside tests.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    /// This machine.
+    pub fn system() -> Self {
+        Self { root: PathBuf::from("/") }
+    }
+
+    /// The agent's state folder.
+    pub fn state_dir(&self) -> PathBuf {
+        self.root.join("var/lib/gururmm-agent")
+    }
+
+    fn program_dir(&self) -> PathBuf {
+        self.root.join("usr/local/lib/gururmm")
+    }
+
+    fn program(&self) -> PathBuf {
+        self.program_dir().join("gururmm-agent")
+    }
+
+    fn unit(&self) -> PathBuf {
+        self.root.join("etc/systemd/system").join(UNIT_NAME)
+    }
+
+    /// Copies this program to its place; one that runs from there keeps running until its service restarts.
+    pub fn install_program(&self) -> Result<(), InstallError> {
+        self.check_rights()?;
+        let source = std::env::current_exe()
+            .map_err(|source| InstallError::Io { path: PathBuf::from("/proc/self/exe"), source })?;
+        let target = self.program();
+        create_dir_all(&self.program_dir())?;
+        if fs::canonicalize(&source).ok() == fs::canonicalize(&target).ok() {
+            return Ok(());
+        }
+        replace(&target, 0o755, |file| io::copy(&mut File::open(&source)?, file).map(drop))
+    }
+
+    /// Writes the unit and starts the service.
+    pub fn install_service(&self) -> Result<(), InstallError> {
+        self.check_rights()?;
+        self.write_unit()?;
+        if !self.has_systemd() {
+            return Err(InstallError::NoServiceManager);
+        }
+        systemctl(&["daemon-reload"])?;
+        systemctl(&["enable", UNIT_NAME])?;
+        systemctl(&["restart", UNIT_NAME])
+    }
+
+    fn write_unit(&self) -> Result<(), InstallError> {
+        let path = self.unit();
+        if let Some(parent) = path.parent() {
+            create_dir_all(parent)?;
+        }
+        replace(&path, 0o644, |file| io::Write::write_all(file, UNIT.as_bytes()))
+    }
+
+    /// Stops the service and removes everything [`Layout::install_program`], [`Layout::install_service`] and the
+    /// running agent made.
+    pub fn uninstall(&self) -> Result<(), InstallError> {
+        self.check_rights()?;
+        if self.has_systemd() && self.unit().exists() {
+            systemctl(&["disable", "--now", UNIT_NAME])?;
+        }
+        remove(&self.unit())?;
+        if self.has_systemd() {
+            systemctl(&["daemon-reload"])?;
+        }
+        remove(&self.state_dir())?;
+        remove(&self.program_dir())
+    }
+
+    fn check_rights(&self) -> Result<(), InstallError> {
+        let is_system = self.root == Path::new("/");
+        if is_system && !os::is_elevated() { Err(InstallError::NotElevated) } else { Ok(()) }
+    }
+
+    /// `sd_booted(3)`.
+    fn has_systemd(&self) -> bool {
+        self.root.join("run/systemd/system").is_dir()
+    }
+}
+
+fn systemctl(arguments: &[&str]) -> Result<(), InstallError> {
+    let failed = |output: String| InstallError::ServiceManager { arguments: arguments.join(" "), output };
+    let output =
+        Command::new("systemctl").args(arguments).output().map_err(|error| failed(error.to_string()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+}
+
+fn create_dir_all(path: &Path) -> Result<(), InstallError> {
+    fs::create_dir_all(path).map_err(|source| InstallError::Io { path: path.to_owned(), source })
+}
+
+/// Replaces a file by renaming a complete one over it: a running program's file cannot be written to.
+fn replace(
+    path: &Path,
+    mode: u32,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> Result<(), InstallError> {
+    let temporary = path.with_extension("new");
+    let written = (|| {
+        remove_if_there(&temporary)?;
+        let mut file = OpenOptions::new().create_new(true).write(true).mode(mode).open(&temporary)?;
+        write(&mut file)?;
+        // The rights asked for when it was made are cut by the caller's umask.
+        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    })();
+    written.map_err(|source| InstallError::Io { path: path.to_owned(), source })
+}
+
+fn remove(path: &Path) -> Result<(), InstallError> {
+    remove_if_there(path).map_err(|source| InstallError::Io { path: path.to_owned(), source })
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn files_below(root: &Path) -> BTreeSet<PathBuf> {
+        let mut files = BTreeSet::new();
+        let mut folders = vec![root.to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap().flatten() {
+                if entry.path().is_dir() {
+                    folders.push(entry.path());
+                } else {
+                    files.insert(entry.path());
+                }
+            }
+        }
+        files
+    }
+
+    #[test]
+    fn uninstalling_leaves_no_file() {
+        let root = tempfile::tempdir().unwrap();
+        let layout = Layout { root: root.path().to_owned() };
+        layout.install_program().unwrap();
+        // Again, as an update does.
+        layout.install_program().unwrap();
+        assert!(matches!(layout.install_service(), Err(InstallError::NoServiceManager)));
+        crate::state::StateDir::create(&layout.state_dir()).unwrap().sub_dir("journal").unwrap();
+        fs::write(layout.state_dir().join("identity.json"), "{}").unwrap();
+        assert_eq!(files_below(root.path()).len(), 3);
+        layout.uninstall().unwrap();
+        assert_eq!(files_below(root.path()), BTreeSet::new());
+        layout.uninstall().unwrap();
+    }
+
+    #[test]
+    fn the_unit_starts_the_installed_program() {
+        let layout = Layout::system();
+        assert!(UNIT.contains(&format!("ExecStart={} run\n", layout.program().display())));
+    }
+}

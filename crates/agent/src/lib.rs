@@ -1,0 +1,20 @@
+//! GuruRMM's agent: one machine's side of the protocol. The program is in `main.rs`; this library is for its tests.
+
+pub mod capabilities;
+pub mod clock;
+pub mod enroll;
+pub mod http;
+pub mod identity;
+pub mod install;
+pub mod journal;
+pub mod logging;
+pub mod os;
+pub mod outbox;
+pub mod session;
+pub mod state;
+pub mod status;
+pub mod supervisor;
+pub mod transport;
+
+/// Version of this agent.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

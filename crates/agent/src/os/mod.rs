@@ -1,0 +1,43 @@
+//! What the systems do differently and more than one part needs. Unsafe code lives only in leaf files below.
+
+#[cfg(target_os = "linux")]
+pub mod linux_files;
+pub mod process_tree;
+
+#[cfg(unix)]
+mod unix;
+#[cfg(unix)]
+pub use unix::*;
+
+#[cfg(windows)]
+mod windows;
+#[cfg(windows)]
+pub use windows::*;
+
+use gururmm_protocol::system::OsType;
+
+/// The system this build runs on.
+pub const OS_TYPE: OsType = if cfg!(windows) {
+    OsType::Windows
+} else if cfg!(target_os = "macos") {
+    OsType::Macos
+} else {
+    OsType::Linux
+};
+
+/// Something this platform cannot do, or this build does not do on it yet. Never a silent no-op.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not supported on {platform}: {reason}")]
+pub struct Unsupported {
+    /// `linux`, `macos` or `windows`.
+    pub platform: &'static str,
+    /// Why, for people.
+    pub reason: &'static str,
+}
+
+impl Unsupported {
+    /// On the platform this build runs on.
+    pub fn here(reason: &'static str) -> Self {
+        Self { platform: OS_TYPE.as_str(), reason }
+    }
+}

@@ -1,0 +1,103 @@
+//! Private files and accounts on Linux and macOS.
+
+use crate::state::StateError;
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Whether this process may do everything on the machine.
+pub fn is_elevated() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Where an agent keeps its state: a system folder for root, one of the account's own else.
+pub fn default_state_dir() -> PathBuf {
+    if is_elevated() {
+        return PathBuf::from("/var/lib/gururmm-agent");
+    }
+    let home = std::env::var_os("HOME").unwrap_or_else(|| OsString::from("/tmp"));
+    PathBuf::from(home).join(".local/state/gururmm-agent")
+}
+
+/// Makes a folder that only its owner can enter.
+pub fn create_private_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)
+}
+
+/// Files opened with `options` are readable by their owner only, and a link is never followed.
+pub fn private_mode(options: &mut OpenOptions) {
+    options.mode(0o600).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32);
+}
+
+/// Fails when another account owns `path`; takes away rights of group and others.
+pub fn check_private(path: &Path) -> Result<(), StateError> {
+    let failed = |source| StateError::Io { path: path.to_owned(), source };
+    let metadata = fs::symlink_metadata(path).map_err(failed)?;
+    if metadata.file_type().is_symlink() {
+        return Err(StateError::NotPlain(path.to_owned()));
+    }
+    let process = rustix::process::geteuid().as_raw();
+    if metadata.uid() != process {
+        return Err(StateError::ForeignOwner { path: path.to_owned(), owner: metadata.uid(), process });
+    }
+    let mode = metadata.permissions().mode();
+    if mode & 0o077 != 0 {
+        tracing::warn!(path = %path.display(), mode = format_args!("{:o}", mode & 0o777), "rights narrowed");
+        fs::set_permissions(path, Permissions::from_mode(mode & 0o700)).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Makes the names in a folder survive a power cut.
+pub fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// The machine's name.
+pub fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Whether `path` is a program this process may run.
+pub fn is_executable(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+/// Where programs are looked for when a command does not say.
+pub fn search_path() -> OsString {
+    std::env::var_os("PATH")
+        .unwrap_or_else(|| OsString::from("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"))
+}
+
+/// A command's environment before its own variables: what a login has, nothing of the service manager's.
+pub fn set_base_environment(command: &mut Command) {
+    command.env_clear().env("PATH", search_path());
+    for name in ["HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ"] {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    if std::env::var_os("HOME").is_none() && is_elevated() {
+        command.env("HOME", "/root");
+    }
+    if std::env::var_os("LANG").is_none() {
+        command.env("LANG", "C.UTF-8");
+    }
+}
+
+/// Where a command runs when it does not say.
+pub fn default_working_directory() -> PathBuf {
+    std::env::var_os("HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_dir())
+        .unwrap_or_else(|| PathBuf::from("/"))
+}
+
+/// The command gets a process group of its own, so that a signal to it spares the agent.
+pub fn own_process_group(command: &mut Command) {
+    command.process_group(0);
+}

@@ -1,0 +1,71 @@
+//! Private files on Windows. Their access lists come with the Windows build; until then nothing is stored unprotected.
+
+use crate::os::Unsupported;
+use crate::state::StateError;
+use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const NO_ACCESS_LISTS: &str = "protecting the state folder by access lists is not built yet";
+
+/// Whether this process may do everything on the machine.
+pub fn is_elevated() -> bool {
+    false
+}
+
+/// Where an agent keeps its state.
+pub fn default_state_dir() -> PathBuf {
+    PathBuf::from(r"C:\ProgramData\GuruRMM")
+}
+
+/// Makes a folder that only its owner can enter.
+pub fn create_private_dir(_path: &Path) -> io::Result<()> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, Unsupported::here(NO_ACCESS_LISTS)))
+}
+
+/// Nothing to set here: files inherit the folder's access list.
+pub fn private_mode(_options: &mut OpenOptions) {}
+
+/// Fails: nothing here can be proven private yet.
+pub fn check_private(path: &Path) -> Result<(), StateError> {
+    let source = io::Error::new(io::ErrorKind::Unsupported, Unsupported::here(NO_ACCESS_LISTS));
+    Err(StateError::Io { path: path.to_owned(), source })
+}
+
+/// NTFS journals names itself.
+pub fn sync_dir(_path: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// The machine's name.
+pub fn hostname() -> String {
+    std::env::var("COMPUTERNAME").unwrap_or_default()
+}
+
+/// Whether `path` is a program this process may run.
+pub fn is_executable(path: &Path) -> bool {
+    path.is_file()
+}
+
+/// Where programs are looked for when a command does not say.
+pub fn search_path() -> OsString {
+    std::env::var_os("PATH").unwrap_or_default()
+}
+
+/// A command's environment before its own variables: programs need most of the system's here.
+pub fn set_base_environment(_command: &mut Command) {}
+
+/// Where a command runs when it does not say.
+pub fn default_working_directory() -> PathBuf {
+    std::env::temp_dir()
+}
+
+/// Console events go to process groups; a command gets its own.
+pub fn own_process_group(command: &mut Command) {
+    use std::os::windows::process::CommandExt;
+    const CREATE_NEW_PROCESS_GROUP: u32 = 0x200;
+    const CREATE_NO_WINDOW: u32 = 0x0800_0000;
+    command.creation_flags(CREATE_NEW_PROCESS_GROUP | CREATE_NO_WINDOW);
+}

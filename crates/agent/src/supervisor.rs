@@ -1,0 +1,434 @@
+//! Brings session, transport and capabilities together, and stops them in order.
+//!
+//! One task, one loop: the session says what to do, this does it, and tells the session what came of it.
+
+mod connect;
+mod schedule;
+mod shutdown;
+
+use crate::capabilities::commands::{Event, Leader, Runner, Stop, StopHandle, end_tree};
+use crate::capabilities::machine_uid::{self, NoMachineUid};
+use crate::clock::ServerClock;
+use crate::identity::{Identity, IdentityError};
+use crate::journal::{Journal, Recovered, SpoolReader, SpoolState};
+use crate::outbox::Outbox;
+use crate::session::backoff::Setback;
+use crate::session::ledger::{Ledger, Order, Sending};
+use crate::session::{Action, Session};
+use crate::state::{RunLock, StateDir, StateError};
+use crate::status::RuntimeStatus;
+use crate::transport::{Connector, Received, Socket};
+use connect::Connecting;
+use gururmm_protocol::command::{CommandEnd, OutputChunk};
+use gururmm_protocol::limits::{DEFAULT_OUTPUT_LIMIT_BYTES, MAX_OUTPUT_CHUNK_BYTES};
+use gururmm_protocol::system::MachineIdentity;
+use gururmm_protocol::{AgentMessage, CommandId, Decoded, decode_server_message, encode};
+use schedule::Schedule;
+use std::collections::HashMap;
+use std::fs;
+use std::future::Future;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::{Notify, mpsc};
+
+/// Events of commands on their way to the loop.
+const EVENTS: usize = 64;
+/// What policy may ask to be kept of a command's output.
+const OUTPUT_LIMIT_BYTES: std::ops::RangeInclusive<u64> =
+    MAX_OUTPUT_CHUNK_BYTES as u64..=16 * DEFAULT_OUTPUT_LIMIT_BYTES;
+/// The status file is written at most this often for a changed number of commands.
+const STATUS_PAUSE: Duration = Duration::from_secs(2);
+
+/// Why the agent cannot run at all.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state folder.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The identity in it.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// Another agent runs on the same folder.
+    #[error("an agent already runs on this state folder")]
+    AlreadyRunning,
+    /// The server's address in the identity.
+    #[error(transparent)]
+    Url(#[from] crate::http::InvalidServerUrl),
+    /// TLS, or the pinned CA.
+    #[error(transparent)]
+    Tls(#[from] crate::transport::TlsSetupError),
+    /// The journal's folder.
+    #[error("the journal cannot be opened")]
+    Journal(#[source] io::Error),
+    /// The machine's own id.
+    #[error(transparent)]
+    MachineUid(#[from] NoMachineUid),
+}
+
+/// A running agent.
+pub struct Supervisor {
+    state: StateDir,
+    identity: Identity,
+    machine: MachineIdentity,
+    connector: Connector,
+    socket_path: Option<String>,
+    clock: Arc<ServerClock>,
+    session: Session,
+    runner: Arc<Runner>,
+    events: mpsc::Receiver<Event>,
+    running: HashMap<CommandId, Running>,
+    readers: HashMap<CommandId, SpoolReader>,
+    schedule: Schedule,
+    link: Link,
+    status: RuntimeStatus,
+    /// When a changed status is to be written.
+    status_due: Option<Instant>,
+    _lock: RunLock,
+}
+
+#[derive(Debug)]
+struct Running {
+    stop: StopHandle,
+    spool: Option<Arc<SpoolState>>,
+}
+
+enum Link {
+    Down,
+    Opening(Connecting),
+    Up(Socket),
+}
+
+/// What the loop waited for.
+enum Wake {
+    Stop,
+    Opened(Result<connect::Opened, connect::Failed>),
+    Received(Received),
+    Room,
+    Event(Option<Event>),
+    Output,
+    Time,
+}
+
+impl Supervisor {
+    /// Opens everything that is needed to run on `state_dir`; nothing is connected yet.
+    pub fn open(state_dir: &Path) -> Result<Self, StartError> {
+        let state = StateDir::open(state_dir)?;
+        let lock = state.lock()?.ok_or(StartError::AlreadyRunning)?;
+        let identity = Identity::load(&state)?;
+        let connector = connect::connector(&state, &identity)?;
+        let (journal, recovered) = Journal::open(&state.sub_dir("journal")?).map_err(StartError::Journal)?;
+        let journal = Arc::new(journal);
+        let scripts = state.sub_dir("scripts")?;
+        remove_files(&scripts);
+        let machine = machine_uid::read()?;
+        let clock = Arc::new(ServerClock::default());
+        let (sender, events) = mpsc::channel(EVENTS);
+        let runner = Arc::new(Runner {
+            journal,
+            clock: Arc::clone(&clock),
+            scripts,
+            events: sender,
+            output: Arc::new(Notify::new()),
+        });
+        let now = Instant::now();
+        let Recovered { ended, interrupted, finished, damaged: _ } = recovered;
+        let unfinished: Vec<_> = interrupted.iter().map(|end| end.command_id).collect();
+        let ledger = Ledger::new(ended, &unfinished, finished);
+        // Seconds since 1970: above every sequence of an earlier run, since a sample takes far longer than one.
+        let first_seq =
+            SystemTime::now().duration_since(UNIX_EPOCH).map(|passed| passed.as_secs()).unwrap_or(1);
+        let session = Session::new(now, rand::random(), ledger, Outbox::new(first_seq));
+        let supervisor = Self {
+            schedule: Schedule::new(now),
+            state,
+            identity,
+            machine,
+            connector,
+            socket_path: None,
+            clock,
+            session,
+            runner,
+            events,
+            running: HashMap::new(),
+            readers: HashMap::new(),
+            link: Link::Down,
+            status: RuntimeStatus::default(),
+            status_due: None,
+            _lock: lock,
+        };
+        supervisor.end_leftovers(interrupted);
+        Ok(supervisor)
+    }
+
+    /// Runs until `stop` resolves, then stops within five seconds.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+        tracing::info!(agent_id = %self.identity.agent_id, version = crate::VERSION, "agent started");
+        let mut stop = std::pin::pin!(stop);
+        self.update_status(|status| status.since = None);
+        loop {
+            self.turn();
+            match self.wait(stop.as_mut()).await {
+                Wake::Stop => break,
+                wake => self.handle(wake),
+            }
+        }
+        self.shut_down().await;
+    }
+
+    /// Does everything that can be done without waiting.
+    fn turn(&mut self) {
+        let now = Instant::now();
+        self.session.tick(now);
+        self.schedule.run(now, &mut self.session, &self.clock);
+        while let Some(action) = self.session.poll_action() {
+            self.act(now, action);
+        }
+        self.send(now);
+        let pending = self.session.pending_commands();
+        if pending != self.status.pending_commands && self.status_due.is_none() {
+            self.status_due = Some(now + STATUS_PAUSE);
+        }
+        if self.status_due.is_some_and(|due| due <= now) {
+            self.update_status(|_| {});
+        }
+    }
+
+    async fn wait(&mut self, stop: impl Future<Output = ()>) -> Wake {
+        let schedule = self.schedule.next().min(self.session.deadline());
+        let deadline = self.status_due.map_or(schedule, |due| due.min(schedule));
+        let (opened, received, room) = match &mut self.link {
+            Link::Down => (None, None, None),
+            Link::Opening(connecting) => (Some(connecting), None, None),
+            // Room is waited for only when there was none: else this would spin.
+            Link::Up(socket) if socket.outgoing.capacity() == 0 => {
+                (None, Some(&mut socket.incoming), Some(&socket.outgoing))
+            }
+            Link::Up(socket) => (None, Some(&mut socket.incoming), None),
+        };
+        tokio::select! {
+            () = stop => Wake::Stop,
+            opened = async { match opened { Some(o) => o.as_mut().await, None => std::future::pending().await } } => Wake::Opened(opened),
+            received = async { match received { Some(r) => r.recv().await, None => std::future::pending().await } } => {
+                Wake::Received(received.unwrap_or(Received::Closed { reason: "the connection is closed".into() }))
+            }
+            () = async { match room { Some(r) => drop(r.reserve().await), None => std::future::pending().await } } => Wake::Room,
+            event = self.events.recv() => Wake::Event(event),
+            () = self.runner.output.notified() => Wake::Output,
+            () = tokio::time::sleep_until(deadline.into()) => Wake::Time,
+        }
+    }
+
+    fn handle(&mut self, wake: Wake) {
+        let now = Instant::now();
+        match wake {
+            Wake::Stop | Wake::Room | Wake::Time => {}
+            Wake::Opened(Ok(opened)) => {
+                self.socket_path = Some(opened.socket_path);
+                self.link = Link::Up(opened.socket);
+                self.session.connected(now, self.hello());
+            }
+            Wake::Opened(Err(failed)) => {
+                if failed.forget_path {
+                    self.socket_path = None;
+                }
+                self.link_lost(now, failed.setback, failed.reason);
+            }
+            Wake::Received(Received::Text(text)) => self.received(now, &text),
+            Wake::Received(Received::Other) => self.session.heard(now),
+            Wake::Received(Received::Closed { reason }) => self.link_lost(now, Setback::Lost, reason),
+            Wake::Event(event) => self.command_event(event),
+            Wake::Output => self.output_grew(),
+        }
+    }
+
+    fn received(&mut self, now: Instant, text: &str) {
+        match decode_server_message(text) {
+            Ok(Decoded::Known(message)) => self.session.received(now, self.clock.at(now), message),
+            Ok(Decoded::Unknown { kind }) => {
+                tracing::info!(%kind, "a message of an unknown kind is ignored");
+                self.session.heard(now);
+            }
+            Err(error) => {
+                tracing::warn!(%error, bytes = text.len(), "a frame that is no message is ignored");
+                self.session.heard(now);
+            }
+        }
+    }
+
+    fn act(&mut self, now: Instant, action: Action) {
+        match action {
+            Action::Connect => {
+                self.link = Link::Opening(connect::open(
+                    self.connector.clone(),
+                    self.identity.clone(),
+                    self.socket_path.clone(),
+                ));
+            }
+            Action::Disconnect { reason } => {
+                tracing::info!(reason, "disconnecting");
+                self.link = Link::Down;
+                self.disconnected(reason.to_owned());
+            }
+            Action::ServerTime(time) => self.clock.set(now, time),
+            Action::Welcomed { server_version } => {
+                tracing::info!(%server_version, "connected");
+                let since = self.clock.now();
+                self.update_status(|status| {
+                    status.connected = true;
+                    status.since = Some(since);
+                    status.last_error = None;
+                    status.server_version = Some(server_version);
+                });
+            }
+            Action::Configure(config) => self.schedule.configure(now, config),
+            Action::Live(interval) => self.schedule.watch(now, interval),
+            Action::Order(order) => self.obey(order),
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Run(start) => {
+                let limit = self.schedule.config().output_limit_bytes;
+                let limit = limit.clamp(*OUTPUT_LIMIT_BYTES.start(), *OUTPUT_LIMIT_BYTES.end());
+                let command_id = start.command_id;
+                let stop = self.runner.run(start, limit);
+                self.running.insert(command_id, Running { stop, spool: None });
+            }
+            Order::Cancel(command_id) => {
+                if let Some(running) = self.running.get(&command_id) {
+                    running.stop.send_replace(Some(Stop::Cancel));
+                }
+            }
+            Order::ReleaseOutput { command_id, seq } => {
+                if let Some(reader) = self.readers.get_mut(&command_id) {
+                    reader.release(seq);
+                }
+            }
+            Order::Forget(command_id) => {
+                self.readers.remove(&command_id);
+                if let Err(error) = self.runner.journal.forget(command_id, self.clock.now()) {
+                    tracing::warn!(%command_id, %error, "an acknowledged command cannot be put away");
+                }
+            }
+        }
+    }
+
+    /// Sends as long as there is something to send and room for it.
+    fn send(&mut self, now: Instant) {
+        let Link::Up(socket) = &self.link else { return };
+        while let Ok(permit) = socket.outgoing.try_reserve() {
+            let Some(sending) = self.session.poll_transmit(now) else { break };
+            let message = match sending {
+                Sending::Message(message) => message,
+                Sending::Output { command_id, seq } => {
+                    let journal = &self.runner.journal;
+                    let reader = self.readers.entry(command_id).or_insert_with(|| journal.reader(command_id));
+                    AgentMessage::CommandOutput(chunk(reader, &mut self.session, command_id, seq))
+                }
+            };
+            match encode(&message) {
+                Ok(text) => permit.send(text),
+                Err(error) => tracing::error!(%error, "a message cannot be sent"),
+            }
+        }
+    }
+
+    fn command_event(&mut self, event: Option<Event>) {
+        match event {
+            Some(Event::Started { command_id, started_at, spool }) => {
+                if let Some(running) = self.running.get_mut(&command_id) {
+                    running.spool = Some(spool);
+                }
+                self.session.command_started(command_id, started_at);
+            }
+            Some(Event::Ended(end)) => {
+                self.running.remove(&end.command_id);
+                self.session.command_ended(end);
+            }
+            // The runner lives as long as this does, and holds a sender.
+            None => {}
+        }
+    }
+
+    fn output_grew(&mut self) {
+        for (command_id, running) in &self.running {
+            if let Some(spool) = &running.spool {
+                self.session.command_output(*command_id, spool.last_seq());
+            }
+        }
+    }
+
+    fn link_lost(&mut self, now: Instant, setback: Setback, reason: String) {
+        tracing::warn!(%reason, "the connection is gone");
+        self.link = Link::Down;
+        self.session.lost(now, setback);
+        self.disconnected(reason);
+    }
+
+    fn disconnected(&mut self, reason: String) {
+        let since = self.clock.now();
+        self.update_status(|status| {
+            if status.connected || status.since.is_none() {
+                status.since = Some(since);
+            }
+            status.connected = false;
+            status.last_error = Some(reason);
+        });
+    }
+
+    fn update_status(&mut self, change: impl FnOnce(&mut RuntimeStatus)) {
+        change(&mut self.status);
+        self.status.pending_commands = self.session.pending_commands();
+        self.status.write(&self.state);
+        self.status_due = None;
+    }
+
+    /// Commands that ran when an earlier agent died: their processes are ended, then their ends are known.
+    fn end_leftovers(&self, interrupted: Vec<CommandEnd>) {
+        if interrupted.is_empty() {
+            return;
+        }
+        let runner = Arc::clone(&self.runner);
+        tokio::spawn(async move {
+            for end in interrupted {
+                let command_id = end.command_id;
+                match end_tree(command_id, Leader::unknown()).await {
+                    Ok(0) => {}
+                    Ok(left) => {
+                        tracing::warn!(%command_id, left, "processes of an earlier command cannot be ended")
+                    }
+                    Err(error) => {
+                        tracing::warn!(%command_id, %error, "an earlier command's processes are not ended")
+                    }
+                }
+                tracing::info!(%command_id, "a command was interrupted");
+                if let Err(error) = runner.journal.end(&end) {
+                    tracing::error!(%command_id, %error, "an end cannot be journaled");
+                }
+                let _ = runner.events.send(Event::Ended(end)).await;
+            }
+        });
+    }
+}
+
+fn chunk(reader: &mut SpoolReader, session: &mut Session, command_id: CommandId, seq: u32) -> OutputChunk {
+    let (stream, data) = reader.read(seq).unwrap_or_else(|error| {
+        // The sequence has no gaps: an empty chunk stands where something is lost, and the end says so.
+        tracing::error!(%command_id, seq, %error, "spooled output cannot be read");
+        session.command_output_lost(command_id);
+        (gururmm_protocol::command::Stream::Stdout, Vec::new())
+    });
+    OutputChunk { command_id, seq, stream, data: gururmm_protocol::command::Bytes(data) }
+}
+
+/// Scripts of an agent that was killed.
+fn remove_files(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if let Err(error) = fs::remove_file(entry.path()) {
+            tracing::warn!(%error, "a leftover script cannot be removed");
+        }
+    }
+}
