@@ -1,4 +1,4 @@
-import { useSyncExternalStore } from "react";
+import { useEffect, useState, useSyncExternalStore } from "react";
 
 export function useMediaQuery(query: string): boolean {
   return useSyncExternalStore(
@@ -14,4 +14,16 @@ export function useMediaQuery(query: string): boolean {
 /** True from the width on where tables show all their columns. */
 export function useWide(): boolean {
   return useMediaQuery("(min-width: 768px)");
+}
+
+/** The width of an element in pixels; 0 as long as there is none. */
+export function useElementWidth(element: HTMLElement | null): number {
+  const [width, setWidth] = useState(0);
+  useEffect(() => {
+    if (!element) return;
+    const observer = new ResizeObserver(() => setWidth(element.clientWidth));
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, [element]);
+  return width;
 }

@@ -18,6 +18,7 @@ import {
   auditFilter,
   commandFilter,
   enrollmentSearch,
+  placeSearch,
   signInSearch,
   timeRange,
   usersSearch,
@@ -131,10 +132,12 @@ const clients = createRoute({
 });
 const client = createRoute({
   ...page("/clients/$clientId"),
+  validateSearch: placeSearch,
   component: lazyRouteComponent(() => import("../features/tenancy/client-page"), "ClientPage"),
 });
 const site = createRoute({
   ...page("/sites/$siteId"),
+  validateSearch: placeSearch,
   component: lazyRouteComponent(() => import("../features/tenancy/site-page"), "SitePage"),
 });
 const enrollment = createRoute({

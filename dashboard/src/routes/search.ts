@@ -52,6 +52,8 @@ export const alertFilter = z.object({
   alert: id,
 });
 
+export const placeSearch = z.object({ tab: z.enum(["policy"]).optional().catch(undefined) });
+
 export const enrollmentSearch = z.object({ site_id: id });
 
 export const usersSearch = z.object({ invite: z.boolean().optional().catch(undefined), user: id });

@@ -17,8 +17,8 @@ export function Level({ percent, className }: { percent: number | null; classNam
   const tone = levelTone(percent);
   return (
     <span className={cn("inline-flex items-center gap-2", className)}>
-      <span className={cn("w-12 text-right", TEXT[tone])}>{formatPercent(percent, 0)}</span>
-      <span aria-hidden className="h-1 w-12 overflow-hidden rounded-full bg-line">
+      <span className={cn("w-9 text-right", TEXT[tone])}>{formatPercent(percent, 0)}</span>
+      <span aria-hidden className="h-1 w-8 overflow-hidden rounded-full bg-line">
         <span
           className={cn("block h-full rounded-full", BAR[tone])}
           style={{ width: `${Math.min(100, Math.max(0, percent))}%` }}

@@ -4,7 +4,13 @@ import { cn } from "./cn";
 
 export function Table({ className, ...props }: ComponentProps<"table">) {
   return (
-    <table className={cn("w-full border-collapse text-left text-base", className)} {...props} />
+    <table
+      className={cn(
+        "w-full border-separate border-spacing-0 text-left text-base [&_tbody>tr:last-child>td]:border-b-0",
+        className,
+      )}
+      {...props}
+    />
   );
 }
 

@@ -73,7 +73,7 @@ export function TimeChart({
             y: { range: (_u, _min, top) => [0, max ?? niceTop(top)] },
           },
           axes: [
-            { ...axis, font, size: 28, space: 70, values: timeLabels },
+            { ...axis, font, size: 24, space: 70, values: timeLabels },
             {
               ...axis,
               font,

@@ -6,10 +6,11 @@ import { Columns3 } from "lucide-react";
 import { memo, type ReactNode, useLayoutEffect, useMemo, useRef, useState } from "react";
 import type { Agent, AgentSort } from "../../api/types";
 import { plural } from "../../lib/format";
-import { useWide } from "../../lib/media";
+import { useElementWidth, useWide } from "../../lib/media";
 import type { AgentFilter } from "../../routes/search";
 import { Badge } from "../../ui/badge";
 import { Button } from "../../ui/button";
+import { cn } from "../../ui/cn";
 import { Menu, MenuCheck, MenuLabel } from "../../ui/menu";
 import { ErrorState, SkeletonRows } from "../../ui/states";
 import { SortTh, Table, Td, Th, Tr } from "../../ui/table";
@@ -17,7 +18,7 @@ import { AgentStatusLabel } from "./agent-status";
 import { AGENT_COLUMNS, columns, features, readVisibility, writeVisibility } from "./columns";
 import { agentsQuery } from "./queries";
 
-const ROW_PX = 44;
+const ROW_PX = 40;
 const COMPACT_ROW_PX = 60;
 const NO_AGENTS: Agent[] = [];
 
@@ -59,13 +60,17 @@ export function AgentTable({
   });
   const rows = table.getRowModel().rows;
   const shownColumns = AGENT_COLUMNS.filter(({ id }) => columnVisibility[id]);
+  const neededPx = wide ? shownColumns.reduce((sum, { width }) => sum + width, 0) : 0;
+  const [frame, setFrame] = useState<HTMLDivElement | null>(null);
+  const fits = useElementWidth(frame) >= neededPx;
 
   const body = useRef<HTMLTableSectionElement>(null);
   const [scrollMargin, setScrollMargin] = useState(0);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the rows stand elsewhere once the frame appears
   useLayoutEffect(() => {
     const top = body.current?.getBoundingClientRect().top;
     if (top !== undefined) setScrollMargin(top + window.scrollY);
-  }, []);
+  }, [frame]);
   const rowPx = wide ? ROW_PX : COMPACT_ROW_PX;
   const virtualizer = useWindowVirtualizer({
     count: rows.length,
@@ -128,9 +133,20 @@ export function AgentTable({
       ) : agents.length === 0 ? (
         empty
       ) : (
-        <div className="max-md:overflow-hidden md:overflow-x-auto">
-          <Table aria-rowcount={total + 1} aria-busy={query.isPlaceholderData}>
-            <thead>
+        // A scrolling frame would take the heading's stickiness away, so it scrolls only where it must.
+        <div ref={setFrame} className={cn(!fits && "overflow-x-auto")}>
+          <Table
+            aria-rowcount={total + 1}
+            aria-busy={query.isPlaceholderData}
+            className="table-fixed"
+            style={{ minWidth: neededPx || undefined }}
+          >
+            <colgroup>
+              {shownColumns.map(({ id, width }) => (
+                <col key={id} style={{ width: id === "hostname" ? undefined : width }} />
+              ))}
+            </colgroup>
+            <thead className={cn(fits && "sticky top-12 z-10 bg-surface lg:top-0")}>
               <tr aria-rowindex={1}>
                 {shownColumns.map(({ id, label, sort: key }) =>
                   key ? (
@@ -209,7 +225,7 @@ const AgentRow = memo(function AgentRow({
     <Tr className="relative" aria-rowindex={index + 2}>
       {row.getVisibleCells().map((cell) =>
         cell.column.id === "hostname" ? (
-          <Td key={cell.id} className={compact ? "h-15 max-w-0" : "max-w-64"}>
+          <Td key={cell.id} className={compact ? "h-15" : "h-10"}>
             <div className="flex min-w-0 items-center gap-2">
               <Link
                 to="/agents/$agentId"
@@ -218,7 +234,7 @@ const AgentRow = memo(function AgentRow({
               >
                 {agent.hostname}
               </Link>
-              {agent.duplicate_hostname && <Badge>duplicate name</Badge>}
+              {agent.duplicate_hostname && <Badge>duplicate</Badge>}
               {agent.open_alerts > 0 && !compact && (
                 <span className="sr-only">{agent.open_alerts} open alerts</span>
               )}
@@ -230,11 +246,11 @@ const AgentRow = memo(function AgentRow({
             )}
           </Td>
         ) : compact && cell.column.id === "status" ? (
-          <Td key={cell.id} className="w-24">
+          <Td key={cell.id}>
             <AgentStatusLabel agent={agent} />
           </Td>
         ) : (
-          <Td key={cell.id} className="max-w-56 truncate text-ink-2">
+          <Td key={cell.id} className="h-10 truncate text-ink-2">
             {renderCell(cell.column.columnDef.cell, cell.getContext())}
           </Td>
         ),

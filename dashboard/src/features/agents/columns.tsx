@@ -14,25 +14,27 @@ export interface AgentColumn {
   id: string;
   label: string;
   sort?: AgentSort;
+  /** In pixels; the host name takes what is left. */
+  width: number;
   shown: boolean;
 }
 
 /** What the list can show, in order. The host name is always there. */
 export const AGENT_COLUMNS: readonly AgentColumn[] = [
-  { id: "hostname", label: "Host name", sort: "hostname", shown: true },
-  { id: "status", label: "Status", sort: "status", shown: true },
-  { id: "client", label: "Client", sort: "client", shown: true },
-  { id: "site", label: "Site", sort: "site", shown: true },
-  { id: "os", label: "System", sort: "os", shown: true },
-  { id: "cpu", label: "CPU", sort: "cpu", shown: true },
-  { id: "memory", label: "Memory", sort: "memory", shown: true },
-  { id: "disk", label: "Fullest disk", sort: "disk", shown: true },
-  { id: "last_seen", label: "Last seen", sort: "last_seen", shown: true },
-  { id: "alerts", label: "Alerts", shown: false },
-  { id: "user", label: "Signed-in user", shown: false },
-  { id: "public_ip", label: "Public IP", shown: false },
-  { id: "uptime", label: "Uptime", shown: false },
-  { id: "version", label: "Agent version", shown: false },
+  { id: "hostname", label: "Host name", width: 170, sort: "hostname", shown: true },
+  { id: "status", label: "Status", width: 92, sort: "status", shown: true },
+  { id: "client", label: "Client", width: 150, sort: "client", shown: true },
+  { id: "site", label: "Site", width: 124, sort: "site", shown: true },
+  { id: "os", label: "System", width: 150, sort: "os", shown: true },
+  { id: "cpu", label: "CPU", width: 102, sort: "cpu", shown: true },
+  { id: "memory", label: "Memory", width: 102, sort: "memory", shown: true },
+  { id: "disk", label: "Disk", width: 102, sort: "disk", shown: true },
+  { id: "last_seen", label: "Last seen", width: 104, sort: "last_seen", shown: true },
+  { id: "alerts", label: "Alerts", width: 90, shown: false },
+  { id: "user", label: "Signed-in user", width: 120, shown: false },
+  { id: "public_ip", label: "Public IP", width: 135, shown: false },
+  { id: "uptime", label: "Uptime", width: 110, shown: false },
+  { id: "version", label: "Agent version", width: 115, shown: false },
 ];
 
 export const columns = column.columns([

@@ -4,6 +4,7 @@ import type { NetworkState } from "../../api/types";
 import { formatBytes, formatOs } from "../../lib/format";
 import { Status } from "../../ui/badge";
 import { Fact, Facts, Panel } from "../../ui/panel";
+import { ScrollX } from "../../ui/scroll-x";
 import { EmptyState } from "../../ui/states";
 import { Table, Td, Th, Tr } from "../../ui/table";
 import { DateTime, RelativeTime } from "../../ui/time";
@@ -120,7 +121,7 @@ function Network({ network }: { network: NetworkState | null }) {
       {network.interfaces.length === 0 ? (
         <EmptyState title="No interfaces reported" />
       ) : (
-        <div className="overflow-x-auto">
+        <ScrollX label="Interfaces">
           <Table>
             <thead>
               <tr>
@@ -147,7 +148,7 @@ function Network({ network }: { network: NetworkState | null }) {
               ))}
             </tbody>
           </Table>
-        </div>
+        </ScrollX>
       )}
     </Panel>
   );

@@ -160,7 +160,7 @@ function Processes({
               )}
             </Td>
             <Td className="w-20 text-right">{formatPercent(process.cpu_percent)}</Td>
-            <Td className="w-28 text-right">
+            <Td className="w-28 whitespace-nowrap text-right">
               {formatBytes(process.memory_bytes)}
               <span className="block text-ink-3 text-xs">
                 {formatPercent(share(process.memory_bytes, memoryTotal))}
@@ -180,7 +180,7 @@ export function Disks({ disks }: { disks: Sample["disks"] }) {
       <thead>
         <tr>
           <Th>Mounted at</Th>
-          <Th className="text-right">Size</Th>
+          <Th className="text-right max-sm:hidden">Size</Th>
           <Th className="text-right">Free</Th>
           <Th>Used</Th>
         </tr>
@@ -194,8 +194,10 @@ export function Disks({ disks }: { disks: Sample["disks"] }) {
                 {[disk.device, disk.file_system].filter(Boolean).join(", ")}
               </p>
             </Td>
-            <Td className="w-24 text-right">{formatBytes(disk.total_bytes)}</Td>
-            <Td className="w-24 text-right">
+            <Td className="w-24 whitespace-nowrap text-right max-sm:hidden">
+              {formatBytes(disk.total_bytes)}
+            </Td>
+            <Td className="w-24 whitespace-nowrap text-right">
               {formatBytes(Math.max(0, disk.total_bytes - disk.used_bytes))}
             </Td>
             <Td className="w-36">

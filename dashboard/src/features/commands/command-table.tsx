@@ -63,7 +63,7 @@ export function CommandRows({
       <thead>
         <tr>
           <Th>Command</Th>
-          {showAgent && wide && <Th>Agent</Th>}
+          {showAgent && full && <Th>Agent</Th>}
           <Th>Status</Th>
           {full && <Th className="text-right">Took</Th>}
           {full && <Th>By</Th>}
@@ -86,14 +86,15 @@ export function CommandRows({
                 >
                   {commandTitle(command)}
                 </button>
-                {!wide && (
+                {!full && (
                   <p className="truncate text-ink-2 text-sm">
-                    {showAgent && `${command.agent_hostname}, `}
-                    <RelativeTime time={command.created_at} />
+                    {showAgent && command.agent_hostname}
+                    {showAgent && !wide && ", "}
+                    {!wide && <RelativeTime time={command.created_at} />}
                   </p>
                 )}
               </Td>
-              {showAgent && wide && <Td className="max-w-48 truncate">{command.agent_hostname}</Td>}
+              {showAgent && full && <Td className="max-w-48 truncate">{command.agent_hostname}</Td>}
               <Td className="w-32">
                 <CommandStatusLabel command={command} />
                 {command.status === "failed" && command.exit_code !== null && (

@@ -2,8 +2,7 @@ import { zodResolver } from "@hookform/resolvers/zod";
 import { ChevronRight, Play } from "lucide-react";
 import { useEffect, useState } from "react";
 import { Controller, useForm } from "react-hook-form";
-import { z } from "zod";
-import type { Agent, Command, CommandRequest } from "../../api/types";
+import type { Agent, Command } from "../../api/types";
 import { applyProblem } from "../../lib/form";
 import { Button } from "../../ui/button";
 import { cn } from "../../ui/cn";
@@ -13,79 +12,7 @@ import { Kbd, Panel } from "../../ui/panel";
 import { Checkbox } from "../../ui/toggle";
 import { useDenied } from "../session/session";
 import { useRunCommand } from "./queries";
-
-const seconds = (most: number) =>
-  z
-    .string()
-    .trim()
-    .regex(/^\d*$/, "Enter whole seconds.")
-    .refine((text) => text === "" || (Number(text) >= 1 && Number(text) <= most), {
-      message: `Between 1 and ${most} seconds.`,
-    });
-
-const schema = z
-  .object({
-    command_type: z.enum(["shell", "powershell", "python", "script"]),
-    command: z.string().refine((text) => text.trim() !== "", "Enter what to run."),
-    interpreter: z.string().trim(),
-    timeout_seconds: seconds(86_400),
-    expires_in_seconds: seconds(2_592_000),
-    working_directory: z.string().trim(),
-    environment: z
-      .string()
-      .refine(
-        (text) => text.split("\n").every((line) => line.trim() === "" || /^[^=\s]+=/.test(line)),
-        "One NAME=value per line.",
-      ),
-    stdin: z.string(),
-    elevated: z.boolean(),
-    user_session: z.boolean(),
-  })
-  .refine((values) => values.command_type !== "script" || values.interpreter !== "", {
-    path: ["interpreter"],
-    message: "Name the program that runs the script.",
-  });
-
-type Values = z.infer<typeof schema>;
-
-const EMPTY: Values = {
-  command_type: "shell",
-  command: "",
-  interpreter: "",
-  timeout_seconds: "300",
-  expires_in_seconds: "",
-  working_directory: "",
-  environment: "",
-  stdin: "",
-  elevated: false,
-  user_session: false,
-};
-
-export function toRequest(values: Values): CommandRequest {
-  const environment = Object.fromEntries(
-    values.environment
-      .split("\n")
-      .filter((line) => line.trim() !== "")
-      .map((line) => {
-        const at = line.indexOf("=");
-        return [line.slice(0, at).trim(), line.slice(at + 1)];
-      }),
-  );
-  return {
-    command_type: values.command_type,
-    command: values.command,
-    context: values.user_session ? "user_session" : "system",
-    elevated: values.elevated,
-    ...(values.command_type === "script" && { interpreter: values.interpreter }),
-    ...(values.timeout_seconds !== "" && { timeout_seconds: Number(values.timeout_seconds) }),
-    ...(values.expires_in_seconds !== "" && {
-      expires_in_seconds: Number(values.expires_in_seconds),
-    }),
-    ...(values.working_directory !== "" && { working_directory: values.working_directory }),
-    ...(Object.keys(environment).length > 0 && { environment }),
-    ...(values.stdin !== "" && { stdin: values.stdin }),
-  };
-}
+import { EMPTY, schema, toRequest, type Values } from "./request";
 
 /** Where a command is written. `again` fills it with a former one. */
 export function Composer({

@@ -51,7 +51,7 @@ export function EnrollmentPage() {
                 <optgroup key={client.id} label={client.name}>
                   {client.sites.map(({ id, name }) => (
                     <option key={id} value={id}>
-                      {name}
+                      {client.name} / {name}
                     </option>
                   ))}
                 </optgroup>

@@ -72,14 +72,14 @@ function Fleet({ overview }: { overview: Overview }) {
     <div className="grid gap-5">
       <div className="grid overflow-hidden rounded-lg border border-line bg-line max-lg:gap-px lg:grid-cols-[2fr_1fr_1fr] lg:gap-px">
         <section aria-label="Machines" className="grid content-between gap-4 bg-surface p-4">
-          <div className="flex items-baseline justify-between gap-4">
+          <div className="flex flex-wrap items-baseline justify-between gap-x-4">
             <p className="font-medium text-2xl tracking-[-0.02em]">
               {formatCount(agents.online)}
               <span className="ml-2 font-normal text-base text-ink-2 tracking-normal">
                 of {plural(agents.total, "machine")} online
               </span>
             </p>
-            <ul className="flex flex-wrap justify-end gap-x-4 text-ink-2 text-sm">
+            <ul className="flex flex-wrap gap-x-4 text-ink-2 text-sm">
               {os.map(({ os_type, count }) => (
                 <li key={os_type}>
                   {formatOs(os_type)} {formatCount(count)}

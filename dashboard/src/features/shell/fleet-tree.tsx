@@ -115,7 +115,7 @@ function ClientNode({
 
 function Counts({ online, total }: { online: number; total: number }) {
   return (
-    <span className="ml-auto shrink-0 font-normal text-ink-3 text-sm">
+    <span className="ml-auto shrink-0 font-normal text-ink-2 text-sm">
       <span className="sr-only">, {online} online of </span>
       <span aria-hidden>{online}/</span>
       {total}

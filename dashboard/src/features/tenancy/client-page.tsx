@@ -1,5 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
-import { Link, useNavigate, useParams } from "@tanstack/react-router";
+import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
 import { Ellipsis, Plus } from "lucide-react";
 import { useState } from "react";
 import type { Client } from "../../api/types";
@@ -10,6 +10,7 @@ import { Confirm } from "../../ui/confirm";
 import { Menu, MenuItem, MenuSeparator } from "../../ui/menu";
 import { Panel } from "../../ui/panel";
 import { EmptyState, ErrorState, SkeletonRows } from "../../ui/states";
+import { TabLinks, tabLink } from "../../ui/tab-links";
 import { toast } from "../../ui/toast";
 import { Checkbox } from "../../ui/toggle";
 import { PolicyEditor } from "../policies/policy-editor";
@@ -39,6 +40,7 @@ export function ClientPage() {
 
 function Loaded({ client }: { client: Client }) {
   const [addingSite, setAddingSite] = useState(false);
+  const { tab } = useSearch({ from: "/app/clients/$clientId" });
   const session = useSession();
   const canManage = useCan("manage_tenancy");
   const addSite = canManage && !session.confined && (
@@ -61,23 +63,45 @@ function Loaded({ client }: { client: Client }) {
           </>
         }
       />
-      <div className="grid gap-5">
-        <Sites clientId={client.id} action={addSite} />
-        <PlaceAgents
-          place={{ client_id: client.id }}
-          hide={HIDDEN}
-          empty={
-            <EmptyState title="No machines yet">
-              They appear here once they have enrolled at one of the sites above.
-            </EmptyState>
-          }
-        />
+      <TabLinks label="Client">
+        <Link
+          to="/clients/$clientId"
+          params={{ clientId: client.id }}
+          activeOptions={{ exact: true }}
+          className={tabLink}
+        >
+          Sites and machines
+        </Link>
+        <Link
+          to="/clients/$clientId"
+          params={{ clientId: client.id }}
+          search={{ tab: "policy" }}
+          activeOptions={{ exact: true }}
+          className={tabLink}
+        >
+          Policy
+        </Link>
+      </TabLinks>
+      {tab === "policy" ? (
         <PolicyEditor
           scope="client"
           id={client.id}
           description="Applies to every machine of this client, unless its site or the machine itself says otherwise."
         />
-      </div>
+      ) : (
+        <div className="grid gap-5">
+          <Sites clientId={client.id} action={addSite} />
+          <PlaceAgents
+            place={{ client_id: client.id }}
+            hide={HIDDEN}
+            empty={
+              <EmptyState title="No machines yet">
+                They appear here once they have enrolled at one of the sites above.
+              </EmptyState>
+            }
+          />
+        </div>
+      )}
       <AddSite client={client} open={addingSite} onClose={() => setAddingSite(false)} />
     </>
   );

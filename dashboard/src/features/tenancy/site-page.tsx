@@ -1,5 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
-import { Link, useNavigate, useParams } from "@tanstack/react-router";
+import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
 import { Ellipsis } from "lucide-react";
 import { useState } from "react";
 import type { Site } from "../../api/types";
@@ -11,6 +11,7 @@ import { Confirm } from "../../ui/confirm";
 import { Menu, MenuItem, MenuSeparator } from "../../ui/menu";
 import { Panel } from "../../ui/panel";
 import { EmptyState, ErrorState, SkeletonRows } from "../../ui/states";
+import { TabLinks, tabLink } from "../../ui/tab-links";
 import { toast } from "../../ui/toast";
 import { Switch } from "../../ui/toggle";
 import { PolicyEditor } from "../policies/policy-editor";
@@ -41,6 +42,7 @@ export function SitePage() {
 function Loaded({ site }: { site: Site }) {
   const canManage = useCan("manage_tenancy");
   const canEnroll = useCan("read_keys");
+  const { tab } = useSearch({ from: "/app/sites/$siteId" });
   const change = useChangeSite(site.id);
   const enroll = canEnroll && (
     <Button asChild variant="primary">
@@ -79,7 +81,50 @@ function Loaded({ site }: { site: Site }) {
           </>
         }
       />
-      <div className="grid gap-5">
+      <TabLinks label="Site">
+        <Link
+          to="/sites/$siteId"
+          params={{ siteId: site.id }}
+          activeOptions={{ exact: true }}
+          className={tabLink}
+        >
+          Machines
+        </Link>
+        <Link
+          to="/sites/$siteId"
+          params={{ siteId: site.id }}
+          search={{ tab: "policy" }}
+          activeOptions={{ exact: true }}
+          className={tabLink}
+        >
+          Policy and approval
+        </Link>
+      </TabLinks>
+      {tab === "policy" ? (
+        <div className="grid gap-5">
+          <Panel title="Approval">
+            <div className="flex items-start justify-between gap-6">
+              <p className="max-w-prose text-base text-ink-2">
+                When approval is required, a machine that enrolls here waits as pending until
+                someone decides. Otherwise it takes part at once and its arrival is announced.
+              </p>
+              <Switch
+                label="Require approval"
+                checked={site.approval_required}
+                disabled={!canManage || change.isPending}
+                onCheckedChange={(approval_required) =>
+                  change.mutate({ approval_required }, { onError: toast.failed })
+                }
+              />
+            </div>
+          </Panel>
+          <PolicyEditor
+            scope="site"
+            id={site.id}
+            description="Applies to every machine at this site, unless the machine itself says otherwise."
+          />
+        </div>
+      ) : (
         <PlaceAgents
           place={{ site_id: site.id }}
           hide={HIDDEN}
@@ -89,28 +134,7 @@ function Loaded({ site }: { site: Site }) {
             </EmptyState>
           }
         />
-        <Panel title="Approval">
-          <div className="flex items-start justify-between gap-6">
-            <p className="max-w-prose text-base text-ink-2">
-              When approval is required, a machine that enrolls here waits as pending until someone
-              decides. Otherwise it takes part at once and its arrival is announced.
-            </p>
-            <Switch
-              label="Require approval"
-              checked={site.approval_required}
-              disabled={!canManage || change.isPending}
-              onCheckedChange={(approval_required) =>
-                change.mutate({ approval_required }, { onError: toast.failed })
-              }
-            />
-          </div>
-        </Panel>
-        <PolicyEditor
-          scope="site"
-          id={site.id}
-          description="Applies to every machine at this site, unless the machine itself says otherwise."
-        />
-      </div>
+      )}
     </>
   );
 }

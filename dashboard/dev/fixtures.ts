@@ -1,0 +1,708 @@
+// Invented answers of the server, for looking at pages. Nothing of this is in the shipped bundle.
+import type {
+  Agent,
+  Alert,
+  AuditEntry,
+  Command,
+  CommandStatus,
+  EnrollmentKey,
+  KeyOnce,
+  MetricPoint,
+  PartnerUser,
+  Permission,
+  Sample,
+  SessionInfo,
+} from "../src/api/types";
+
+export const NOW = new Date("2026-03-12T10:24:00Z").getTime();
+const ago = (seconds: number) => new Date(NOW - seconds * 1000).toISOString();
+const id = (kind: number, n: number) =>
+  `0195${kind.toString(16).padStart(4, "0")}-0000-7000-8000-${n.toString(16).padStart(12, "0")}`;
+
+let seed = 7;
+const random = () => {
+  seed = (seed * 16807) % 2147483647;
+  return seed / 2147483647;
+};
+
+const PERMISSIONS: Permission[] = [
+  "read_fleet",
+  "run_commands",
+  "manage_alerts",
+  "manage_agents",
+  "manage_tenancy",
+  "read_keys",
+  "manage_keys",
+  "manage_policies",
+  "read_users",
+  "manage_users",
+  "read_audit",
+  "manage_partner",
+  "use_tunnel",
+  "manage_platform",
+];
+
+export const session: SessionInfo = {
+  session_id: id(1, 1),
+  user: {
+    id: id(2, 1),
+    email: "maya@example.com",
+    name: "Maya Lindqvist",
+    is_platform_admin: true,
+    status: "active",
+    role: "owner",
+    partner_id: id(3, 1),
+    partner_name: "Northwind IT",
+    created_at: ago(9e6),
+    last_sign_in_at: ago(4000),
+  },
+  partner: { id: id(3, 1), name: "Northwind IT" },
+  partners: [
+    { id: id(3, 1), name: "Northwind IT", role: "owner" },
+    { id: id(3, 2), name: "Harbour Systems", role: "tech" },
+  ],
+  role: "owner",
+  permissions: PERMISSIONS,
+  confined: false,
+  csrf_token: "csrf",
+  expires_at: ago(-40000),
+  server_version: "0.1.0",
+};
+
+const CLIENTS = [
+  ["Acme Manufacturing", ["Main works", "Warehouse north", "Sales office"]],
+  ["Bakery Sonnenschein", ["Bakehouse", "Shop Lindenstrasse"]],
+  ["City Library", ["Central", "Branch east"]],
+  ["Dr. Okafor Dental", ["Practice"]],
+  ["Everett and Sons Law", ["Chambers"]],
+] as const;
+
+const sites = CLIENTS.flatMap(([client, names], c) =>
+  names.map((name, s) => ({
+    id: id(5, c * 10 + s),
+    client_id: id(4, c),
+    client_name: client,
+    name,
+    code: `${client.slice(0, 3).toUpperCase()}-${(4096 + c * 311 + s * 77).toString(16).toUpperCase()}`,
+    approval_required: c === 2,
+    created_at: ago(8e6),
+  })),
+);
+
+const HOSTS = ["ws", "srv", "pos", "lap", "nas", "db", "web", "print"];
+const SYSTEMS = [
+  ["linux", "Debian GNU/Linux 12 (bookworm)", "x86_64"],
+  ["linux", "Ubuntu 24.04.2 LTS", "x86_64"],
+  ["windows", "Windows 11 Pro 24H2", "x86_64"],
+  ["windows", "Windows Server 2022", "x86_64"],
+  ["macos", "macOS 15.3", "aarch64"],
+] as const;
+
+export const agents: Agent[] = Array.from({ length: 2400 }, (_, n) => {
+  const site = sites[(n * 7) % sites.length] ?? sites[0];
+  const [os_type, os_version, arch] = SYSTEMS[(n * 3) % SYSTEMS.length] ?? SYSTEMS[0];
+  const status = n % 97 === 5 ? "pending" : n % 11 === 4 ? "offline" : "online";
+  return {
+    id: id(6, n),
+    hostname: `${site?.code.slice(0, 3).toLowerCase()}-${HOSTS[n % HOSTS.length]}-${String(n + 1).padStart(3, "0")}`,
+    os_type,
+    os_version,
+    arch,
+    agent_version: "0.1.0",
+    protocol_version: "1.0",
+    status,
+    last_seen: status === "online" ? ago(3) : ago(2000 + n * 90),
+    is_connected: status === "online",
+    site_id: site?.id ?? "",
+    site_name: site?.name ?? "",
+    client_id: site?.client_id ?? "",
+    client_name: site?.client_name ?? "",
+    enrolled_at: ago(86400 * (n % 40)),
+    machine_uid_source: "smbios",
+    public_ip: `203.0.113.${n % 250}`,
+    logged_in_user: n % 3 === 0 ? "j.okafor" : null,
+    uptime_seconds: 3600 * (n % 400) + 812,
+    cpu_percent: status === "pending" ? null : random() ** 3 * 100,
+    memory_percent: status === "pending" ? null : 25 + random() * 70,
+    disk_percent: status === "pending" ? null : 20 + random() * 78,
+    duplicate_hostname: n === 9,
+    pending_reason:
+      status === "pending" ? "duplicate machine id: another live machine has it" : null,
+    open_alerts: n % 29 === 3 ? 1 : 0,
+  };
+});
+
+const processes = [
+  [1841, "postgres", "postgres", 18.4, 612e6, "postgres: 15/main: writer process"],
+  [
+    2210,
+    "gururmm-server",
+    "gururmm",
+    9.1,
+    181e6,
+    "/usr/bin/gururmm-server serve --data-dir /var/lib/gururmm",
+  ],
+  [902, "containerd", "root", 4.6, 94e6, "/usr/bin/containerd"],
+  [
+    5120,
+    "firefox-esr",
+    "maya",
+    3.9,
+    1480e6,
+    "/usr/lib/firefox-esr/firefox-esr -contentproc -childID 4",
+  ],
+  [3307, "node", "maya", 2.2, 420e6, "node /srv/portal/server.js --port 8080"],
+  [1, "systemd", "root", 0.3, 14e6, "/sbin/init"],
+  [611, "sshd", "root", 0.1, 9e6, "sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups"],
+] as const;
+
+export function sample(t: number): Sample {
+  const wave = Math.sin(t / 37_000) * 14 + Math.sin(t / 9_000) * 6;
+  const top = processes.map(([pid, name, user, cpu_percent, memory_bytes, command_line]) => ({
+    pid,
+    name,
+    user,
+    cpu_percent,
+    memory_bytes,
+    command_line,
+  }));
+  return {
+    t: new Date(t).toISOString(),
+    cpu_percent: 34 + wave,
+    cpu_count: 8,
+    memory_used_bytes: 9.3 * 2 ** 30 + wave * 1e7,
+    memory_total_bytes: 16 * 2 ** 30,
+    swap_used_bytes: 3e8,
+    swap_total_bytes: 2 ** 31,
+    load_1: 1.42,
+    load_5: 1.18,
+    load_15: 0.97,
+    uptime_seconds: 1_312_000,
+    boot_time: new Date(t - 1_312_000_000).toISOString(),
+    logged_in_user: "maya",
+    user_idle_seconds: 42,
+    public_ip: "203.0.113.17",
+    rx_bytes: 2e6 + wave * 5e4,
+    tx_bytes: 5e5 + wave * 1e4,
+    interval_seconds: 2,
+    disks: [
+      {
+        mount: "/",
+        device: "/dev/nvme0n1p2",
+        file_system: "ext4",
+        used_bytes: 181e9,
+        total_bytes: 248e9,
+      },
+      {
+        mount: "/srv",
+        device: "/dev/sda1",
+        file_system: "xfs",
+        used_bytes: 3.51e12,
+        total_bytes: 4e12,
+      },
+      {
+        mount: "/boot/efi",
+        device: "/dev/nvme0n1p1",
+        file_system: "vfat",
+        used_bytes: 7e6,
+        total_bytes: 5.1e8,
+      },
+    ],
+    top_cpu: top,
+    top_memory: [...top].sort((a, b) => b.memory_bytes - a.memory_bytes),
+    process_count: 287,
+  };
+}
+
+function series(from: number, to: number) {
+  const step = Math.max(10_000, (to - from) / 360);
+  const points: MetricPoint[] = [];
+  for (let t = from; t < to; t += step) {
+    const share = (t - from) / (to - from);
+    if (share > 0.58 && share < 0.64) continue;
+    const day = Math.sin(share * 9) * 12 + Math.sin(share * 71) * 5;
+    points.push({
+      t: new Date(t).toISOString(),
+      cpu_percent: Math.max(2, 30 + day + random() * 12 + (share > 0.8 && share < 0.84 ? 42 : 0)),
+      memory_percent: 58 + day / 3 + random(),
+      disk_percent: 84 + share * 4,
+      load_1: 1.2,
+      rx_bytes_per_second: Math.max(0, 9e5 + day * 4e4 + random() * 3e5),
+      tx_bytes_per_second: Math.max(0, 2.4e5 + day * 1e4 + random() * 9e4),
+    });
+  }
+  return {
+    from: new Date(from).toISOString(),
+    to: new Date(to).toISOString(),
+    resolution_seconds: step / 1000,
+    points,
+  };
+}
+
+const STATUSES: CommandStatus[] = [
+  "running",
+  "completed",
+  "failed",
+  "completed",
+  "timeout",
+  "cancelled",
+  "queued",
+  "interrupted",
+  "completed",
+];
+const LINES = [
+  "apt-get -y upgrade",
+  "systemctl status nginx --no-pager",
+  "df -h",
+  "journalctl -u gururmm-agent -n 50",
+  "ping -c 4 192.0.2.1",
+  "uptime",
+  "certbot renew --dry-run",
+  "sha256sum /srv/backup/*.tar",
+  "docker ps",
+];
+
+export const commands: Command[] = STATUSES.map((status, n) => ({
+  id: id(7, n),
+  agent_id: agents[n * 13]?.id ?? "",
+  agent_hostname: agents[n * 13]?.hostname ?? "",
+  command_type: "shell",
+  command: LINES[n] ?? "",
+  context: "system",
+  interpreter: null,
+  elevated: false,
+  working_directory: n === 0 ? "/srv" : null,
+  timeout_seconds: 300,
+  status,
+  exit_code: status === "completed" ? 0 : status === "failed" ? 3 : null,
+  stdout: "",
+  stderr: "",
+  stdout_bytes: 48_212,
+  stderr_bytes: status === "failed" ? 812 : 0,
+  truncated: n === 3,
+  error_code: null,
+  error: null,
+  created_by: id(2, 1),
+  created_by_name: n % 2 ? "Jonas Reuter" : "Maya Lindqvist",
+  created_at: ago(40 + n * 1300),
+  sent_at: ago(39 + n * 1300),
+  started_at: status === "queued" ? null : ago(39 + n * 1300),
+  ended_at: ["running", "queued"].includes(status) ? null : ago(39 + n * 1300 - 4 - n),
+  expires_at: null,
+  cancel_requested_at: null,
+}));
+
+const OUTPUT = [
+  "Reading package lists...\nBuilding dependency tree...\nReading state information...\n",
+  "Calculating upgrade...\nThe following packages will be upgraded:\n  \u001b[1mlibssl3\u001b[0m openssl base-files\n",
+  "3 upgraded, 0 newly installed, 0 to remove and 0 not upgraded.\n",
+  "\u001b[32mGet:1\u001b[0m http://deb.example.com bookworm/main amd64 base-files [70.1 kB]\n",
+  "\u001b[32mGet:2\u001b[0m http://deb.example.com bookworm-security/main amd64 libssl3 [2,034 kB]\n",
+  "\u001b[33mW: Some index files are old. <img src=x onerror=alert(1)>\u001b[0m\n",
+];
+
+const alerts: Alert[] = [
+  [
+    "critical",
+    "enrollment_collision",
+    "Two live machines share one identity",
+    "The machine acm-ws-006 enrolled with the hardware id of acm-ws-001, which is online. It waits as pending until someone decides.",
+  ],
+  [
+    "warning",
+    "enrollment_pending",
+    "A machine waits for approval",
+    "cit-lap-103 enrolled at City Library, Central.",
+  ],
+  [
+    "warning",
+    "agent_offline",
+    "srv-004 has been offline for a day",
+    "Last seen on 11 March at 09:12.",
+  ],
+  [
+    "info",
+    "agent_enrolled",
+    "New machine enrolled",
+    "bak-pos-012 joined Bakery Sonnenschein, Bakehouse, with key v3 (7F2A).",
+  ],
+].map(([severity, kind, title, detail], n) => ({
+  id: id(8, n),
+  kind: kind ?? "",
+  severity: severity as Alert["severity"],
+  title: title ?? "",
+  detail: detail ?? "",
+  status: "open",
+  agent_id: agents[n * 5 + 5]?.id ?? null,
+  agent_hostname: agents[n * 5 + 5]?.hostname ?? null,
+  site_id: sites[0]?.id ?? null,
+  client_id: sites[0]?.client_id ?? null,
+  raised_at: ago(8000 * (n + 1)),
+  last_raised_at: ago(500 * (n + 1)),
+  count: n === 0 ? 4 : 1,
+  acknowledged_at: null,
+  acknowledged_by_name: null,
+  resolved_at: null,
+  resolved_by_name: null,
+}));
+
+const users: PartnerUser[] = [
+  ["Maya Lindqvist", "maya@example.com", "owner", "active"],
+  ["Jonas Reuter", "jonas@example.com", "admin", "active"],
+  ["Amara Osei", "amara@example.com", "tech", "active"],
+  ["Priya Natarajan", "priya@example.com", "tech", "invited"],
+  ["Tom Beck", "tom@example.com", "read_only", "suspended"],
+].map(([name, email, role, status], n) => ({
+  id: id(2, n + 1),
+  email: email ?? "",
+  name: name ?? "",
+  role: role as PartnerUser["role"],
+  status: status as PartnerUser["status"],
+  client_ids: n === 2 ? [id(4, 1)] : [],
+  site_ids: n === 2 ? [id(5, 20)] : [],
+  created_at: ago(7e6),
+  last_sign_in_at: n === 3 ? null : ago(4000 * (n + 1)),
+  locked_until: null,
+}));
+
+const audit: AuditEntry[] = Array.from({ length: 30 }, (_, n) => ({
+  id: id(9, n),
+  seq: 812 - n,
+  at: ago(n * 1700 + 20),
+  actor_kind: n % 6 === 4 ? "system" : "user",
+  actor_id: id(2, 1),
+  actor_name: n % 6 === 4 ? null : n % 2 ? "Jonas Reuter" : "Maya Lindqvist",
+  action:
+    [
+      "command.created",
+      "session.created",
+      "enrollment_key.rotated",
+      "agent.moved",
+      "agent.enrolled",
+      "policy.changed",
+      "user.invited",
+    ][n % 7] ?? "",
+  target_kind: "agent",
+  target_id: id(6, n),
+  target_name: agents[n]?.hostname ?? null,
+  detail: { command_type: "shell", timeout_seconds: 300, note: "<script>alert(1)</script>" },
+  ip: "198.51.100.23",
+  request_id: id(10, n),
+}));
+
+const keyOf = (
+  n: number,
+  kind: EnrollmentKey["kind"],
+  status: EnrollmentKey["status"],
+): EnrollmentKey => ({
+  id: id(11, n),
+  site_id: sites[0]?.id ?? "",
+  kind,
+  version: n,
+  fingerprint: (0x7f2a + n * 4111).toString(16).toUpperCase().slice(-4),
+  label: `v${n} (${(0x7f2a + n * 4111).toString(16).toUpperCase().slice(-4)})`,
+  note: kind === "deployment" ? "Rollout Main works" : null,
+  created_at: ago(86400 * (9 - n) * 6),
+  created_by_name: "Maya Lindqvist",
+  expires_at: kind === "deployment" ? ago(-86400) : null,
+  max_uses: kind === "deployment" ? 25 : null,
+  use_count: n * 4,
+  revoked_at: null,
+  status,
+});
+const keys = [
+  keyOf(4, "deployment", "active"),
+  keyOf(3, "standing", "active"),
+  keyOf(2, "standing", "revoked"),
+];
+export const keyOnce: KeyOnce = {
+  key: keyOf(3, "standing", "active"),
+  secret: "gek_3_k7Qm2vXw9Zr4Tn8Lb6Hs1Yd5Fc3Gj0Pa",
+  install: {
+    linux:
+      "curl -fsSL https://rmm.example.com/install/linux.sh | sudo sh -s -- --server https://rmm.example.com --site ACM-1000 --key gek_3_k7Qm2vXw9Zr4Tn8Lb6Hs1Yd5Fc3Gj0Pa",
+  },
+};
+
+const siteCounts = (siteId: string) => {
+  const here = agents.filter((agent) => agent.site_id === siteId);
+  return {
+    agents_total: here.length,
+    agents_online: here.filter((agent) => agent.is_connected).length,
+  };
+};
+const page = <T>(items: T[]) => ({ items, next_cursor: null, total: items.length });
+
+/** The answer to a request, or undefined for 404. */
+export function answer(method: string, url: URL): unknown {
+  const { pathname: path, searchParams: query } = url;
+  const part = path.split("/");
+  if (path === "/api/v1/session") return session;
+  if (path === "/api/v1/setup/check") return null;
+  if (path === "/api/v1/setup") {
+    const [site] = sites;
+    return {
+      session,
+      site: { id: site?.id, code: site?.code, name: site?.name },
+      client: { id: site?.client_id, name: site?.client_name },
+      partner: session.partner,
+      enrollment_key: keyOnce,
+    };
+  }
+  if (path === "/api/v1/invitations/check") {
+    return { email: "priya@example.com", name: "Priya Natarajan", partner_name: "Northwind IT" };
+  }
+  if (path === "/api/v1/live/ticket") return { ticket: "t", expires_in_seconds: 30 };
+  if (path === "/api/v1/tree") {
+    return {
+      partner: session.partner,
+      clients: CLIENTS.map(([name], c) => ({
+        id: id(4, c),
+        name,
+        sites: sites
+          .filter((site) => site.client_id === id(4, c))
+          .map(({ id: siteId, name: siteName, code }) => ({
+            id: siteId,
+            name: siteName,
+            code,
+            ...siteCounts(siteId),
+          })),
+      })),
+    };
+  }
+  if (path === "/api/v1/overview") {
+    const online = agents.filter((agent) => agent.status === "online").length;
+    const pending = agents.filter((agent) => agent.status === "pending").length;
+    return {
+      agents: { total: agents.length, online, offline: agents.length - online - pending, pending },
+      alerts: { open: 4, acknowledged: 2, critical: 1, warning: 2, info: 1 },
+      clients_total: CLIENTS.length,
+      sites_total: sites.length,
+      commands: { running: 1, queued: 3, failed_24h: 2 },
+      attention: agents
+        .filter((agent) => agent.status === "offline" || agent.open_alerts)
+        .slice(0, 8),
+      recent_commands: commands.slice(0, 8),
+      os: [
+        { os_type: "linux", count: 960 },
+        { os_type: "windows", count: 960 },
+        { os_type: "macos", count: 480 },
+      ],
+    };
+  }
+  if (path === "/api/v1/agents") {
+    const start = Number(query.get("cursor") ?? 0);
+    const limit = Number(query.get("limit") ?? 50);
+    const found = agents.filter(
+      (agent) =>
+        (!query.get("search") || agent.hostname.includes(query.get("search") ?? "")) &&
+        (!query.get("status") || agent.status === query.get("status")) &&
+        (!query.get("site_id") || agent.site_id === query.get("site_id")) &&
+        (!query.get("client_id") || agent.client_id === query.get("client_id")),
+    );
+    const next = start + limit;
+    return {
+      items: found.slice(start, next),
+      next_cursor: next < found.length ? String(next) : null,
+      total: found.length,
+    };
+  }
+  if (/^\/api\/v1\/agents\/[^/]+$/.test(path)) {
+    const agent = agents.find((entry) => entry.id === part[4]);
+    return (
+      agent && {
+        agent,
+        hardware: {
+          cpu_model: "AMD Ryzen 7 PRO 7840U",
+          cpu_cores: 8,
+          memory_bytes: 2 ** 34,
+          manufacturer: "Lenovo",
+          model: "ThinkCentre M75q Gen 5",
+          serial: "PC2K4X9Q",
+          kernel: "6.1.0-31-amd64",
+        },
+        network: {
+          interfaces: [
+            {
+              name: "enp1s0",
+              mac: "02:00:5e:10:00:17",
+              up: true,
+              ipv4: ["192.0.2.17/24"],
+              ipv6: ["2001:db8::17/64", "fe80::5eff:fe10:17/64"],
+              subnets: ["192.0.2.0/24", "2001:db8::/64"],
+            },
+            {
+              name: "wlp2s0",
+              mac: "02:00:5e:10:00:18",
+              up: false,
+              ipv4: [],
+              ipv6: [],
+              subnets: [],
+            },
+          ],
+          gateway: "192.0.2.1",
+          dns: ["192.0.2.1", "2001:db8::1"],
+          received_at: ago(9000),
+        },
+        machine_uid: "smbios:4c4c4544-0051-4b10-8052-b7c04f365931",
+        board_serial: "/9XK2L34/CNWS2000C1003F/",
+        disk_serial: "S6P7NS0W402817",
+        boot_time: ago(1_312_000),
+      }
+    );
+  }
+  if (path.endsWith("/metrics/at")) {
+    return sample(query.get("time") ? new Date(query.get("time") ?? "").getTime() : NOW);
+  }
+  if (path.endsWith("/metrics")) {
+    return series(
+      new Date(query.get("from") ?? "").getTime(),
+      new Date(query.get("to") ?? "").getTime(),
+    );
+  }
+  if (/agents\/[^/]+\/policy$/.test(path)) {
+    return {
+      fields: [
+        {
+          name: "metrics_interval_seconds",
+          value: 30,
+          source: { scope: "client", id: id(4, 0), name: "Acme Manufacturing" },
+        },
+        { name: "process_list", value: true, source: { scope: "default", id: null, name: null } },
+        {
+          name: "public_ip",
+          value: false,
+          source: { scope: "partner", id: id(3, 1), name: "Northwind IT" },
+        },
+      ],
+    };
+  }
+  if (path.startsWith("/api/v1/policies/")) {
+    return {
+      settings: { metrics_interval_seconds: 30 },
+      updated_at: ago(90_000),
+      updated_by_name: "Jonas Reuter",
+    };
+  }
+  if (path === "/api/v1/commands") return page(commands);
+  if (path.endsWith("/output")) {
+    return query.get("after_seq") === "0"
+      ? {
+          chunks: OUTPUT.map((text, n) => ({
+            seq: n + 1,
+            stream: n === 5 ? "stderr" : "stdout",
+            text,
+          })),
+          complete: false,
+        }
+      : { chunks: [], complete: true };
+  }
+  if (part[2] === "commands") return commands.find((command) => command.id === part[3]);
+  if (path === "/api/v1/alerts")
+    return page(query.get("status") === "open" || !query.get("status") ? alerts : []);
+  if (path === "/api/v1/users") return page(users);
+  if (path.endsWith("/sessions")) {
+    return page([
+      {
+        id: id(1, 1),
+        kind: "dashboard",
+        created_at: ago(9000),
+        last_used_at: ago(10),
+        expires_at: ago(-40000),
+        ip: "198.51.100.23",
+        user_agent: "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+        current: true,
+      },
+      {
+        id: id(1, 2),
+        kind: "dashboard",
+        created_at: ago(190000),
+        last_used_at: ago(60000),
+        expires_at: ago(-40000),
+        ip: "198.51.100.99",
+        user_agent:
+          "Mozilla/5.0 (iPhone; CPU iPhone OS 18_3 like Mac OS X) AppleWebKit/605.1.15 Version/18.3 Mobile Safari/604.1",
+        current: false,
+      },
+      {
+        id: id(1, 3),
+        kind: "api",
+        created_at: ago(590000),
+        last_used_at: ago(300),
+        expires_at: ago(-40000),
+        ip: "203.0.113.8",
+        user_agent: "curl/8.5.0",
+        current: false,
+      },
+    ]);
+  }
+  if (path === "/api/v1/audit") return { ...page(audit), next_cursor: "30", total: 812 };
+  if (path === "/api/v1/audit/verify")
+    return { ok: true, entries: 812, head: "9f3c", first_bad_seq: null };
+  if (path === "/api/v1/partner")
+    return { id: id(3, 1), name: "Northwind IT", retention_days: 90, created_at: ago(9e6) };
+  if (path === "/api/v1/partners") {
+    return page([
+      { id: id(3, 1), name: "Northwind IT", retention_days: 90, created_at: ago(9e6) },
+      { id: id(3, 2), name: "Harbour Systems", retention_days: 365, created_at: ago(5e6) },
+    ]);
+  }
+  if (path === "/api/v1/server")
+    return {
+      version: "0.1.0",
+      public_url: "https://rmm.example.com",
+      ca_fingerprint: null,
+      agent_available: true,
+    };
+  if (path === "/api/v1/system/status") {
+    return {
+      version: "0.1.0",
+      uptime_seconds: 812_000,
+      connected_agents: 2182,
+      browsers: 6,
+      database_bytes: 8.1e9,
+      samples_per_minute: 4364,
+      ingest_queue_depth: 0,
+      pools: [
+        { name: "interactive", size: 10, idle: 8 },
+        { name: "ingest", size: 6, idle: 4 },
+      ],
+      started_at: ago(812_000),
+    };
+  }
+  if (path.endsWith("/enrollment-keys")) return method === "POST" ? keyOnce : page(keys);
+  if (path.endsWith("/rotate")) return keyOnce;
+  if (path.endsWith("/install-reports")) {
+    return page([
+      {
+        id: id(12, 1),
+        stage: "download",
+        error: "curl: (28) Failed to connect to rmm.example.com port 443 after 21006 ms",
+        hostname: "acm-lap-077",
+        os_type: "linux",
+        agent_version: null,
+        ip: "198.51.100.44",
+        created_at: ago(7000),
+      },
+    ]);
+  }
+  if (part[3] === "clients" && part[4]) {
+    const n = CLIENTS.findIndex((_, c) => id(4, c) === part[4]);
+    const own = agents.filter((agent) => agent.client_id === part[4]);
+    return n < 0
+      ? undefined
+      : {
+          id: part[4],
+          name: CLIENTS[n]?.[0],
+          created_at: ago(8e6),
+          sites_total: 3,
+          agents_total: own.length,
+          agents_online: own.filter((agent) => agent.is_connected).length,
+        };
+  }
+  if (part[3] === "sites" && part[4]) {
+    const site = sites.find((entry) => entry.id === part[4]);
+    return site && { ...site, ...siteCounts(site.id) };
+  }
+  return undefined;
+}

@@ -1,0 +1,102 @@
+// Pictures of every page from invented data, for looking at: `npm run shots`.
+import AxeBuilder from "@axe-core/playwright";
+import { type Page, test } from "@playwright/test";
+import { agents, answer, commands, NOW, sample } from "./fixtures";
+
+const OUT = "test-results/shots";
+const agent = agents[0]?.id;
+const pending = agents.find(({ status }) => status === "pending")?.id;
+const site = agents[0]?.site_id;
+const client = agents[0]?.client_id;
+
+const PAGES: Record<string, string> = {
+  "sign-in": "/sign-in",
+  setup: "/setup#token=abc",
+  invite: "/invite#token=abc",
+  overview: "/",
+  agents: "/agents",
+  agent: `/agents/${agent}`,
+  "agent-pending": `/agents/${pending}/details`,
+  "agent-commands": `/agents/${agent}/commands?command=${commands[0]?.id}`,
+  "agent-policy": `/agents/${agent}/policy`,
+  clients: "/clients",
+  client: `/clients/${client}`,
+  site: `/sites/${site}`,
+  enrollment: `/enrollment?site_id=${site}`,
+  commands: "/commands",
+  alerts: "/alerts",
+  users: "/users",
+  audit: "/audit",
+  profile: "/profile",
+  settings: "/settings",
+  system: "/system",
+  "user-detail": "/users?user=01950002-0000-7000-8000-000000000003",
+};
+
+async function standIn(page: Page, signedIn = true) {
+  await page.clock.install({ time: NOW });
+  await page.route("**/api/**", (route) => {
+    const url = new URL(route.request().url());
+    if (!signedIn && url.pathname === "/api/v1/session") {
+      return route.fulfill({ status: 401, json: { code: "UNAUTHENTICATED", status: 401 } });
+    }
+    const json = answer(route.request().method(), url);
+    return json === undefined
+      ? route.fulfill({
+          status: 404,
+          json: { code: "NOT_FOUND", status: 404, detail: "Not found." },
+        })
+      : json === null
+        ? route.fulfill({ status: 204 })
+        : route.fulfill({ json });
+  });
+  await page.routeWebSocket("**/api/v1/live", (socket) => {
+    socket.send(JSON.stringify({ type: "hello", server_time: new Date(NOW).toISOString() }));
+    socket.onMessage((data) => {
+      const message = JSON.parse(String(data));
+      if (message.topic?.kind !== "agent_metrics") return;
+      for (let n = 1; n <= 60; n++) {
+        socket.send(
+          JSON.stringify({
+            type: "metrics",
+            sub: message.sub,
+            agent_id: message.topic.agent_id,
+            sample: sample(NOW + n * 2000),
+          }),
+        );
+      }
+    });
+  });
+}
+
+const only = process.env.SHOTS?.split(",");
+
+for (const width of [1440, 390]) {
+  for (const colorScheme of ["light", "dark"] as const) {
+    test.describe(`${width} ${colorScheme}`, () => {
+      test.use({ viewport: { width, height: width === 390 ? 844 : 900 }, colorScheme });
+      for (const [name, path] of Object.entries(PAGES)) {
+        if (only && !only.includes(name)) continue;
+        test(name, async ({ page }) => {
+          const errors: string[] = [];
+          page.on("pageerror", (error) => errors.push(error.message));
+          await standIn(page, name !== "sign-in");
+          await page.goto(path);
+          await page.waitForLoadState("networkidle");
+          await page.clock.runFor(1500);
+          await page.screenshot({
+            path: `${OUT}/${name}-${width}-${colorScheme}.png`,
+            fullPage: !name.includes("detail") && name !== "agents",
+          });
+          const { violations } = await new AxeBuilder({ page }).analyze();
+          for (const { id, nodes } of violations) {
+            errors.push(
+              `${id}: ${nodes.map(({ target, html }) => `${target} ${html.slice(0, 160)}`).join(" | ")}`,
+            );
+          }
+          if (errors.length > 0) throw new Error(errors.join("\n"));
+        });
+      }
+    });
+  }
+}

@@ -1,0 +1,54 @@
+import { describe, expect, it } from "vitest";
+import type { MetricPoint, Sample } from "../../api/types";
+import { alignSeries, appendSample, LIVE_SAMPLES, networkRate } from "./series";
+
+const point = (seconds: number): MetricPoint => ({
+  t: new Date(seconds * 1000).toISOString(),
+  cpu_percent: seconds,
+  memory_percent: 1,
+  disk_percent: null,
+  load_1: 1,
+  rx_bytes_per_second: 1,
+  tx_bytes_per_second: 1,
+});
+const series = (...seconds: number[]) => ({
+  from: "",
+  to: "",
+  resolution_seconds: 60,
+  points: seconds.map(point),
+});
+
+describe("alignSeries", () => {
+  it("breaks the line where buckets are missing", () => {
+    const { times, values } = alignSeries(series(0, 60, 300, 360));
+    expect(times).toEqual([0, 60, 120, 300, 360]);
+    expect(values.cpu_percent).toEqual([0, 60, null, 300, 360]);
+  });
+
+  it("does not take a little jitter for a gap", () => {
+    expect(alignSeries(series(0, 61, 119, 190)).times).toHaveLength(4);
+  });
+
+  it("is empty for an empty answer", () => {
+    expect(alignSeries(series()).times).toEqual([]);
+  });
+});
+
+const sampleAt = (seconds: number) =>
+  ({ t: new Date(seconds * 1000).toISOString() }) as unknown as Sample;
+
+describe("appendSample", () => {
+  it("keeps order, drops repeats, stays bounded", () => {
+    let samples: readonly Sample[] = [];
+    for (let n = 0; n < LIVE_SAMPLES + 20; n++) samples = appendSample(samples, sampleAt(n));
+    expect(samples).toHaveLength(LIVE_SAMPLES);
+    expect(appendSample(samples, sampleAt(5))).toBe(samples);
+  });
+});
+
+describe("networkRate", () => {
+  it("divides what passed by the time it took", () => {
+    const sample = { rx_bytes: 3000, tx_bytes: 300, interval_seconds: 30 } as Sample;
+    expect(networkRate(sample)).toEqual({ rx: 100, tx: 10 });
+  });
+});
