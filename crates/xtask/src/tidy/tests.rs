@@ -145,9 +145,9 @@ fn words_need_no_emoji() {
 
 #[test]
 fn nothing_names_the_machine_it_was_written_on() {
-    assert_one([("a.md", concat!("in /ro", "ot/project\n"))], "a.md:1: /");
+    assert_one([("a.md", concat!("in /ro", "ot/.cargo\n"))], "a.md:1: /");
     assert_one([("a.npmrc", concat!("registry.npmjs", ".org\n"))], "a.npmrc:1: registry");
-    assert_clean([("a.md", "the root/ folder\n")]);
+    assert_clean([("a.md", "the root/ folder, /root/site.key\n")]);
 }
 
 #[test]

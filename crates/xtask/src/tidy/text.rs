@@ -55,7 +55,7 @@ pub fn no_emoji(repository: &Repository, findings: &mut Vec<Finding>) {
 /// Paths of whoever wrote it, and where packages came from, mean nothing on another machine.
 pub fn nothing_names_this_machine(repository: &Repository, findings: &mut Vec<Finding>) {
     let names = [
-        concat!("/ro", "ot/"),
+        concat!("/ro", "ot/."),
         concat!("/wo", "rk/"),
         concat!("index.crates", ".io"),
         concat!("static.crates", ".io"),
