@@ -2,6 +2,7 @@
 
 use crate::database::DatabaseChoice;
 use crate::gateway;
+use crate::net::TlsMode;
 use crate::serve::{ServeOptions, Server};
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
@@ -23,7 +24,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the server.
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Print the OpenAPI document of the API.
     Openapi,
 }
@@ -46,6 +47,15 @@ struct ServeArgs {
     /// Address and port to listen on.
     #[arg(long, default_value = "127.0.0.1:3001", value_name = "ADDR")]
     listen: SocketAddr,
+    /// Certificate chain, PEM. Without TLS the server listens on loopback only, or behind a trusted proxy.
+    #[arg(long, value_name = "FILE", requires = "tls_key", conflicts_with = "tls_self_signed")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key, PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// TLS by the server's own authority: made once, kept in the data folder, pinned by agents.
+    #[arg(long)]
+    tls_self_signed: bool,
     /// How people and agents reach this server, when it is not the listen address.
     #[arg(long, value_name = "URL")]
     public_url: Option<Url>,
@@ -61,7 +71,7 @@ impl Cli {
     /// Does what was asked for.
     pub async fn run(self) -> anyhow::Result<()> {
         match self.command {
-            Command::Serve(args) => serve(args).await,
+            Command::Serve(args) => serve(*args).await,
             Command::Openapi => {
                 let document =
                     crate::router::openapi().to_pretty_json().context("the document is not valid")?;
@@ -73,10 +83,16 @@ impl Cli {
 
 async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let tls = match (args.tls_cert, args.tls_key) {
+        (Some(certificate), Some(key)) => Some(TlsMode::Files { certificate, key }),
+        _ if args.tls_self_signed => Some(TlsMode::SelfSigned { keys_dir: args.data.data_dir.join("keys") }),
+        _ => None,
+    };
     let options = ServeOptions {
         data_dir: args.data.data_dir,
         listen: args.listen,
         database: DatabaseChoice::of(args.data.database_url),
+        tls,
         public_url: args.public_url,
         trusted_proxies: args.trusted_proxies,
         agent_binary: args.agent_binary,

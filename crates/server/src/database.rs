@@ -16,7 +16,7 @@ pub enum DatabaseChoice {
     /// One that exists; the URL is its owner's.
     Url(String),
     /// One that was migrated already, as its application role (tests).
-    Ready(PgConnectOptions),
+    Ready(Box<PgConnectOptions>),
 }
 
 impl DatabaseChoice {
@@ -45,7 +45,7 @@ impl Database {
                 Self::of_private(&endpoint, Some(private)).await
             }
             DatabaseChoice::Url(url) => Self::of_url(url, keys).await,
-            DatabaseChoice::Ready(app) => Ok(Self { private: None, app, owner_url: None }),
+            DatabaseChoice::Ready(app) => Ok(Self { private: None, app: *app, owner_url: None }),
         }
     }
 

@@ -7,18 +7,15 @@ use crate::config::Config;
 use crate::database::{Database, DatabaseChoice};
 use crate::db::{Db, PoolSizes};
 use crate::gateway::{self, Gateway};
-use crate::http::request::PeerAddr;
 use crate::keys::{Keys, Purpose, random_token};
+use crate::net::{Limits, ListenConfig, Listener, TlsMode};
 use crate::router;
 use anyhow::Context as _;
-use axum::extract::{ConnectInfo, Request};
-use axum::middleware::{self, Next};
 use chrono::{TimeDelta, Utc};
 use ipnet::IpNet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -32,6 +29,8 @@ pub struct ServeOptions {
     pub data_dir: PathBuf,
     pub listen: SocketAddr,
     pub database: DatabaseChoice,
+    /// `None`: plain HTTP, on loopback or behind a trusted proxy only.
+    pub tls: Option<TlsMode>,
     pub public_url: Option<Url>,
     pub trusted_proxies: Vec<IpNet>,
     pub agent_binary: Option<PathBuf>,
@@ -44,17 +43,20 @@ pub struct Server {
     database: Database,
     local_addr: SocketAddr,
     stopping: CancellationToken,
-    listener: JoinHandle<std::io::Result<()>>,
+    listener: JoinHandle<()>,
 }
 
 impl Server {
     /// Starts everything; answers when requests are served.
     pub async fn start(options: ServeOptions) -> anyhow::Result<Self> {
         // Before anything else: a taken port must not cost a database start.
-        let listener = TcpListener::bind(options.listen)
-            .await
-            .with_context(|| format!("cannot listen on {}", options.listen))?;
-        let local_addr = listener.local_addr()?;
+        let listener = Listener::bind(ListenConfig {
+            addr: options.listen,
+            tls: options.tls.clone(),
+            trusted_proxies: options.trusted_proxies.clone(),
+            public_url: public_url(&options, options.listen)?,
+            limits: Limits::default(),
+        })?;
         let keys = Keys::load_or_create(&options.data_dir)?;
         let database = Database::open(&options.data_dir, options.database.clone(), &keys).await?;
         let bus = Bus::default();
@@ -62,7 +64,7 @@ impl Server {
         let now = Utc::now();
         db.ensure_metric_partitions(now - TimeDelta::days(2), now + TimeDelta::days(3)).await?;
         db.reset_presence().await?;
-        let config = config(&options, local_addr)?;
+        let config = config(&options, &listener)?;
         let app = Arc::new(App {
             config,
             db,
@@ -74,12 +76,8 @@ impl Server {
         });
 
         let stopping = CancellationToken::new();
-        let service = router::router(app.clone())
-            .layer(middleware::from_fn(peer_from_socket))
-            .into_make_service_with_connect_info::<SocketAddr>();
-        let serving =
-            axum::serve(listener, service).with_graceful_shutdown(stopping.clone().cancelled_owned());
-        let listener = tokio::spawn(serving.into_future());
+        let local_addr = listener.local_addr();
+        let listener = tokio::spawn(listener.serve(router::router(app.clone()), stopping.clone()));
         Ok(Self { app, database, local_addr, stopping, listener })
     }
 
@@ -118,34 +116,31 @@ impl Server {
     pub async fn stop(self) -> anyhow::Result<()> {
         self.stopping.cancel();
         if !self.listener.is_finished() {
-            self.listener.await.context("the listener failed")??;
+            self.listener.await.context("the listener failed")?;
         }
         self.app.db.close().await;
         self.database.close().await
     }
 }
 
-fn config(options: &ServeOptions, local_addr: SocketAddr) -> anyhow::Result<Config> {
-    let public_url = match &options.public_url {
-        Some(url) => url.clone(),
-        None => Url::parse(&format!("http://{local_addr}")).context("the listen address makes no URL")?,
-    };
+/// How the server is reached when nobody says otherwise: where it listens.
+fn public_url(options: &ServeOptions, addr: SocketAddr) -> anyhow::Result<Url> {
+    let scheme = if options.tls.is_some() { "https" } else { "http" };
+    match &options.public_url {
+        Some(url) => Ok(url.clone()),
+        None => Url::parse(&format!("{scheme}://{addr}")).context("the listen address makes no URL"),
+    }
+}
+
+fn config(options: &ServeOptions, listener: &Listener) -> anyhow::Result<Config> {
+    let public_url = public_url(options, listener.local_addr())?;
     Ok(Config {
         data_dir: options.data_dir.clone(),
-        listen: local_addr,
+        listen: listener.local_addr(),
         is_secure: public_url.scheme() == "https",
         public_url,
         trusted_proxies: options.trusted_proxies.clone(),
-        ca_fingerprint: None,
+        ca_fingerprint: listener.ca_fingerprint(),
         agent_binary: options.agent_binary.clone(),
     })
-}
-
-async fn peer_from_socket(
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    mut request: Request,
-    next: Next,
-) -> axum::response::Response {
-    request.extensions_mut().insert(PeerAddr(peer.ip()));
-    next.run(request).await
 }

@@ -82,10 +82,13 @@ impl TestServer {
         let mut options = ServeOptions {
             data_dir: data_dir.path().to_owned(),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            database: DatabaseChoice::Ready(database.app_options()),
+            tls: None,
+            database: DatabaseChoice::Ready(Box::new(database.app_options())),
             public_url: None,
+            tls: None,
             trusted_proxies: Vec::new(),
             agent_binary: None,
+            gateway: gururmm_server::gateway::Settings::default(),
         };
         configure(&mut options);
         Server::start(options).await.unwrap()

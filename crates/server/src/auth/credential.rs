@@ -71,6 +71,9 @@ pub async fn authenticate(app: &App, parts: &Parts) -> Result<Session, Error> {
     if kind == SessionKind::Dashboard && changes {
         check_csrf(app, &parts.headers, session.session_id)?;
     }
+    if let Some(connection) = parts.extensions.get::<crate::net::ConnectionTicket>() {
+        connection.authenticated();
+    }
     if Utc::now() - session.last_used_at > chrono::TimeDelta::minutes(1) {
         app.db.touch_session(session.session_id, session.user_id).await?;
     }
