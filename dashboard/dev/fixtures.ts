@@ -118,7 +118,7 @@ export const agents: Agent[] = Array.from({ length: 2400 }, (_, n) => {
     client_id: site?.client_id ?? "",
     client_name: site?.client_name ?? "",
     enrolled_at: ago(86400 * (n % 40)),
-    machine_uid_source: "smbios",
+    machine_uid_source: "smbios_uuid",
     public_ip: `203.0.113.${n % 250}`,
     logged_in_user: n % 3 === 0 ? "j.okafor" : null,
     uptime_seconds: 3600 * (n % 400) + 812,

@@ -88,6 +88,8 @@ for (const width of [1440, 390]) {
             path: `${OUT}/${name}-${width}-${colorScheme}.png`,
             fullPage: !name.includes("detail") && name !== "agents",
           });
+          const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+          if (wide > width) errors.push(`the page is ${wide} px wide`);
           const { violations } = await new AxeBuilder({ page }).analyze();
           for (const { id, nodes } of violations) {
             errors.push(

@@ -128,7 +128,7 @@ function Actions({ agent }: { agent: Agent }) {
   const canRun = useCan("run_commands");
   return (
     <>
-      {canRun && (
+      {canRun && agent.status !== "pending" && (
         <Button asChild>
           <Link to="/agents/$agentId/commands" params={{ agentId: agent.id }}>
             Run a command

@@ -76,12 +76,9 @@ export function DetailsTab() {
 }
 
 const UID_SOURCES: Record<string, string> = {
-  smbios: "firmware (SMBIOS)",
   smbios_uuid: "firmware (SMBIOS)",
-  serials: "board and disk serial",
-  board_disk: "board and disk serial",
-  os: "operating system (weak: changes with a new installation)",
-  machine_id: "operating system (weak: changes with a new installation)",
+  board_and_disk: "board and disk serial",
+  os_id: "operating system (weak: changes with a new installation)",
 };
 
 function uidSource(source: string): string {

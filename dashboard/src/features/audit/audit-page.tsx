@@ -21,7 +21,7 @@ import { Menu, MenuLink } from "../../ui/menu";
 import { Fact, Facts } from "../../ui/panel";
 import { EmptyState, ErrorState, SkeletonRows } from "../../ui/states";
 import { Table, Td, Th, Tr } from "../../ui/table";
-import { DateTime } from "../../ui/time";
+import { DateTime, RelativeTime } from "../../ui/time";
 import { toast } from "../../ui/toast";
 import { PageHeader } from "../shell/page-header";
 
@@ -149,7 +149,7 @@ export function AuditPage() {
               <thead>
                 <tr>
                   <Th>When</Th>
-                  <Th>Who</Th>
+                  {wide && <Th>Who</Th>}
                   <Th>Action</Th>
                   {wide && <Th>Target</Th>}
                   {wide && <Th>From</Th>}
@@ -158,11 +158,11 @@ export function AuditPage() {
               <tbody>
                 {entries.map((entry) => (
                   <Tr key={entry.id} className="relative">
-                    <Td className="w-44 text-ink-2">
-                      <DateTime time={entry.at} />
+                    <Td className={cn("text-ink-2", wide ? "w-44" : "w-24")}>
+                      {wide ? <DateTime time={entry.at} /> : <RelativeTime time={entry.at} />}
                     </Td>
-                    <Td className="max-w-40 truncate">{actor(entry)}</Td>
-                    <Td className="max-w-56">
+                    {wide && <Td className="max-w-40 truncate">{actor(entry)}</Td>}
+                    <Td className={wide ? "max-w-56" : "max-w-0"}>
                       <button
                         type="button"
                         onClick={() => setShown(entry)}
@@ -170,6 +170,12 @@ export function AuditPage() {
                       >
                         {entry.action}
                       </button>
+                      {!wide && (
+                        <p className="truncate text-ink-2 text-sm">
+                          {actor(entry)}
+                          {entry.target_name && `, ${entry.target_name}`}
+                        </p>
+                      )}
                     </Td>
                     {wide && (
                       <Td className="max-w-56 truncate text-ink-2">

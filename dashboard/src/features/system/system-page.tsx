@@ -141,16 +141,18 @@ function Partners() {
           <thead>
             <tr>
               <Th>Name</Th>
-              <Th>Keeps metrics for</Th>
+              <Th className="max-sm:hidden">Keeps metrics for</Th>
               <Th>Since</Th>
             </tr>
           </thead>
           <tbody>
             {query.data.items.map((partner) => (
               <Tr key={partner.id}>
-                <Td className="max-w-64 truncate font-medium">{partner.name}</Td>
-                <Td className="text-ink-2">{formatCount(partner.retention_days)} days</Td>
-                <Td className="text-ink-2">
+                <Td className="max-w-0 truncate font-medium">{partner.name}</Td>
+                <Td className="text-ink-2 max-sm:hidden">
+                  {formatCount(partner.retention_days)} days
+                </Td>
+                <Td className="w-52 text-ink-2">
                   <DateTime time={partner.created_at} />
                 </Td>
               </Tr>
