@@ -33,6 +33,49 @@ const PAGES: Record<string, string> = {
   "user-detail": "/users?user=01950002-0000-7000-8000-000000000003",
 };
 
+/** What is done on a page before its picture is taken. */
+const ACTS: Record<string, { path: string; act: (page: Page) => Promise<unknown> }> = {
+  palette: {
+    path: "/",
+    act: async (page) => {
+      await page.keyboard.press("Control+k");
+      await page.keyboard.type("acm");
+    },
+  },
+  "drill-down": {
+    path: `/agents/${agent}`,
+    act: (page) => page.getByRole("button", { name: /^CPU/ }).click(),
+  },
+  "setup-organisation": { path: "/setup#token=abc", act: fillAccount },
+  "setup-done": {
+    path: "/setup#token=abc",
+    act: async (page) => {
+      await fillAccount(page);
+      await page.getByLabel("Your company").fill("Northwind IT");
+      await page.getByLabel("First client").fill("Acme Manufacturing");
+      await page.getByRole("button", { name: "Finish setup" }).click();
+      await page.getByText("Enroll by hand").click();
+    },
+  },
+  rotate: {
+    path: `/enrollment?site_id=${site}`,
+    act: (page) => page.getByRole("button", { name: "Rotate", exact: true }).click(),
+  },
+  "account-menu": {
+    path: "/commands",
+    act: (page) => page.getByRole("button", { name: /^Account of|^Open navigation/ }).click(),
+  },
+  "invite-user": { path: "/users?invite=true", act: async () => undefined },
+};
+
+async function fillAccount(page: Page) {
+  await page.getByLabel("Your name").fill("Maya Lindqvist");
+  await page.getByLabel("Email").fill("maya@example.com");
+  await page.getByLabel("Password", { exact: true }).fill("correct horse battery");
+  await page.getByLabel("Password again").fill("correct horse battery");
+  await page.getByRole("button", { name: "Continue" }).click();
+}
+
 async function standIn(page: Page, signedIn = true) {
   await page.clock.install({ time: NOW });
   await page.route("**/api/**", (route) => {
@@ -75,7 +118,8 @@ for (const width of [1440, 390]) {
   for (const colorScheme of ["light", "dark"] as const) {
     test.describe(`${width} ${colorScheme}`, () => {
       test.use({ viewport: { width, height: width === 390 ? 844 : 900 }, colorScheme });
-      for (const [name, path] of Object.entries(PAGES)) {
+      for (const name of [...Object.keys(PAGES), ...Object.keys(ACTS)]) {
+        const path = PAGES[name] ?? ACTS[name]?.path ?? "/";
         if (only && !only.includes(name)) continue;
         test(name, async ({ page }) => {
           const errors: string[] = [];
@@ -83,14 +127,21 @@ for (const width of [1440, 390]) {
           await standIn(page, name !== "sign-in");
           await page.goto(path);
           await page.waitForLoadState("networkidle");
+          await ACTS[name]?.act(page);
           await page.clock.runFor(1500);
           await page.screenshot({
             path: `${OUT}/${name}-${width}-${colorScheme}.png`,
-            fullPage: !name.includes("detail") && name !== "agents",
+            fullPage:
+              !name.includes("detail") &&
+              name !== "agents" &&
+              !(name in ACTS && !name.startsWith("setup")),
           });
           const wide = await page.evaluate(() => document.documentElement.scrollWidth);
           if (wide > width) errors.push(`the page is ${wide} px wide`);
-          const { violations } = await new AxeBuilder({ page }).analyze();
+          const { violations } = await new AxeBuilder({ page })
+            // An open menu stands outside the landmarks.
+            .disableRules(name.includes("menu") ? ["region"] : [])
+            .analyze();
           for (const { id, nodes } of violations) {
             errors.push(
               `${id}: ${nodes.map(({ target, html }) => `${target} ${html.slice(0, 160)}`).join(" | ")}`,

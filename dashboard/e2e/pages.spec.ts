@@ -1,0 +1,128 @@
+import AxeBuilder from "@axe-core/playwright";
+import type { Page } from "@playwright/test";
+import { expect, test } from "./fixtures";
+import { firstSite } from "./stack";
+
+const PATHS = (agentId: string, siteId: string) => [
+  "/",
+  "/agents",
+  `/agents/${agentId}`,
+  `/agents/${agentId}/commands`,
+  `/agents/${agentId}/details`,
+  `/agents/${agentId}/policy`,
+  "/commands",
+  "/alerts",
+  "/clients",
+  `/sites/${siteId}`,
+  `/sites/${siteId}?tab=policy`,
+  `/enrollment?site_id=${siteId}`,
+  "/users",
+  "/audit",
+  "/profile",
+  "/settings",
+  "/system",
+];
+
+function watchErrors(page: Page): string[] {
+  const errors: string[] = [];
+  page.on("pageerror", (error) => errors.push(error.message));
+  page.on("console", (message) => {
+    if (message.type() === "error") errors.push(message.text());
+  });
+  return errors;
+}
+
+async function settled(page: Page) {
+  await expect(page.getByRole("heading", { level: 1 })).toBeVisible();
+  await expect(page.getByRole("status", { name: "Loading" })).toHaveCount(0);
+}
+
+async function violations(page: Page) {
+  const { violations } = await new AxeBuilder({ page }).analyze();
+  return violations.map(
+    ({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target).join(", ")}`,
+  );
+}
+
+for (const colorScheme of ["light", "dark"] as const) {
+  test.describe(colorScheme, () => {
+    test.use({ colorScheme });
+
+    test("every page is accessible and free of errors", async ({ page, agentId }) => {
+      test.setTimeout(90_000);
+      const errors = watchErrors(page);
+      for (const path of PATHS(agentId, firstSite().siteId)) {
+        await test.step(path, async () => {
+          await page.goto(path);
+          await settled(page);
+          expect(await violations(page)).toEqual([]);
+        });
+      }
+      expect(errors).toEqual([]);
+    });
+
+    test("dialogs and menus are accessible", async ({ page, agentId }) => {
+      await page.goto(`/agents/${agentId}`);
+      await settled(page);
+      await page.getByRole("button", { name: /^CPU/ }).click();
+      await expect(page.getByRole("dialog").locator("tbody tr")).not.toHaveCount(0);
+      expect(await violations(page)).toEqual([]);
+      await page.keyboard.press("Escape");
+      await page.keyboard.press("Control+k");
+      await expect(page.getByRole("option").first()).toBeVisible();
+      expect(await violations(page)).toEqual([]);
+      await page.goto("/users?invite=true");
+      await expect(page.getByRole("dialog")).toBeVisible();
+      expect(await violations(page)).toEqual([]);
+    });
+  });
+}
+
+test.describe("on a phone", () => {
+  test.use({ viewport: { width: 390, height: 844 }, hasTouch: true });
+
+  test("no page is wider than the screen, and all are within reach", async ({ page, agentId }) => {
+    test.setTimeout(60_000);
+    for (const path of PATHS(agentId, firstSite().siteId)) {
+      await test.step(path, async () => {
+        await page.goto(path);
+        await settled(page);
+        expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(
+          390,
+        );
+      });
+    }
+    await page.getByRole("button", { name: "Open navigation" }).click();
+    await page.getByRole("dialog").getByRole("link", { name: "Agents" }).click();
+    await expect(page.getByRole("heading", { name: "Agents", level: 1 })).toBeVisible();
+    await expect(page.getByRole("dialog")).toBeHidden();
+  });
+});
+
+test("the theme is kept", async ({ page }) => {
+  await page.goto("/profile");
+  await page.getByRole("radio", { name: "Dark" }).click();
+  await page.reload();
+  await expect(page.locator("html")).toHaveAttribute("data-theme", "dark");
+  await page.getByRole("radio", { name: "As the system" }).click();
+  await expect(page.locator("html")).not.toHaveAttribute("data-theme", /.*/);
+});
+
+test("nothing is fetched from anywhere else, and nothing inline runs", async ({
+  page,
+  agentId,
+}) => {
+  const foreign: string[] = [];
+  page.on("request", (request) => {
+    if (new URL(request.url()).origin !== new URL(page.url() || request.url()).origin) {
+      foreign.push(request.url());
+    }
+  });
+  const answer = await page.goto("/");
+  const policy = answer?.headers()["content-security-policy"] ?? "";
+  expect(policy).toContain("script-src 'self'");
+  expect(policy).not.toContain("unsafe-eval");
+  await page.goto(`/agents/${agentId}`);
+  await settled(page);
+  expect(foreign).toEqual([]);
+});

@@ -1,0 +1,137 @@
+// The real server and the real agent, as processes of the test's own.
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  writeFileSync,
+} from "node:fs";
+import { createServer } from "node:net";
+import { join, resolve } from "node:path";
+
+const BINARIES = resolve(process.env.GURURMM_BIN_DIR ?? "../target/debug");
+const START_DEADLINE_MS = 60_000;
+
+/** The folder of this run; set by the global set-up, known to every worker through the environment. */
+export const runFolder = () => process.env.GURURMM_E2E_DIR ?? "";
+export const serverUrl = () => process.env.GURURMM_E2E_URL ?? "";
+export const setupLink = () => process.env.GURURMM_E2E_SETUP_LINK ?? "";
+export const ownerState = () => join(runFolder(), "owner.json");
+/** Site code and enrollment key of the first site. */
+export const siteFile = () => join(runFolder(), "site.json");
+
+export const OWNER = {
+  name: "Maya Lindqvist",
+  email: "maya@example.com",
+  password: "correct horse battery staple 7",
+};
+export const PARTNER = "Northwind IT";
+export const CLIENT = "Acme Manufacturing";
+export const SITE = "Main works";
+
+export interface FirstSite {
+  code: string;
+  key: string;
+  siteId: string;
+}
+
+export function firstSite(): FirstSite {
+  return JSON.parse(readFileSync(siteFile(), "utf8"));
+}
+
+async function freePort(): Promise<number> {
+  return new Promise((done, failed) => {
+    const probe = createServer();
+    probe.once("error", failed);
+    probe.listen(0, "127.0.0.1", () => {
+      const address = probe.address();
+      probe.close(() =>
+        typeof address === "object" && address ? done(address.port) : failed(new Error("no port")),
+      );
+    });
+  });
+}
+
+/** Starts the server and waits for the setup link that it prints. */
+export async function startServer(folder: string) {
+  const port = await freePort();
+  const log = join(folder, "server.log");
+  const child = spawn(
+    join(BINARIES, "gururmm-server"),
+    ["serve", "--data-dir", join(folder, "data"), "--listen", `127.0.0.1:${port}`],
+    { stdio: ["ignore", "pipe", openSync(log, "a")] },
+  );
+  const link = await new Promise<string>((done, failed) => {
+    let printed = "";
+    const fail = (why: string) => {
+      failed(new Error(`the server ${why}\n${printed}\n${readFileSync(log, "utf8").slice(-4000)}`));
+    };
+    const timer = setTimeout(() => fail("did not print its setup link in time"), START_DEADLINE_MS);
+    child.once("error", (error) => fail(`could not be started: ${error.message}`));
+    child.once("exit", (code) => fail(`ended with code ${code}`));
+    child.stdout?.on("data", (data: Buffer) => {
+      printed += data.toString();
+      const match = /setup link: (\S+)/.exec(printed);
+      if (match?.[1]) {
+        clearTimeout(timer);
+        done(match[1]);
+      }
+    });
+  });
+  child.removeAllListeners("exit");
+  return { child, url: `http://127.0.0.1:${port}`, link };
+}
+
+export async function stop(child: ChildProcess) {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = new Promise((done) => child.once("exit", done));
+  child.kill("SIGTERM");
+  const timer = setTimeout(() => child.kill("SIGKILL"), 15_000);
+  await ended;
+  clearTimeout(timer);
+}
+
+/** Enrolls an agent with the key; throws with what it printed when it is refused. */
+export function enrollAgent(name: string, site: Pick<FirstSite, "code" | "key">) {
+  const state = join(runFolder(), name);
+  mkdirSync(state, { recursive: true, mode: 0o700 });
+  const keyFile = join(runFolder(), `${name}.key`);
+  writeFileSync(keyFile, site.key, { mode: 0o600 });
+  execFileSync(
+    join(BINARIES, "gururmm-agent"),
+    [
+      ...["enroll", "--server", serverUrl(), "--site", site.code],
+      ...["--key-file", keyFile, "--state-dir", state],
+    ],
+    { stdio: "pipe", timeout: 30_000 },
+  );
+  return state;
+}
+
+const pidFile = (folder: string) => join(folder, "agents.pid");
+
+/** Runs an agent until the end of the run, whatever worker started it. */
+export function runAgent(state: string) {
+  const log = openSync(join(runFolder(), "agent.log"), "a");
+  const child = spawn(join(BINARIES, "gururmm-agent"), ["run", "--state-dir", state], {
+    detached: true,
+    stdio: ["ignore", log, log],
+  });
+  appendFileSync(pidFile(runFolder()), `${child.pid}\n`);
+  child.unref();
+}
+
+export async function stopAgents(folder: string) {
+  if (!existsSync(pidFile(folder))) return;
+  for (const line of readFileSync(pidFile(folder), "utf8").split("\n")) {
+    const pid = Number(line);
+    if (!pid) continue;
+    try {
+      process.kill(pid, "SIGTERM");
+    } catch {
+      // It has ended by itself.
+    }
+  }
+}
