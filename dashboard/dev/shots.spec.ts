@@ -130,6 +130,7 @@ for (const width of [1440, 390]) {
           await ACTS[name]?.act(page);
           await page.clock.runFor(1500);
           await page.screenshot({
+            animations: "disabled",
             path: `${OUT}/${name}-${width}-${colorScheme}.png`,
             fullPage:
               !name.includes("detail") &&

@@ -101,15 +101,17 @@ function SampleView({ sample, initial }: { sample: Sample; initial: DrillView })
       <div className="px-5 py-3">
         <Segmented label="Show" options={VIEWS} value={view} onChange={setView} />
       </div>
-      {view === "disks" ? (
-        <Disks disks={sample.disks} />
-      ) : (
-        <Processes
-          by={view}
-          processes={view === "cpu" ? sample.top_cpu : sample.top_memory}
-          memoryTotal={sample.memory_total_bytes}
-        />
-      )}
+      <div className="px-1">
+        {view === "disks" ? (
+          <Disks disks={sample.disks} />
+        ) : (
+          <Processes
+            by={view}
+            processes={view === "cpu" ? sample.top_cpu : sample.top_memory}
+            memoryTotal={sample.memory_total_bytes}
+          />
+        )}
+      </div>
     </div>
   );
 }

@@ -166,7 +166,7 @@ function SetupForm({ token, onDone }: { token: string; onDone: (result: SetupRes
               </Field>
             </div>
             <div className="flex justify-end">
-              <Button type="submit" variant="primary" size="lg">
+              <Button key="continue" type="submit" variant="primary" size="lg">
                 Continue
               </Button>
             </div>
@@ -208,7 +208,7 @@ function SetupForm({ token, onDone }: { token: string; onDone: (result: SetupRes
               </Level>
             </ol>
             <div className="flex justify-between gap-2">
-              <Button size="lg" onClick={() => setStep(0)}>
+              <Button key="back" size="lg" onClick={() => setStep(0)}>
                 Back
               </Button>
               <Button type="submit" variant="primary" size="lg" busy={setup.isPending}>
