@@ -331,7 +331,7 @@ const alerts: Alert[] = [
   kind: kind ?? "",
   severity: severity as Alert["severity"],
   title: title ?? "",
-  detail: detail ?? "",
+  detail: n === 0 ? { reason: "identity_in_use", collides_with: id(6, 0) } : { about: detail },
   status: "open",
   agent_id: agents[n * 5 + 5]?.id ?? null,
   agent_hostname: agents[n * 5 + 5]?.hostname ?? null,
@@ -450,7 +450,12 @@ export function answer(method: string, url: URL): unknown {
     };
   }
   if (path === "/api/v1/invitations/check") {
-    return { email: "priya@example.com", name: "Priya Natarajan", partner_name: "Northwind IT" };
+    return {
+      email: "priya@example.com",
+      name: "Priya Natarajan",
+      partner_name: "Northwind IT",
+      has_account: false,
+    };
   }
   if (path === "/api/v1/live/ticket") return { ticket: "t", expires_in_seconds: 30 };
   if (path === "/api/v1/tree") {
@@ -682,7 +687,7 @@ export function answer(method: string, url: URL): unknown {
         os_type: "linux",
         agent_version: null,
         ip: "198.51.100.44",
-        created_at: ago(7000),
+        reported_at: ago(7000),
       },
     ]);
   }

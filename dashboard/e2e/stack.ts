@@ -60,7 +60,10 @@ export async function startServer(folder: string) {
   const log = join(folder, "server.log");
   const child = spawn(
     join(BINARIES, "gururmm-server"),
-    ["serve", "--data-dir", join(folder, "data"), "--listen", `127.0.0.1:${port}`],
+    [
+      ...["serve", "--data-dir", join(folder, "data"), "--listen", `127.0.0.1:${port}`],
+      ...["--agent-binary", join(BINARIES, "gururmm-agent")],
+    ],
     { stdio: ["ignore", "pipe", openSync(log, "a")] },
   );
   const link = await new Promise<string>((done, failed) => {

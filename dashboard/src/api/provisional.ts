@@ -65,10 +65,14 @@ export interface paths {
   "/api/v1/users/{id}/invitation": { post: WithId<T.Invitation> };
   "/api/v1/users/{id}/sessions": { get: WithId<T.Page<T.Session>>; delete: WithId<void> };
   "/api/v1/invitations/check": {
-    post: NoPath<{ email: string; name: string; partner_name: string }, never, { token: string }>;
+    post: NoPath<
+      { email: string; name: string; partner_name: string; has_account: boolean },
+      never,
+      { token: string }
+    >;
   };
   "/api/v1/invitations/accept": {
-    post: NoPath<void, never, { token: string; name?: string; password: string }>;
+    post: NoPath<void, never, { token: string; name?: string; password?: string }>;
   };
   "/api/v1/partner": {
     get: NoPath<T.Partner>;

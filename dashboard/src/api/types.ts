@@ -266,7 +266,7 @@ export interface Alert {
   kind: string;
   severity: Severity;
   title: string;
-  detail: string;
+  detail: Record<string, unknown>;
   status: AlertStatus;
   agent_id: string | null;
   agent_hostname: string | null;
@@ -389,7 +389,7 @@ export interface EnrollmentKey {
 export interface KeyOnce {
   key: EnrollmentKey;
   secret: string;
-  install: { linux: string };
+  install: { linux: string | null };
 }
 
 export interface SetupRequest {
@@ -425,7 +425,7 @@ export interface InstallReport {
   os_type: string | null;
   agent_version: string | null;
   ip: string | null;
-  created_at: string;
+  reported_at: string;
 }
 
 export type PolicyScope = "platform" | "partner" | "client" | "site" | "agent";

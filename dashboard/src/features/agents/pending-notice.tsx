@@ -9,6 +9,7 @@ import { Button } from "../../ui/button";
 import { Confirm } from "../../ui/confirm";
 import { toast } from "../../ui/toast";
 import { useDenied } from "../session/session";
+import { isIdentityInQuestion, pendingReason } from "./pending-reasons";
 
 type Decision = "new" | "same_machine" | "accept";
 
@@ -50,7 +51,7 @@ export function PendingNotice({ agent }: { agent: Agent }) {
       await refresh();
     },
   });
-  const collision = agent.pending_reason !== null && !/approval/i.test(agent.pending_reason);
+  const inQuestion = isIdentityInQuestion(agent.pending_reason);
   const decide = (as: Decision) => ({
     onClick: () => approve.mutate(as),
     busy: approve.isPending && approve.variables === as,
@@ -63,14 +64,10 @@ export function PendingNotice({ agent }: { agent: Agent }) {
     >
       <div className="min-w-0 max-w-prose">
         <h2 className="font-semibold text-base">This machine waits for a decision</h2>
-        <p className="text-base wrap-anywhere">
-          {REASONS[agent.pending_reason ?? ""] ??
-            agent.pending_reason ??
-            "Its site asks for approval before a machine may take part."}
-        </p>
+        <p className="text-base wrap-anywhere">{pendingReason(agent.pending_reason)}</p>
       </div>
       <div className="flex flex-wrap gap-2">
-        {collision ? (
+        {inQuestion ? (
           <>
             <Button {...decide("new")}>It is a different machine</Button>
             <Button {...decide("same_machine")}>It is the known machine</Button>
@@ -98,7 +95,3 @@ export function PendingNotice({ agent }: { agent: Agent }) {
     </section>
   );
 }
-
-const REASONS: Record<string, string> = {
-  approval_required: "Its site asks for approval before a machine may take part.",
-};

@@ -14,6 +14,7 @@ import { Table, Td, Th, Tr } from "../../ui/table";
 import { DateTime, RelativeTime } from "../../ui/time";
 import { useDenied } from "../session/session";
 import { PageHeader } from "../shell/page-header";
+import { alertFacts, alertLine } from "./detail";
 import { alertsQuery, useSettleAlert } from "./queries";
 
 const STATUS = [
@@ -122,7 +123,7 @@ export function AlertsPage() {
                         {alert.title}
                       </button>
                       <p className="truncate text-ink-2 text-sm">
-                        {wide ? alert.detail : (alert.agent_hostname ?? alert.detail)}
+                        {wide ? alertLine(alert) : (alert.agent_hostname ?? alertLine(alert))}
                       </p>
                     </Td>
                     {wide && (
@@ -219,7 +220,6 @@ function AlertActions({ alert }: { alert: Alert }) {
 function AlertDetail({ alert }: { alert: Alert }) {
   return (
     <div className="grid gap-5 p-5">
-      <p className="whitespace-pre-wrap text-base wrap-anywhere">{alert.detail}</p>
       <Facts>
         <Fact label="Status">
           <Badge tone={alert.status === "open" ? "warn" : "idle"}>{STATES[alert.status]}</Badge>
@@ -227,6 +227,11 @@ function AlertDetail({ alert }: { alert: Alert }) {
         <Fact label="Agent">
           <AgentLink alert={alert} />
         </Fact>
+        {alertFacts(alert).map(({ name, value }) => (
+          <Fact key={name} label={name}>
+            {value}
+          </Fact>
+        ))}
         <Fact label="First raised">
           <DateTime time={alert.raised_at} />
         </Fact>

@@ -256,7 +256,7 @@ function InstallReports({ siteId }: { siteId: string }) {
                 </span>
                 <span className="text-ink-2 wrap-anywhere">at {report.stage}</span>
                 <span className="ml-auto text-ink-3 text-sm">
-                  <RelativeTime time={report.created_at} />
+                  <RelativeTime time={report.reported_at} />
                 </span>
               </p>
               <p className="whitespace-pre-wrap font-mono text-ink-2 text-sm wrap-anywhere">

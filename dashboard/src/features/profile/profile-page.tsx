@@ -48,7 +48,7 @@ export function ProfilePage() {
 }
 
 const nameSchema = z.object({
-  name: z.string().trim().min(1, "Enter your name.").max(200, "Use at most 200 characters."),
+  name: z.string().trim().min(1, "Enter your name.").max(120, "Use at most 120 characters."),
 });
 
 function NamePanel() {

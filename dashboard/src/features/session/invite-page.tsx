@@ -1,6 +1,6 @@
 import { zodResolver } from "@hookform/resolvers/zod";
-import { useMutation, useQuery } from "@tanstack/react-query";
-import { useNavigate } from "@tanstack/react-router";
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useNavigate, useRouter } from "@tanstack/react-router";
 import { useState } from "react";
 import { useForm } from "react-hook-form";
 import { z } from "zod";
@@ -13,6 +13,7 @@ import { Input } from "../../ui/input";
 import { EmptyState, ErrorState, Skeleton } from "../../ui/states";
 import { fragmentToken, MIN_PASSWORD_CHARS, newPassword } from "./passwords";
 import { PublicPage } from "./public-page";
+import { sessionQuery } from "./session";
 
 export function InvitePage() {
   const [token] = useState(fragmentToken);
@@ -44,15 +45,81 @@ export function InvitePage() {
       ) : invitation.isError ? (
         <ErrorState error={invitation.error} onRetry={() => invitation.refetch()} />
       ) : (
-        <AcceptForm token={token} invitation={invitation.data} />
+        <Invited token={token} invitation={invitation.data} />
       )}
     </PublicPage>
   );
 }
 
+interface Invitation {
+  email: string;
+  name: string;
+  partner_name: string;
+  has_account: boolean;
+}
+
+function Invited({ token, invitation }: { token: string; invitation: Invitation }) {
+  return (
+    <>
+      <h1 className="mb-1 font-semibold text-2xl tracking-tight wrap-anywhere">
+        Join {invitation.partner_name}
+      </h1>
+      <p className="mb-6 text-base text-ink-2 wrap-anywhere">
+        {invitation.has_account ? "You have an account here already: " : "You will sign in as "}
+        <strong className="font-medium text-ink">{invitation.email}</strong>.
+      </p>
+      {invitation.has_account ? (
+        <SignInAndAccept token={token} email={invitation.email} />
+      ) : (
+        <NewAccount token={token} name={invitation.name} />
+      )}
+    </>
+  );
+}
+
+/** Whoever has an account proves it is hers; the invitation then adds a membership to it. */
+function SignInAndAccept({ token, email }: { token: string; email: string }) {
+  const router = useRouter();
+  const queryClient = useQueryClient();
+  const form = useForm({
+    resolver: zodResolver(z.object({ password: z.string().min(1, "Enter your password.") })),
+    defaultValues: { password: "" },
+  });
+  const accept = useMutation({
+    mutationFn: async ({ password }: { password: string }) => {
+      const session = await unwrap(api.POST("/api/v1/session", { body: { email, password } }));
+      queryClient.clear();
+      queryClient.setQueryData(sessionQuery.queryKey, session);
+      await unwrap(api.POST("/api/v1/invitations/accept", { body: { token } }));
+    },
+    onSuccess: async () => {
+      // The session does not know of the new membership yet.
+      queryClient.clear();
+      await router.navigate({ to: "/" });
+    },
+    onError: (error) => applyProblem(form, error),
+  });
+  const { errors } = form.formState;
+  return (
+    <form
+      noValidate
+      className="grid gap-4"
+      onSubmit={form.handleSubmit((values) => accept.mutate(values))}
+    >
+      <FormError>{errors.root?.message}</FormError>
+      <Field label="Your password" error={errors.password?.message}>
+        <Input type="password" autoComplete="current-password" {...form.register("password")} />
+      </Field>
+      <Button type="submit" variant="primary" size="lg" busy={accept.isPending}>
+        Sign in and join
+      </Button>
+    </form>
+  );
+}
+
 const schema = z
   .object({
-    name: z.string().trim().min(1, "Enter your name.").max(200, "Use at most 200 characters."),
+    name: z.string().trim().min(1, "Enter your name.").max(120, "Use at most 120 characters."),
     password: newPassword,
     repeat: z.string(),
   })
@@ -61,17 +128,11 @@ const schema = z
     message: "The two passwords differ.",
   });
 
-function AcceptForm({
-  token,
-  invitation,
-}: {
-  token: string;
-  invitation: { email: string; name: string; partner_name: string };
-}) {
+function NewAccount({ token, name }: { token: string; name: string }) {
   const navigate = useNavigate();
   const form = useForm({
     resolver: zodResolver(schema),
-    defaultValues: { name: invitation.name, password: "", repeat: "" },
+    defaultValues: { name, password: "", repeat: "" },
   });
   const accept = useMutation({
     mutationFn: ({ name, password }: z.infer<typeof schema>) =>
@@ -81,36 +142,28 @@ function AcceptForm({
   });
   const { errors } = form.formState;
   return (
-    <>
-      <h1 className="mb-1 font-semibold text-2xl tracking-tight wrap-anywhere">
-        Join {invitation.partner_name}
-      </h1>
-      <p className="mb-6 text-base text-ink-2 wrap-anywhere">
-        You will sign in as <strong className="font-medium text-ink">{invitation.email}</strong>.
-      </p>
-      <form
-        noValidate
-        className="grid gap-4"
-        onSubmit={form.handleSubmit((values) => accept.mutate(values))}
+    <form
+      noValidate
+      className="grid gap-4"
+      onSubmit={form.handleSubmit((values) => accept.mutate(values))}
+    >
+      <FormError>{errors.root?.message}</FormError>
+      <Field label="Your name" error={errors.name?.message}>
+        <Input autoComplete="name" {...form.register("name")} />
+      </Field>
+      <Field
+        label="Password"
+        hint={`At least ${MIN_PASSWORD_CHARS} characters. A few unrelated words are easy to remember.`}
+        error={errors.password?.message}
       >
-        <FormError>{errors.root?.message}</FormError>
-        <Field label="Your name" error={errors.name?.message}>
-          <Input autoComplete="name" {...form.register("name")} />
-        </Field>
-        <Field
-          label="Password"
-          hint={`At least ${MIN_PASSWORD_CHARS} characters. A few unrelated words are easy to remember.`}
-          error={errors.password?.message}
-        >
-          <Input type="password" autoComplete="new-password" {...form.register("password")} />
-        </Field>
-        <Field label="Password again" error={errors.repeat?.message}>
-          <Input type="password" autoComplete="new-password" {...form.register("repeat")} />
-        </Field>
-        <Button type="submit" variant="primary" size="lg" busy={accept.isPending}>
-          Create account
-        </Button>
-      </form>
-    </>
+        <Input type="password" autoComplete="new-password" {...form.register("password")} />
+      </Field>
+      <Field label="Password again" error={errors.repeat?.message}>
+        <Input type="password" autoComplete="new-password" {...form.register("repeat")} />
+      </Field>
+      <Button type="submit" variant="primary" size="lg" busy={accept.isPending}>
+        Create account
+      </Button>
+    </form>
   );
 }

@@ -6,7 +6,7 @@ export const MIN_PASSWORD_CHARS = 12;
 export const newPassword = z
   .string()
   .min(MIN_PASSWORD_CHARS, `Use at least ${MIN_PASSWORD_CHARS} characters.`)
-  .max(256, "Use at most 256 characters.");
+  .max(200, "Use at most 200 characters.");
 
 /** Reads a secret from the address's fragment, which browsers never send to a server. */
 export function fragmentToken(): string {

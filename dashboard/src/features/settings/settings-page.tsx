@@ -58,7 +58,7 @@ const RETENTION = [
 ] as const;
 
 const schema = z.object({
-  name: z.string().trim().min(1, "Enter a name.").max(200, "Use at most 200 characters."),
+  name: z.string().trim().min(1, "Enter a name.").max(120, "Use at most 120 characters."),
   retention_days: z.string(),
 });
 

@@ -71,7 +71,7 @@ export function SetupPage() {
 }
 
 const name = (what: string) =>
-  z.string().trim().min(1, `Enter ${what}.`).max(200, "Use at most 200 characters.");
+  z.string().trim().min(1, `Enter ${what}.`).max(120, "Use at most 120 characters.");
 
 const schema = z
   .object({

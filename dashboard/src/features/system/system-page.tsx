@@ -166,7 +166,7 @@ function Partners() {
 }
 
 const schema = z.object({
-  name: z.string().trim().min(1, "Enter a name.").max(200, "Use at most 200 characters."),
+  name: z.string().trim().min(1, "Enter a name.").max(120, "Use at most 120 characters."),
   owner_name: z.string().trim().min(1, "Enter the owner's name."),
   owner_email: z.email("Enter the owner's email address."),
 });

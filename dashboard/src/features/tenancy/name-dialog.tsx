@@ -88,7 +88,7 @@ function NameForm({
       <Field label={label} error={fieldError?.message}>
         <Input
           value={name}
-          maxLength={200}
+          maxLength={120}
           autoComplete="off"
           onChange={(event) => setName(event.target.value)}
         />

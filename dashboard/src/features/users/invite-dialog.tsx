@@ -17,7 +17,7 @@ import { grantableRoles, ROLES } from "./roles";
 
 const schema = z.object({
   email: z.email("Enter an email address."),
-  name: z.string().trim().min(1, "Enter a name.").max(200, "Use at most 200 characters."),
+  name: z.string().trim().min(1, "Enter a name.").max(120, "Use at most 120 characters."),
   role: z.enum(["owner", "admin", "tech", "read_only"]),
 });
 

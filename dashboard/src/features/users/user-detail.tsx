@@ -91,7 +91,7 @@ function Access({ user, denied }: { user: PartnerUser; denied: string | null }) 
         <Field label="Name">
           <Input
             value={name}
-            maxLength={200}
+            maxLength={120}
             disabled={denied !== null}
             onChange={(event) => setName(event.target.value)}
           />
