@@ -143,7 +143,7 @@ export function AgentTable({
           >
             <colgroup>
               {shownColumns.map(({ id, width }) => (
-                <col key={id} style={{ width: id === "hostname" ? undefined : width }} />
+                <col key={id} style={{ width: wide || id !== "hostname" ? width : undefined }} />
               ))}
             </colgroup>
             <thead className={cn(fits && "sticky top-12 z-10 bg-surface lg:top-0")}>

@@ -14,7 +14,7 @@ export interface AgentColumn {
   id: string;
   label: string;
   sort?: AgentSort;
-  /** In pixels; the host name takes what is left. */
+  /** In pixels, at least; what is left is shared in proportion. */
   width: number;
   shown: boolean;
 }

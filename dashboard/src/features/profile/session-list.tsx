@@ -16,7 +16,7 @@ export function SessionList({
   return (
     <ul className="divide-y divide-line border-t">
       {sessions.map((session) => (
-        <li key={session.id} className="flex flex-wrap items-center gap-x-4 gap-y-1 px-5 py-2.5">
+        <li key={session.id} className="flex flex-wrap items-center gap-x-4 gap-y-1 px-4 py-2.5">
           <div className="min-w-0 flex-1">
             <p className="flex flex-wrap items-center gap-2 text-base">
               <span className="truncate" title={session.user_agent ?? undefined}>

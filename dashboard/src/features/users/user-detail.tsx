@@ -178,7 +178,9 @@ function Sessions({ user, denied }: { user: PartnerUser; denied: string | null }
       ) : query.isError ? (
         <ErrorState error={query.error} onRetry={() => query.refetch()} />
       ) : some ? (
-        <SessionList sessions={query.data.items} />
+        <div className="px-1">
+          <SessionList sessions={query.data.items} />
+        </div>
       ) : (
         <EmptyState title="Not signed in anywhere" className="py-6" />
       )}
