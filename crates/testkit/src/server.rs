@@ -85,7 +85,6 @@ impl TestServer {
             tls: None,
             database: DatabaseChoice::Ready(Box::new(database.app_options())),
             public_url: None,
-            tls: None,
             trusted_proxies: Vec::new(),
             agent_binary: None,
             gateway: gururmm_server::gateway::Settings::default(),
