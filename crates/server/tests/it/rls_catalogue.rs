@@ -1,0 +1,151 @@
+//! Row-level security, whole: every relation of the schema is classified here, and held to what its class
+//! promises. A migration that adds a table fails the build until it is named in [`CATALOGUE`].
+
+mod fill;
+mod isolation;
+mod pool;
+mod shape;
+
+/// What a relation holds, and so what must hold for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    /// Rows of one partner each, named in a column of their own. `Confined`: a member who is confined to some
+    /// clients and sites sees those rows only.
+    Tenant(Reach),
+    /// Rows that belong to whoever sees the parent's row.
+    ChildOf(&'static str, Reach),
+    /// People, who may work for several partners: seen by those partners and by themselves.
+    Person,
+    /// Touched by the owner's functions only; the application has no rights on it.
+    System,
+    /// A part of a partitioned table: nobody has rights on it by its own name.
+    PartitionOf(&'static str),
+    /// Runs with the reader's own rights.
+    View,
+}
+
+/// How far a confined member sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// Only what stands in the clients and sites of the membership.
+    Confined,
+    /// The partner's all; who is confined is kept away by permission (`Needs::UnconfinedMember`), or needs it all
+    /// (policies are inherited downwards).
+    WholePartner,
+}
+
+use Class::{ChildOf, PartitionOf, Person, System, Tenant, View};
+use Reach::{Confined, WholePartner};
+
+/// Every relation in `public`. Monthly, weekly and daily partitions of samples are named by their prefix.
+const CATALOGUE: &[(&str, Class)] = &[
+    ("_sqlx_migrations", System),
+    ("agent_directory", View),
+    ("agent_status", ChildOf("agents", Confined)),
+    ("agents", Tenant(Confined)),
+    ("alerts", Tenant(Confined)),
+    ("audit_heads", System),
+    ("audit_log", Tenant(WholePartner)),
+    ("auth_throttle", System),
+    ("clients", Tenant(Confined)),
+    ("command_output", ChildOf("commands", Confined)),
+    ("commands", Tenant(Confined)),
+    ("enrollment_keys", Tenant(Confined)),
+    ("events", Tenant(WholePartner)),
+    ("install_reports", Tenant(Confined)),
+    ("invitations", Tenant(WholePartner)),
+    ("live_tickets", System),
+    ("memberships", Tenant(WholePartner)),
+    ("metric_samples", Tenant(Confined)),
+    ("metric_samples_1095", PartitionOf("metric_samples")),
+    ("metric_samples_30", PartitionOf("metric_samples")),
+    ("metric_samples_365", PartitionOf("metric_samples")),
+    ("metric_samples_90", PartitionOf("metric_samples")),
+    ("open_alert_counts", View),
+    ("partners", Tenant(WholePartner)),
+    ("people", View),
+    ("policies", Tenant(WholePartner)),
+    ("sessions", Tenant(WholePartner)),
+    ("setup_tokens", System),
+    ("site_directory", View),
+    ("sites", Tenant(Confined)),
+    ("tunnel_sessions", Tenant(Confined)),
+    ("users", Person),
+];
+
+/// What the application may do to which table. Column lists are whole: what is not named cannot be changed.
+const GRANTS: &[(&str, &str)] = &[
+    ("agent_directory", "SELECT"),
+    ("agent_status", "DELETE INSERT SELECT UPDATE"),
+    ("agents", "DELETE INSERT SELECT UPDATE"),
+    ("alerts", "DELETE INSERT SELECT UPDATE"),
+    ("audit_log", "SELECT"),
+    ("clients", "DELETE INSERT SELECT UPDATE"),
+    ("command_output", "INSERT SELECT"),
+    ("commands", "DELETE INSERT SELECT UPDATE"),
+    ("enrollment_keys", "DELETE INSERT SELECT UPDATE"),
+    ("events", "INSERT SELECT"),
+    ("install_reports", "INSERT SELECT"),
+    ("invitations", "DELETE INSERT SELECT UPDATE"),
+    ("memberships", "DELETE INSERT SELECT UPDATE"),
+    ("metric_samples", "SELECT"),
+    ("open_alert_counts", "SELECT"),
+    ("partners", "INSERT SELECT UPDATE"),
+    ("people", "SELECT"),
+    ("policies", "DELETE INSERT SELECT UPDATE"),
+    ("sessions", "INSERT SELECT UPDATE(expires_at last_used_at revoked_at tenant_id)"),
+    ("site_directory", "SELECT"),
+    ("sites", "DELETE INSERT SELECT UPDATE"),
+    ("tunnel_sessions", "DELETE INSERT SELECT UPDATE"),
+    ("users", "INSERT SELECT UPDATE(last_sign_in_at name password_hash status)"),
+];
+
+/// What the hat for ingest may do: add samples, and say when the last one came.
+const INGEST_GRANTS: &[(&str, &str)] = &[
+    ("agent_status", "SELECT(agent_id last_sample_at) UPDATE"),
+    ("metric_samples", "INSERT SELECT(agent_num retention_days taken_at)"),
+];
+
+/// The functions that run as the owner: the only ways around row-level security.
+const DEFINER_FUNCTIONS: &[&str] = &[
+    "audit_append",
+    "audit_verify",
+    "drop_expired_metric_partitions",
+    "ensure_metric_partitions",
+    "is_shared_account",
+    "list_tenants",
+    "lookup_agent",
+    "lookup_enrollment_key",
+    "lookup_invitation",
+    "lookup_login",
+    "lookup_session",
+    "lookup_site",
+    "lookup_user_by_email",
+    "own_partners",
+    "prune_expired",
+    "put_live_ticket",
+    "reset_presence",
+    "setup_first_user",
+    "setup_is_open",
+    "setup_put_token",
+    "setup_token_is_valid",
+    "take_live_ticket",
+    "throttle_clear",
+    "throttle_failure",
+    "throttle_locked",
+    "throttle_locked_until",
+];
+
+impl Class {
+    fn reach(self) -> Option<Reach> {
+        match self {
+            Tenant(reach) | ChildOf(_, reach) => Some(reach),
+            Person | System | PartitionOf(_) | View => None,
+        }
+    }
+}
+
+/// Tables the application reads: all that hold a partner's rows.
+fn readable_tables() -> impl Iterator<Item = (&'static str, Class)> {
+    CATALOGUE.iter().copied().filter(|(_, class)| matches!(class, Tenant(_) | ChildOf(..) | Person))
+}
