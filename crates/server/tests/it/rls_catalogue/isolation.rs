@@ -153,7 +153,7 @@ async fn references_into_another_partner_are_refused_even_for_the_owner() {
                  WHERE tenant_id = '{tenant}'"),
         format!("UPDATE policies SET client_id = '{client}' WHERE tenant_id = '{tenant}' AND scope = 'client'
                  AND client_id = '{}'", acme::ALPHA.id),
-        format!("UPDATE command_output SET command_id = (SELECT id FROM commands WHERE agent_id = '{foreign_agent}')
+        format!("UPDATE command_output SET seq = 99, command_id = (SELECT id FROM commands WHERE agent_id = '{foreign_agent}')
                  WHERE tenant_id = '{tenant}' AND command_id = (SELECT id FROM commands WHERE tenant_id = '{tenant}' LIMIT 1)"),
         format!("UPDATE agent_status SET agent_id = '{}' WHERE agent_id = (SELECT id FROM agents WHERE site_id = '{site}')",
             Uuid::nil()),
