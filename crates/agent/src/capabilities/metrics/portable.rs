@@ -9,8 +9,9 @@ use sysinfo::{
 };
 
 pub(super) struct Sampler {
-    system: System,
-    networks: Networks,
+    /// Absent where the library does not know the system.
+    system: Option<System>,
+    networks: Option<Networks>,
 }
 
 impl std::fmt::Debug for Sampler {
@@ -21,46 +22,36 @@ impl std::fmt::Debug for Sampler {
 
 impl Sampler {
     pub(super) fn new() -> Self {
-        let mut sampler = Self { system: System::new(), networks: Networks::new_with_refreshed_list() };
-        sampler.system.refresh_cpu_usage();
-        sampler.refresh_processes();
-        sampler
-    }
-
-    fn refresh_processes(&mut self) {
-        let what = ProcessRefreshKind::nothing()
-            .with_cpu()
-            .with_memory()
-            .with_user(UpdateKind::OnlyIfNotSet)
-            .with_cmd(UpdateKind::OnlyIfNotSet);
-        self.system.refresh_processes_specifics(ProcessesToUpdate::All, true, what);
+        let system = System::new().ok().map(|mut system| {
+            system.refresh_cpu_usage();
+            refresh_processes(&mut system);
+            system
+        });
+        Self { system, networks: Networks::new_with_refreshed_list().ok() }
     }
 
     pub(super) fn fill(&mut self, sample: &mut Sample, config: &AgentConfig) {
-        self.system.refresh_cpu_usage();
-        self.system.refresh_memory();
-        self.refresh_processes();
-        self.networks.refresh(true);
-        sample.cpu_percent = self.system.global_cpu_usage();
-        sample.cpu_count = self.system.cpus().len() as u32;
-        sample.memory_total_bytes = self.system.total_memory();
-        sample.memory_used_bytes = self.system.used_memory();
-        sample.swap_total_bytes = self.system.total_swap();
-        sample.swap_used_bytes = self.system.used_swap();
-        if !cfg!(windows) {
-            let load = System::load_average();
-            sample.load = Some([load.one, load.five, load.fifteen]);
+        if let Some(system) = &mut self.system {
+            fill_system(system, sample, config);
         }
-        sample.uptime_seconds = System::uptime();
-        sample.boot_time =
-            i64::try_from(System::boot_time()).ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
-        for data in self.networks.values() {
-            sample.rx_bytes = sample.rx_bytes.saturating_add(data.received());
-            sample.tx_bytes = sample.tx_bytes.saturating_add(data.transmitted());
+        sample.uptime_seconds = System::uptime().unwrap_or_default();
+        sample.boot_time = System::boot_time()
+            .ok()
+            .and_then(|seconds| i64::try_from(seconds).ok())
+            .and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+        // Windows has none, and the library says so.
+        sample.load = System::load_average().ok().map(|load| [load.one, load.five, load.fifteen]);
+        if let Some(networks) = &mut self.networks {
+            networks.refresh(true);
+            for data in networks.values() {
+                sample.rx_bytes = sample.rx_bytes.saturating_add(data.received());
+                sample.tx_bytes = sample.tx_bytes.saturating_add(data.transmitted());
+            }
         }
         let disks = Disks::new_with_refreshed_list_specifics(DiskRefreshKind::nothing().with_storage());
         sample.disks = disks
             .iter()
+            .flat_map(|disks| disks.iter())
             .map(|disk| Disk {
                 mount: disk.mount_point().to_string_lossy().into_owned(),
                 device: disk.name().to_string_lossy().into_owned(),
@@ -69,36 +60,56 @@ impl Sampler {
                 total_bytes: disk.total_space(),
             })
             .collect();
-        sample.process_count = self.system.processes().len() as u32;
-        if config.process_list {
-            let mut ranked: Vec<Ranked> = self
-                .system
-                .processes()
-                .iter()
-                .map(|(pid, process)| Ranked {
-                    pid: pid.as_u32(),
-                    cpu_percent: process.cpu_usage(),
-                    memory_bytes: process.memory(),
-                })
-                .collect();
-            let users = Users::new_with_refreshed_list();
-            let describe = |ranked: Ranked| self.describe(ranked, &users);
-            sample.top_cpu = super::top(&mut ranked, |process| process.cpu_percent.into(), describe);
-            sample.top_memory = super::top(&mut ranked, |process| process.memory_bytes as f64, describe);
-        }
     }
+}
 
-    fn describe(&self, ranked: Ranked, users: &Users) -> Option<Process> {
-        let process = self.system.process(sysinfo::Pid::from_u32(ranked.pid))?;
-        let user = process.user_id().and_then(|id| users.get_user_by_id(id));
-        let words: Vec<_> = process.cmd().iter().map(|word| word.to_string_lossy()).collect();
-        Some(Process {
-            pid: ranked.pid,
-            name: process.name().to_string_lossy().into_owned(),
-            user: user.map(|user| user.name().to_owned()).unwrap_or_default(),
-            cpu_percent: ranked.cpu_percent,
-            memory_bytes: ranked.memory_bytes,
-            command_line: words.join(" "),
-        })
+fn refresh_processes(system: &mut System) {
+    let what = ProcessRefreshKind::nothing()
+        .with_cpu()
+        .with_memory()
+        .with_user(UpdateKind::OnlyIfNotSet)
+        .with_cmd(UpdateKind::OnlyIfNotSet);
+    system.refresh_processes_specifics(ProcessesToUpdate::All, true, what);
+}
+
+fn fill_system(system: &mut System, sample: &mut Sample, config: &AgentConfig) {
+    system.refresh_cpu_usage();
+    system.refresh_memory();
+    refresh_processes(system);
+    sample.cpu_percent = system.global_cpu_usage();
+    sample.cpu_count = system.cpus().len() as u32;
+    sample.memory_total_bytes = system.total_memory();
+    sample.memory_used_bytes = system.used_memory();
+    sample.swap_total_bytes = system.total_swap();
+    sample.swap_used_bytes = system.used_swap();
+    sample.process_count = system.processes().len() as u32;
+    if config.process_list {
+        let mut ranked: Vec<Ranked> = system
+            .processes()
+            .iter()
+            .map(|(pid, process)| Ranked {
+                pid: pid.as_u32(),
+                cpu_percent: process.cpu_usage(),
+                memory_bytes: process.memory(),
+            })
+            .collect();
+        let users = Users::new_with_refreshed_list().ok();
+        let describe = |ranked: Ranked| describe(system, ranked, users.as_ref());
+        sample.top_cpu = super::top(&mut ranked, |process| process.cpu_percent.into(), describe);
+        sample.top_memory = super::top(&mut ranked, |process| process.memory_bytes as f64, describe);
     }
+}
+
+fn describe(system: &System, ranked: Ranked, users: Option<&Users>) -> Option<Process> {
+    let process = system.process(sysinfo::Pid::from_u32(ranked.pid))?;
+    let user = process.user_id().and_then(|id| users?.get_user_by_id(id));
+    let words: Vec<_> = process.cmd().iter().map(|word| word.to_string_lossy()).collect();
+    Some(Process {
+        pid: ranked.pid,
+        name: process.name().to_string_lossy().into_owned(),
+        user: user.map(|user| user.name().to_owned()).unwrap_or_default(),
+        cpu_percent: ranked.cpu_percent,
+        memory_bytes: ranked.memory_bytes,
+        command_line: words.join(" "),
+    })
 }

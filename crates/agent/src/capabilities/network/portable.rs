@@ -6,7 +6,7 @@ use std::io;
 use sysinfo::Networks;
 
 pub(super) fn read() -> io::Result<NetworkState> {
-    let networks = Networks::new_with_refreshed_list();
+    let networks = Networks::new_with_refreshed_list().map_err(io::Error::other)?;
     let interfaces = networks.iter().filter_map(|(name, data)| {
         let networks = data.ip_networks().iter();
         let addresses: Vec<IpNet> =
@@ -17,7 +17,7 @@ pub(super) fn read() -> io::Result<NetworkState> {
         let mac = data.mac_address();
         let mac = if mac.is_unspecified() { String::new() } else { mac.to_string() };
         // The library lists interfaces that are up.
-        Some(super::interface(name.clone(), mac, true, addresses))
+        Some(super::interface(name.to_string_lossy().into_owned(), mac, true, addresses))
     });
     Ok(NetworkState { interfaces: interfaces.collect(), gateway: None, dns: Vec::new() })
 }

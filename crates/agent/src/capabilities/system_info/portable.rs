@@ -6,23 +6,26 @@ use gururmm_protocol::system::SystemInfo;
 use sysinfo::{CpuRefreshKind, System};
 
 pub(super) fn read() -> SystemInfo {
-    let mut system = System::new();
-    system.refresh_memory();
-    system.refresh_cpu_list(CpuRefreshKind::nothing());
+    let system = System::new().ok().map(|mut system| {
+        system.refresh_memory();
+        system.refresh_cpu_list(CpuRefreshKind::nothing());
+        system
+    });
     SystemInfo {
-        hostname: System::host_name().unwrap_or_else(hostname),
+        hostname: System::host_name().unwrap_or_else(|_| hostname()),
         os_type: OS_TYPE,
         os_version: System::long_os_version().unwrap_or_default(),
         arch: std::env::consts::ARCH.to_owned(),
-        kernel: System::kernel_version(),
-        cpu_model: system.cpus().first().map(|cpu| cpu.brand().to_owned()),
-        cpu_cores: Some(system.cpus().len() as u32),
-        memory_bytes: Some(system.total_memory()),
+        kernel: System::kernel_version().ok(),
+        cpu_model: system.as_ref().and_then(|system| Some(system.cpus().first()?.brand().to_owned())),
+        cpu_cores: system.as_ref().map(|system| system.cpus().len() as u32),
+        memory_bytes: system.as_ref().map(System::total_memory),
         manufacturer: None,
         model: None,
         serial: None,
-        boot_time: i64::try_from(System::boot_time())
+        boot_time: System::boot_time()
             .ok()
+            .and_then(|seconds| i64::try_from(seconds).ok())
             .and_then(|seconds| DateTime::from_timestamp(seconds, 0)),
     }
 }
