@@ -1,6 +1,8 @@
 //! Partners, clients, sites: the hierarchy every machine stands in.
 
 pub mod http;
+pub mod partners;
+pub mod sites;
 mod store;
 
 use crate::app::App;
@@ -8,6 +10,7 @@ use crate::audit::Entry;
 use crate::auth::Scope;
 use crate::auth::permission::{ManageTenancy, ReadFleet};
 use crate::bus::{Event, Topic};
+use crate::db::Tx;
 use crate::error::{Code, Error};
 use crate::http::{Page, PageQuery};
 use chrono::{DateTime, Utc};
@@ -60,15 +63,20 @@ pub async fn create_client(
     scope: &Scope<ManageTenancy>,
     input: ClientInput,
 ) -> Result<Client, Error> {
-    let name = checked_name(&input.name)?;
-    let (id, tenant) = (Uuid::now_v7(), scope.tenant()?);
     let mut tx = app.db.begin(scope).await?;
-    store::insert_client(&mut tx, id, tenant, name).await?;
-    let client = store::get_client(&mut tx, id).await?.ok_or_else(Error::not_found)?;
-    tx.emit(Event::new(Topic::ClientChanged, tenant, id).at(id, None)).await?;
-    tx.audit(Entry::new("client.create", "client", id).named(name)).await?;
+    let client = add_client(&mut tx, input).await?;
+    tx.audit(Entry::new("client.create", "client", client.id).named(&client.name)).await?;
     tx.commit().await?;
     Ok(client)
+}
+
+/// The same within a transaction, which the caller audits.
+pub(crate) async fn add_client<P>(tx: &mut Tx<P>, input: ClientInput) -> Result<Client, Error> {
+    let name = checked_name(&input.name)?;
+    let (id, tenant) = (Uuid::now_v7(), tx.tenant()?);
+    store::insert_client(tx, id, tenant, name).await?;
+    tx.emit(Event::new(Topic::ClientChanged, tenant, id).at(id, None)).await?;
+    store::get_client(tx, id).await?.ok_or_else(Error::not_found)
 }
 
 /// Renames a client.

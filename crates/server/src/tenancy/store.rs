@@ -1,9 +1,14 @@
 //! SQL of the hierarchy. Row-level security confines every query to the transaction's partner.
 
 use super::Client;
+use super::partners::{Partner, TreeSite};
+use super::sites::{Site, SiteFilter};
 use crate::db::Tx;
 use crate::error::Error;
 use uuid::Uuid;
+
+/// Most clients, and most sites, of one tree: beyond that people use the searchable lists.
+const MAX_TREE_ROWS: i64 = 10_000;
 
 pub async fn count_clients<P>(tx: &mut Tx<P>, search: Option<&str>) -> Result<i64, Error> {
     let total = sqlx::query_scalar!(
@@ -67,4 +72,143 @@ pub async fn rename_client<P>(tx: &mut Tx<P>, id: Uuid, name: &str) -> Result<()
 pub async fn delete_client<P>(tx: &mut Tx<P>, id: Uuid) -> Result<(), Error> {
     sqlx::query!("DELETE FROM clients WHERE id = $1", id).execute(tx.conn()).await?;
     Ok(())
+}
+
+pub struct NewSite<'a> {
+    pub id: Uuid,
+    pub tenant: Uuid,
+    pub client_id: Uuid,
+    pub name: &'a str,
+    pub code: &'a str,
+    pub approval_required: bool,
+}
+
+/// False when the code is taken.
+pub async fn insert_site<P>(tx: &mut Tx<P>, site: &NewSite<'_>) -> Result<bool, Error> {
+    let inserted = sqlx::query!(
+        "INSERT INTO sites (id, tenant_id, client_id, name, code, approval_required) VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT ON CONSTRAINT sites_code_key DO NOTHING",
+        site.id,
+        site.tenant,
+        site.client_id,
+        site.name,
+        site.code,
+        site.approval_required
+    )
+    .execute(tx.conn())
+    .await?;
+    Ok(inserted.rows_affected() == 1)
+}
+
+pub async fn count_sites<P>(tx: &mut Tx<P>, filter: &SiteFilter<'_>) -> Result<i64, Error> {
+    let total = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "total!" FROM sites
+           WHERE ($1::text IS NULL OR strpos(lower(name), lower($1)) > 0) AND ($2::uuid IS NULL OR client_id = $2)"#,
+        filter.search,
+        filter.client_id
+    );
+    Ok(total.fetch_one(tx.conn()).await?)
+}
+
+pub async fn list_sites<P>(
+    tx: &mut Tx<P>,
+    filter: &SiteFilter<'_>,
+    after: Option<(String, Uuid)>,
+    limit: i64,
+) -> Result<Vec<Site>, Error> {
+    let (after_name, after_id) = after.unzip();
+    let sites = sqlx::query_as!(
+        Site,
+        r#"SELECT s.id, s.client_id, c.name AS client_name, s.name, s.code, s.approval_required, s.created_at,
+             count(a.id) AS "agents_total!", count(a.id) FILTER (WHERE a.is_connected) AS "agents_online!"
+           FROM sites s
+           JOIN clients c ON c.id = s.client_id
+           LEFT JOIN agent_directory a ON a.site_id = s.id AND a.state = 'active'
+           WHERE ($1::text IS NULL OR strpos(lower(s.name), lower($1)) > 0)
+             AND ($2::uuid IS NULL OR s.client_id = $2)
+             AND ($3::text IS NULL OR (lower(s.name), s.id) > ($3, $4))
+           GROUP BY s.id, c.name ORDER BY lower(s.name), s.id LIMIT $5"#,
+        filter.search,
+        filter.client_id,
+        after_name,
+        after_id,
+        limit
+    );
+    Ok(sites.fetch_all(tx.conn()).await?)
+}
+
+pub async fn get_site<P>(tx: &mut Tx<P>, id: Uuid) -> Result<Option<Site>, Error> {
+    let site = sqlx::query_as!(
+        Site,
+        r#"SELECT s.id, s.client_id, c.name AS client_name, s.name, s.code, s.approval_required, s.created_at,
+             count(a.id) AS "agents_total!", count(a.id) FILTER (WHERE a.is_connected) AS "agents_online!"
+           FROM sites s
+           JOIN clients c ON c.id = s.client_id
+           LEFT JOIN agent_directory a ON a.site_id = s.id AND a.state = 'active'
+           WHERE s.id = $1 GROUP BY s.id, c.name"#,
+        id
+    );
+    Ok(site.fetch_optional(tx.conn()).await?)
+}
+
+pub async fn update_site<P>(tx: &mut Tx<P>, site: &Site) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE sites SET name = $2, approval_required = $3 WHERE id = $1",
+        site.id,
+        site.name,
+        site.approval_required
+    )
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+pub async fn delete_site<P>(tx: &mut Tx<P>, id: Uuid) -> Result<(), Error> {
+    sqlx::query!("DELETE FROM sites WHERE id = $1", id).execute(tx.conn()).await?;
+    Ok(())
+}
+
+pub async fn insert_partner<P>(tx: &mut Tx<P>, id: Uuid, name: &str) -> Result<(), Error> {
+    sqlx::query!("INSERT INTO partners (id, name) VALUES ($1, $2)", id, name).execute(tx.conn()).await?;
+    Ok(())
+}
+
+pub async fn get_partner<P>(tx: &mut Tx<P>, id: Uuid) -> Result<Option<Partner>, Error> {
+    let partner = sqlx::query_as!(
+        Partner,
+        "SELECT id, name, retention_days, created_at FROM partners WHERE id = $1",
+        id
+    );
+    Ok(partner.fetch_optional(tx.conn()).await?)
+}
+
+pub async fn update_partner<P>(tx: &mut Tx<P>, partner: &Partner) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE partners SET name = $2, retention_days = $3 WHERE id = $1",
+        partner.id,
+        partner.name,
+        partner.retention_days
+    )
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+pub async fn tree_clients<P>(tx: &mut Tx<P>) -> Result<Vec<(Uuid, String)>, Error> {
+    let rows = sqlx::query!("SELECT id, name FROM clients ORDER BY lower(name), id LIMIT $1", MAX_TREE_ROWS)
+        .fetch_all(tx.conn())
+        .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.name)).collect())
+}
+
+pub async fn tree_sites<P>(tx: &mut Tx<P>) -> Result<Vec<TreeSite>, Error> {
+    let sites = sqlx::query_as!(
+        TreeSite,
+        r#"SELECT s.id, s.client_id, s.name, s.code,
+             count(a.id) AS "agents_total!", count(a.id) FILTER (WHERE a.is_connected) AS "agents_online!"
+           FROM sites s LEFT JOIN agent_directory a ON a.site_id = s.id AND a.state = 'active'
+           GROUP BY s.id ORDER BY lower(s.name), s.id LIMIT $1"#,
+        MAX_TREE_ROWS
+    );
+    Ok(sites.fetch_all(tx.conn()).await?)
 }
