@@ -153,6 +153,14 @@ impl Error {
         Self::fields(vec![FieldError { field: field.into(), code, message: message.into() }])
     }
 
+    /// The same error about another field: rules are shared, field names are not.
+    pub fn at_field(mut self, field: &'static str) -> Self {
+        if let Self::Problem(problem) = &mut self {
+            problem.errors.iter_mut().for_each(|error| error.field = Cow::Borrowed(field));
+        }
+        self
+    }
+
     /// 422 for several fields.
     pub fn fields(errors: Vec<FieldError>) -> Self {
         Self::Problem(Box::new(ProblemError {

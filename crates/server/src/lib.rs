@@ -15,8 +15,10 @@ pub mod keys;
 pub mod net;
 pub mod router;
 pub mod serve;
+pub mod setup;
 pub mod sign_in;
 pub mod tenancy;
+pub mod users;
 
 pub use app::{App, AppState};
 pub use error::{Code, Error};

@@ -3,7 +3,7 @@
 use crate::app::AppState;
 use crate::error::{Code, Error, Problem};
 use crate::http::layers;
-use crate::{sign_in, tenancy};
+use crate::{setup, sign_in, tenancy};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
@@ -27,6 +27,7 @@ struct ApiDoc;
 /// Every route of the API with its documentation. A new slice adds its line here.
 fn api() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(ApiDoc::openapi())
+        .merge(setup::http::routes())
         .merge(sign_in::http::routes())
         .merge(tenancy::http::routes())
 }

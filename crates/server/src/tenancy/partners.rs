@@ -6,6 +6,7 @@ use crate::audit::Entry;
 use crate::auth::Scope;
 use crate::auth::permission::{ManagePartner, ReadFleet};
 use crate::bus::{Event, Topic};
+use crate::db::Tx;
 use crate::error::Error;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -73,6 +74,13 @@ pub async fn get_partner(app: &App, scope: &Scope<ReadFleet>) -> Result<Partner,
     let mut tx = app.db.begin(scope).await?;
     let tenant = tx.tenant()?;
     store::get_partner(&mut tx, tenant).await?.ok_or_else(Error::not_found)
+}
+
+/// Makes a partner within a transaction that works in it already, which the caller audits. 409 when the name is
+/// taken.
+pub(crate) async fn add_partner<P>(tx: &mut Tx<P>, id: Uuid, name: &str) -> Result<Partner, Error> {
+    store::insert_partner(tx, id, checked_name(name)?).await?;
+    store::get_partner(tx, id).await?.ok_or_else(Error::not_found)
 }
 
 /// Changes the caller's partner.

@@ -9,3 +9,5 @@
 
 mod harness;
 mod rls_catalogue;
+mod session;
+mod setup;

@@ -1,0 +1,5 @@
+//! People of a partner.
+
+mod email;
+
+pub use email::checked_email;
