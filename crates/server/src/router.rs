@@ -3,7 +3,7 @@
 use crate::app::AppState;
 use crate::error::{Code, Error, Problem};
 use crate::http::layers;
-use crate::{setup, sign_in, tenancy};
+use crate::{setup, sign_in, tenancy, users};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
@@ -30,6 +30,7 @@ fn api() -> OpenApiRouter<AppState> {
         .merge(setup::http::routes())
         .merge(sign_in::http::routes())
         .merge(tenancy::http::routes())
+        .merge(users::http::routes())
 }
 
 /// The whole server as one service.

@@ -2,7 +2,7 @@
 
 use super::actor::{Actor, ActorKind};
 use super::credential::{self, Session};
-use super::permission::{self, Permission, Role, System};
+use super::permission::{self, ManagePlatform, Permission, Role, System};
 use crate::app::AppState;
 use crate::error::{Code, Error};
 use crate::http::RequestInfo;
@@ -162,6 +162,13 @@ impl Scope<System> {
     /// The same work in another partner.
     pub fn in_tenant(&self, tenant: Uuid) -> Self {
         Self { tenant: Some(tenant), ..self.clone() }
+    }
+}
+
+impl Scope<ManagePlatform> {
+    /// The same person's work in a partner that is being made.
+    pub(crate) fn in_new_partner(&self, tenant: Uuid) -> Self {
+        Self { tenant: Some(tenant), confinement: Confinement::default(), role: None, ..self.clone() }
     }
 }
 

@@ -5,6 +5,7 @@ use crate::app::App;
 use crate::audit::Entry;
 use crate::auth::permission::OwnAccount;
 use crate::auth::{Scope, password};
+use crate::db::Tx;
 use crate::error::{Code, Error};
 use crate::http::{Page, PageQuery};
 use crate::tenancy::checked_name;
@@ -58,8 +59,8 @@ pub async fn list_sessions(
     let (limit, after) = (page.limit()?, page.after::<(DateTime<Utc>, Uuid)>()?);
     let (user_id, current) = (scope.user()?, scope.session_id());
     let mut tx = app.db.begin(scope).await?;
-    let total = store::count_sessions(&mut tx, user_id).await?;
-    let sessions = store::list_sessions(&mut tx, user_id, current, after, limit + 1).await?;
+    let total = store::count_sessions(&mut tx, user_id, None).await?;
+    let sessions = store::list_sessions(&mut tx, user_id, None, current, after, limit + 1).await?;
     Page::of(sessions, limit, total, |session| (session.created_at, session.id))
 }
 
@@ -79,11 +80,31 @@ pub async fn revoke_session(app: &App, scope: &Scope<OwnAccount>, id: Uuid) -> R
 pub async fn revoke_other_sessions(app: &App, scope: &Scope<OwnAccount>) -> Result<(), Error> {
     let user_id = scope.user()?;
     let mut tx = app.db.begin(scope).await?;
-    let revoked = store::revoke_sessions(&mut tx, user_id, scope.session_id()).await?;
+    let revoked = store::revoke_sessions(&mut tx, user_id, None, scope.session_id()).await?;
     let entry =
         Entry::new("session.revoke_others", "user", user_id).with(json!({ "sessions": revoked.len() }));
     tx.audit(entry).await?;
     commit_revocation(app, tx, &revoked).await
+}
+
+/// A member's live sessions in the transaction's partner, newest first.
+pub(crate) async fn list_in_partner<P>(
+    tx: &mut Tx<P>,
+    user_id: Uuid,
+    current: Option<Uuid>,
+    page: &PageQuery,
+) -> Result<Page<SessionSummary>, Error> {
+    let (limit, after) = (page.limit()?, page.after::<(DateTime<Utc>, Uuid)>()?);
+    let tenant = Some(tx.tenant()?);
+    let total = store::count_sessions(tx, user_id, tenant).await?;
+    let sessions = store::list_sessions(tx, user_id, tenant, current, after, limit + 1).await?;
+    Page::of(sessions, limit, total, |session| (session.created_at, session.id))
+}
+
+/// Revokes a member's live sessions in the transaction's partner; answers which, for `commit_revocation`.
+pub(crate) async fn revoke_in_partner<P>(tx: &mut Tx<P>, user_id: Uuid) -> Result<Vec<Uuid>, Error> {
+    let tenant = Some(tx.tenant()?);
+    store::revoke_sessions(tx, user_id, tenant, None).await
 }
 
 /// Changes one's own name.
@@ -117,7 +138,7 @@ pub async fn change_password(
     let hash = password::hash(&Zeroizing::new(input.new_password)).await?;
     let mut tx = app.db.begin(scope).await?;
     store::set_password(&mut tx, user_id, &hash).await?;
-    let revoked = store::revoke_sessions(&mut tx, user_id, scope.session_id()).await?;
+    let revoked = store::revoke_sessions(&mut tx, user_id, None, scope.session_id()).await?;
     tx.audit(Entry::new("profile.change_password", "user", user_id)).await?;
     commit_revocation(app, tx, &revoked).await
 }

@@ -113,26 +113,31 @@ pub async fn revoke_session<P>(tx: &mut Tx<P>, id: Uuid) -> Result<(), Error> {
     Ok(())
 }
 
-/// Revokes all live sessions of a person, but one; answers which.
+/// Revokes the live sessions of a person, those in `tenant` where that is given, but one; answers which.
 pub async fn revoke_sessions<P>(
     tx: &mut Tx<P>,
     user_id: Uuid,
+    tenant: Option<Uuid>,
     but: Option<Uuid>,
 ) -> Result<Vec<Uuid>, Error> {
     let revoked = sqlx::query_scalar!(
         "UPDATE sessions SET revoked_at = now()
-         WHERE user_id = $1 AND id IS DISTINCT FROM $2 AND revoked_at IS NULL AND expires_at > now() RETURNING id",
+         WHERE user_id = $1 AND ($2::uuid IS NULL OR tenant_id = $2) AND id IS DISTINCT FROM $3
+           AND revoked_at IS NULL AND expires_at > now()
+         RETURNING id",
         user_id,
+        tenant,
         but
     );
     Ok(revoked.fetch_all(tx.conn()).await?)
 }
 
-pub async fn count_sessions<P>(tx: &mut Tx<P>, user_id: Uuid) -> Result<i64, Error> {
+pub async fn count_sessions<P>(tx: &mut Tx<P>, user_id: Uuid, tenant: Option<Uuid>) -> Result<i64, Error> {
     let total = sqlx::query_scalar!(
         r#"SELECT count(*) AS "total!" FROM sessions
-           WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > now()"#,
-        user_id
+           WHERE user_id = $1 AND ($2::uuid IS NULL OR tenant_id = $2) AND revoked_at IS NULL AND expires_at > now()"#,
+        user_id,
+        tenant
     );
     Ok(total.fetch_one(tx.conn()).await?)
 }
@@ -140,6 +145,7 @@ pub async fn count_sessions<P>(tx: &mut Tx<P>, user_id: Uuid) -> Result<i64, Err
 pub async fn list_sessions<P>(
     tx: &mut Tx<P>,
     user_id: Uuid,
+    tenant: Option<Uuid>,
     current: Option<Uuid>,
     after: Option<(DateTime<Utc>, Uuid)>,
     limit: i64,
@@ -148,12 +154,13 @@ pub async fn list_sessions<P>(
     let sessions = sqlx::query_as!(
         SessionSummary,
         r#"SELECT id, kind, created_at, last_used_at, expires_at, host(ip) AS ip, user_agent,
-             (id IS NOT DISTINCT FROM $2) AS "current!"
+             (id IS NOT DISTINCT FROM $3) AS "current!"
            FROM sessions
-           WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > now()
-             AND ($3::timestamptz IS NULL OR (created_at, id) < ($3, $4))
-           ORDER BY created_at DESC, id DESC LIMIT $5"#,
+           WHERE user_id = $1 AND ($2::uuid IS NULL OR tenant_id = $2) AND revoked_at IS NULL AND expires_at > now()
+             AND ($4::timestamptz IS NULL OR (created_at, id) < ($4, $5))
+           ORDER BY created_at DESC, id DESC LIMIT $6"#,
         user_id,
+        tenant,
         current,
         after_time,
         after_id,

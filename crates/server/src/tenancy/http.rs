@@ -1,11 +1,11 @@
 //! Routes of the hierarchy.
 
-use super::partners::{self, Partner, PartnerUpdate, Tree};
+use super::partners::{self, NewPartner, Partner, PartnerInput, PartnerUpdate, Tree};
 use super::sites::{self, Site, SiteFilter, SiteInput, SiteUpdate};
 use super::{Client, ClientInput};
 use crate::app::AppState;
 use crate::auth::Scope;
-use crate::auth::permission::{ManagePartner, ManageTenancy, ReadFleet};
+use crate::auth::permission::{ManagePartner, ManagePlatform, ManageTenancy, ReadFleet};
 use crate::error::Error;
 use crate::http::{Json, Page, PageQuery, Path, Query};
 use axum::extract::State;
@@ -20,6 +20,7 @@ use uuid::Uuid;
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(get_partner, update_partner))
+        .routes(routes!(list_partners, create_partner))
         .routes(routes!(tree))
         .routes(routes!(list_clients, create_client))
         .routes(routes!(get_client, rename_client, delete_client))
@@ -183,4 +184,26 @@ async fn update_partner(
 #[utoipa::path(get, path = "/api/v1/tree", tag = "partner", responses((status = 200, body = Tree)))]
 async fn tree(State(app): State<AppState>, scope: Scope<ReadFleet>) -> Result<Json<Tree>, Error> {
     partners::tree(&app, &scope).await.map(Json)
+}
+
+/// All partners, by name.
+#[utoipa::path(get, path = "/api/v1/partners", tag = "platform", params(PageQuery),
+    responses((status = 200, body = Page<Partner>)))]
+async fn list_partners(
+    State(app): State<AppState>,
+    scope: Scope<ManagePlatform>,
+    Query(page): Query<PageQuery>,
+) -> Result<Json<Page<Partner>>, Error> {
+    partners::list_partners(&app, &scope, &page).await.map(Json)
+}
+
+/// Make a partner and invite its owner.
+#[utoipa::path(post, path = "/api/v1/partners", tag = "platform", request_body = PartnerInput,
+    responses((status = 201, body = NewPartner)))]
+async fn create_partner(
+    State(app): State<AppState>,
+    scope: Scope<ManagePlatform>,
+    Json(input): Json<PartnerInput>,
+) -> Result<(StatusCode, Json<NewPartner>), Error> {
+    partners::create_partner(&app, &scope, input).await.map(|made| (StatusCode::CREATED, Json(made)))
 }

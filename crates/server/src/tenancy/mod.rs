@@ -110,6 +110,15 @@ pub async fn delete_client(app: &App, scope: &Scope<ManageTenancy>, id: Uuid) ->
     tx.commit().await
 }
 
+/// Whether all of these are clients and sites of the transaction's partner.
+pub(crate) async fn all_exist<P>(
+    tx: &mut Tx<P>,
+    client_ids: &[Uuid],
+    site_ids: &[Uuid],
+) -> Result<bool, Error> {
+    store::all_exist(tx, client_ids, site_ids).await
+}
+
 /// A name as it is kept: trimmed, 1 to 120 characters, no control characters.
 pub(crate) fn checked_name(name: &str) -> Result<&str, Error> {
     let name = name.trim();

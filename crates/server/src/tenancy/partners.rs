@@ -3,11 +3,14 @@
 use super::{checked_name, store};
 use crate::app::App;
 use crate::audit::Entry;
-use crate::auth::Scope;
-use crate::auth::permission::{ManagePartner, ReadFleet};
+use crate::auth::permission::{ManagePartner, ManagePlatform, ReadFleet};
+use crate::auth::{Role, Scope};
 use crate::bus::{Event, Topic};
 use crate::db::Tx;
 use crate::error::Error;
+use crate::http::{Page, PageQuery};
+use crate::users::checked_email;
+use crate::users::invitations::{self, Invitation, InviteInput};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -74,6 +77,62 @@ pub async fn get_partner(app: &App, scope: &Scope<ReadFleet>) -> Result<Partner,
     let mut tx = app.db.begin(scope).await?;
     let tenant = tx.tenant()?;
     store::get_partner(&mut tx, tenant).await?.ok_or_else(Error::not_found)
+}
+
+/// A partner to be made, and who will own it.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct PartnerInput {
+    /// 1 to 120 characters, unique on this server.
+    #[schema(min_length = 1, max_length = 120)]
+    pub name: String,
+    #[schema(min_length = 3, max_length = 254)]
+    pub owner_email: String,
+    #[schema(min_length = 1, max_length = 120)]
+    pub owner_name: String,
+}
+
+/// A new partner with the link for its owner.
+#[derive(Serialize, ToSchema)]
+pub struct NewPartner {
+    pub partner: Partner,
+    pub invitation: Invitation,
+}
+
+/// One page of all partners, by name.
+pub async fn list_partners(
+    app: &App,
+    scope: &Scope<ManagePlatform>,
+    page: &PageQuery,
+) -> Result<Page<Partner>, Error> {
+    let (limit, after) = (page.limit()?, page.after::<(String, Uuid)>()?);
+    let mut tx = app.db.begin(scope).await?;
+    let total = store::count_partners(&mut tx).await?;
+    let partners = store::list_partners(&mut tx, after, limit + 1).await?;
+    Page::of(partners, limit, total, |partner| (partner.name.to_lowercase(), partner.id))
+}
+
+/// Makes a partner and invites its owner.
+pub async fn create_partner(
+    app: &App,
+    scope: &Scope<ManagePlatform>,
+    input: PartnerInput,
+) -> Result<NewPartner, Error> {
+    let id = Uuid::now_v7();
+    let owner = InviteInput {
+        email: checked_email("owner_email", &input.owner_email)?.to_owned(),
+        name: checked_name(&input.owner_name).map_err(|error| error.at_field("owner_name"))?.to_owned(),
+        role: Role::Owner,
+        client_ids: Vec::new(),
+        site_ids: Vec::new(),
+    };
+    let account = app.db.lookup_user_by_email(&owner.email).await?;
+    let mut tx = app.db.begin(&scope.in_new_partner(id)).await?;
+    let partner = add_partner(&mut tx, id, &input.name).await?;
+    let (_, invitation) = invitations::add_member(app, &mut tx, account, &owner).await?;
+    let detail = json!({ "owner_email": owner.email });
+    tx.audit(Entry::new("partner.create", "partner", id).named(&partner.name).with(detail)).await?;
+    tx.commit().await?;
+    Ok(NewPartner { partner, invitation })
 }
 
 /// Makes a partner within a transaction that works in it already, which the caller audits. 409 when the name is

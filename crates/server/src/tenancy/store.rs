@@ -212,3 +212,34 @@ pub async fn tree_sites<P>(tx: &mut Tx<P>) -> Result<Vec<TreeSite>, Error> {
     );
     Ok(sites.fetch_all(tx.conn()).await?)
 }
+
+pub async fn all_exist<P>(tx: &mut Tx<P>, client_ids: &[Uuid], site_ids: &[Uuid]) -> Result<bool, Error> {
+    let all = sqlx::query_scalar!(
+        r#"SELECT NOT EXISTS (SELECT unnest($1::uuid[]) EXCEPT SELECT id FROM clients)
+             AND NOT EXISTS (SELECT unnest($2::uuid[]) EXCEPT SELECT id FROM sites) AS "all!""#,
+        client_ids,
+        site_ids
+    );
+    Ok(all.fetch_one(tx.conn()).await?)
+}
+
+pub async fn count_partners<P>(tx: &mut Tx<P>) -> Result<i64, Error> {
+    Ok(sqlx::query_scalar!(r#"SELECT count(*) AS "total!" FROM partners"#).fetch_one(tx.conn()).await?)
+}
+
+pub async fn list_partners<P>(
+    tx: &mut Tx<P>,
+    after: Option<(String, Uuid)>,
+    limit: i64,
+) -> Result<Vec<Partner>, Error> {
+    let (after_name, after_id) = after.unzip();
+    let partners = sqlx::query_as!(
+        Partner,
+        "SELECT id, name, retention_days, created_at FROM partners
+         WHERE $1::text IS NULL OR (lower(name), id) > ($1, $2) ORDER BY lower(name), id LIMIT $3",
+        after_name,
+        after_id,
+        limit
+    );
+    Ok(partners.fetch_all(tx.conn()).await?)
+}
