@@ -39,11 +39,11 @@ pub(super) struct Lines {
 impl Log {
     /// Opens or makes the log. Damaged lines are copied to `<log>.damaged` and the log is written without them.
     pub(super) fn open(path: &Path) -> io::Result<(Self, Lines)> {
-        let (lines, damaged) = read(path)?;
+        let Read { records, damaged, is_torn } = read(path)?;
         let file = open_for_append(path)?;
         sync_parent(path)?;
         let length = file.metadata()?.len();
-        let mut log = Self { path: path.to_owned(), file, length, base: length, is_torn: false };
+        let mut log = Self { path: path.to_owned(), file, length, base: length, is_torn };
         if !damaged.is_empty() {
             let aside = path.with_extension("log.damaged");
             tracing::error!(
@@ -58,7 +58,7 @@ impl Log {
                 tracing::warn!(%error, "the damaged lines stay in the journal for now");
             }
         }
-        Ok((log, Lines { records: lines, damaged: damaged.len() }))
+        Ok((log, Lines { records, damaged: damaged.len() }))
     }
 
     /// Appends a line; on failure nothing of it counts.
@@ -100,7 +100,7 @@ impl Log {
 
     /// Replaces the log by what `change` makes of its records.
     pub(super) fn rewrite(&mut self, change: impl FnOnce(Vec<Record>) -> Vec<Record>) -> io::Result<()> {
-        let (records, _) = read(&self.path)?;
+        let Read { records, .. } = read(&self.path)?;
         let mut bytes = Vec::new();
         for record in change(records) {
             bytes.extend(encode(&record)?);
@@ -125,9 +125,14 @@ fn open_for_append(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-type DamagedLines = Vec<Vec<u8>>;
+struct Read {
+    records: Vec<Record>,
+    damaged: Vec<Vec<u8>>,
+    /// Whether the last line lacks its end, so that the next one must not follow it directly.
+    is_torn: bool,
+}
 
-fn read(path: &Path) -> io::Result<(Vec<Record>, DamagedLines)> {
+fn read(path: &Path) -> io::Result<Read> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -141,7 +146,7 @@ fn read(path: &Path) -> io::Result<(Vec<Record>, DamagedLines)> {
             None => damaged.push(line.to_vec()),
         }
     }
-    Ok((records, damaged))
+    Ok(Read { records, damaged, is_torn: bytes.last().is_some_and(|byte| *byte != b'\n') })
 }
 
 fn encode(record: &Record) -> io::Result<Vec<u8>> {

@@ -95,8 +95,10 @@ impl Ledger {
         }
         for end in ended {
             let mut held = Held::new(Progress::Starting);
-            held.end(end.clone());
-            ledger.held.insert(end.command_id, held);
+            let command_id = end.command_id;
+            held.end(end);
+            ledger.held.insert(command_id, held);
+            ledger.queue(command_id);
         }
         ledger
     }

@@ -42,6 +42,8 @@ pub enum Mode {
     Refuse(u16, &'static str),
     /// Takes the connection and says nothing.
     Hang,
+    /// Upgrades without having understood the request.
+    WrongAccept,
 }
 
 pub struct TestServer {
@@ -179,6 +181,11 @@ async fn serve(
             tokio::task::yield_now().await;
             let _ = stream.write_all(body.as_bytes()).await;
         }
+        Mode::WrongAccept => {
+            let head = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+                        sec-websocket-accept: bm8=\r\n\r\n";
+            let _ = stream.write_all(head.as_bytes()).await;
+        }
         Mode::Accept => {
             let accept = derive_accept_key(headers["sec-websocket-key"].as_bytes());
             let head = format!(
@@ -190,7 +197,7 @@ async fn serve(
             let config = WebSocketConfig::default().max_frame_size(None).max_message_size(None);
             let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
             let agent_id = headers["x-gururmm-agent"].parse().unwrap();
-            let _ = to_test.send(Connection { socket, headers, path, agent_id });
+            let _ = to_test.send(Connection { socket, headers, path, agent_id, answers_heartbeats: true });
         }
     }
 }
@@ -221,6 +228,7 @@ pub struct Connection {
     pub headers: BTreeMap<String, String>,
     pub path: String,
     pub agent_id: AgentId,
+    pub answers_heartbeats: bool,
 }
 
 impl Connection {
@@ -238,6 +246,10 @@ impl Connection {
             let frame = timeout(PATIENCE, self.socket.next()).await.expect("the agent is silent");
             match frame {
                 Some(Ok(Message::Text(text))) => match decode_agent_message(text.as_str()).unwrap() {
+                    Decoded::Known(AgentMessage::Heartbeat {}) if self.answers_heartbeats => {
+                        self.send(ServerMessage::HeartbeatAck { server_time: Utc::now() }).await;
+                        return Some(AgentMessage::Heartbeat {});
+                    }
                     Decoded::Known(message) => return Some(message),
                     Decoded::Unknown { kind } => panic!("the agent sent an unknown kind {kind}"),
                 },

@@ -1,0 +1,198 @@
+//! The program itself: its command line, its files, what it leaves open, and how it dies.
+
+use crate::harness::*;
+use gururmm_protocol::command::Outcome;
+use gururmm_protocol::{AgentMessage, ServerMessage};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_gururmm-agent");
+
+/// A running agent process; killed when the test ends.
+struct Process(Child);
+
+impl Process {
+    fn start(state: &Path) -> Self {
+        let mut command = Command::new(PROGRAM);
+        command.arg("run").arg("--state-dir").arg(state.join("state")).stderr(Stdio::null());
+        Self(command.spawn().unwrap())
+    }
+
+    fn signal(&self, signal: &str) {
+        Command::new("kill").arg(signal).arg(self.0.id().to_string()).status().unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn agent(arguments: &[&str]) -> Output {
+    Command::new(PROGRAM).args(arguments).output().unwrap()
+}
+
+#[tokio::test]
+async fn a_running_agent_listens_nowhere() {
+    let mut server = TestServer::start().await;
+    let dir = TestAgent::enrolled(&server.url);
+    let process = Process::start(dir.path());
+    let (mut connection, _) = server.welcome().await;
+    connection.run(shell("true")).await;
+    let pid = process.0.id();
+    let sockets: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .flatten()
+        .filter_map(|fd| std::fs::read_link(fd.path()).ok())
+        .filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.trim_end_matches(']').to_owned()))
+        .collect();
+    let mut connected = 0;
+    for table in ["tcp", "tcp6", "udp", "udp6", "raw", "raw6"] {
+        let text = read(format!("/proc/{pid}/net/{table}"));
+        for line in text.lines().skip(1) {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            if sockets.iter().any(|inode| inode == fields[9]) {
+                // 01 is ESTABLISHED: the one connection to the server.
+                assert_eq!((table, fields[3]), ("tcp", "01"));
+                connected += 1;
+            }
+        }
+    }
+    assert_eq!(connected, 1);
+    // Nor on a named socket.
+    let unix = read(format!("/proc/{pid}/net/unix"));
+    let named = unix.lines().skip(1).filter(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        fields.len() > 7 && sockets.iter().any(|inode| inode == fields[6])
+    });
+    assert_eq!(named.count(), 0);
+}
+
+#[tokio::test]
+async fn an_agent_that_was_killed_says_what_it_left_and_ends_it() {
+    let mut server = TestServer::start().await;
+    let dir = TestAgent::enrolled(&server.url);
+    let process = Process::start(dir.path());
+    let (mut connection, _) = server.welcome().await;
+    let pid_file = dir.path().join("pid");
+    let count = dir.path().join("count");
+    let start = shell(format!(
+        "echo x >> {}; setsid sh -c 'echo $$ > {}; exec sleep 300' & sleep 0.1; echo on; sleep 300",
+        count.display(),
+        pid_file.display()
+    ));
+    let command_id = start.command_id;
+    connection.send(ServerMessage::CommandStart(start.clone())).await;
+    connection.wait_for(|m| matches!(m, AgentMessage::CommandOutput(_)).then_some(())).await;
+    drop(process);
+    assert!(is_alive(&read(&pid_file)));
+    let process = Process::start(dir.path());
+    let (mut connection, hello) = server.welcome().await;
+    assert_eq!(hello.commands[0].command_id, command_id);
+    // A server that does not know yet may well send it again.
+    connection.send(ServerMessage::CommandStart(start)).await;
+    let finished = connection.finish(command_id).await;
+    assert_eq!((finished.stdout.as_slice(), finished.end.outcome), (&b"on\n"[..], Outcome::Interrupted));
+    assert!(!is_alive(&read(&pid_file)));
+    assert_eq!(read(&count), "x");
+    drop(process);
+}
+
+#[tokio::test]
+async fn a_command_that_stops_its_own_agent_is_interrupted() {
+    let mut server = TestServer::start().await;
+    let dir = TestAgent::enrolled(&server.url);
+    let mut process = Process::start(dir.path());
+    let (mut connection, _) = server.welcome().await;
+    let start = shell(format!("echo stopping; kill -TERM {}; sleep 300", process.0.id()));
+    let finished = connection.run(start).await;
+    assert_eq!(
+        (finished.stdout.as_slice(), finished.end.outcome),
+        (&b"stopping\n"[..], Outcome::Interrupted)
+    );
+    connection.closed().await;
+    assert!(process.0.wait().unwrap().success());
+}
+
+#[tokio::test]
+async fn the_program_stops_on_a_signal_in_time() {
+    let mut server = TestServer::start().await;
+    for signal in ["-TERM", "-INT"] {
+        let dir = TestAgent::enrolled(&server.url);
+        let mut process = Process::start(dir.path());
+        let (mut connection, _) = server.welcome().await;
+        connection.send(ServerMessage::CommandStart(shell("trap '' TERM; sleep 300"))).await;
+        connection.wait_for(|m| matches!(m, AgentMessage::CommandStarted { .. }).then_some(())).await;
+        let begun = Instant::now();
+        process.signal(signal);
+        let status = tokio::task::spawn_blocking(move || process.0.wait().unwrap()).await.unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(5) && status.success(), "{signal}");
+    }
+}
+
+#[tokio::test]
+async fn enroll_run_and_status_work_from_the_command_line_and_show_no_key() {
+    let mut server = TestServer::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    let key_file = dir.path().join("key");
+    std::fs::write(&key_file, "gek_1_example").unwrap();
+    let arguments: Vec<String> = ["enroll", "--server", &server.url, "--site", "ACME-1", "--key-file"]
+        .into_iter()
+        .map(str::to_owned)
+        .chain([key_file.display().to_string(), "--state-dir".into(), state.display().to_string()])
+        .collect();
+    let enrolled =
+        tokio::task::spawn_blocking(move || Command::new(PROGRAM).args(arguments).output().unwrap());
+    let output = enrolled.await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = [output.stdout, output.stderr].concat();
+    assert!(
+        !String::from_utf8_lossy(&said).contains("cak_") && !String::from_utf8_lossy(&said).contains("gek_")
+    );
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&state), mode(&state.join("identity.json"))), (0o700, 0o600));
+    let _process = Process::start(dir.path());
+    let (_connection, _) = server.welcome().await;
+    let status = || {
+        let output = agent(&["status", "--json", "--state-dir", state.to_str().unwrap()]);
+        assert!(!String::from_utf8_lossy(&output.stdout).contains("cak_"));
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    eventually("the status says connected", || status()["connected"] == true).await;
+    assert_eq!(status()["running"], true);
+    assert_eq!(status()["enrolled"], true);
+    assert_eq!(status()["pending_commands"], 0);
+}
+
+#[test]
+fn an_agent_that_is_not_enrolled_says_so_and_asks_not_to_be_restarted() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = agent(&["run", "--state-dir", dir.path().join("none").to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("enroll this machine first"));
+    let status = agent(&["status", "--json", "--state-dir", dir.path().join("none").to_str().unwrap()]);
+    assert!(String::from_utf8_lossy(&status.stdout).contains("\"enrolled\": false"));
+}
+
+#[test]
+fn the_unit_is_clean_to_systemd() {
+    let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/src/install/gururmm-agent.service");
+    let dir = tempfile::tempdir().unwrap();
+    // The program it names is not installed here; any program shows the rest.
+    let text =
+        std::fs::read_to_string(unit).unwrap().replace("/usr/local/lib/gururmm/gururmm-agent", "/bin/true");
+    let path = dir.path().join("gururmm-agent.service");
+    std::fs::write(&path, text).unwrap();
+    let Ok(output) = Command::new("systemd-analyze").arg("verify").arg(&path).output() else {
+        eprintln!("skipped: no systemd-analyze on this machine");
+        return;
+    };
+    let said = String::from_utf8_lossy(&output.stderr);
+    let about_ours = said.lines().filter(|line| line.contains("gururmm-agent.service"));
+    assert_eq!(about_ours.count(), 0, "{said}");
+}
