@@ -83,6 +83,9 @@ impl Embedded {
     /// # Errors
     /// When the folder cannot be read.
     pub fn running(data_dir: &Path) -> Result<Option<Endpoint>, EmbeddedError> {
+        if !data_dir.exists() {
+            return Ok(None);
+        }
         let layout = Layout::of(data_dir)?;
         Ok(match Postmaster::find(&layout.cluster)? {
             Found::Living(_) => Some(Endpoint::new(&layout)),

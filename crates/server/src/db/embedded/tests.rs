@@ -151,7 +151,7 @@ async fn a_second_start_keeps_the_data() {
 #[tokio::test]
 async fn the_owners_url_and_the_running_endpoint_lead_to_the_same_database() {
     let data = Data::new();
-    assert!(Embedded::running(data.0.path()).unwrap().is_none());
+    assert!(Embedded::running(&data.path()).unwrap().is_none());
     let embedded = Embedded::start(&data.path()).await.unwrap();
     write_note(&embedded).await;
     let endpoint = Embedded::running(&data.path()).unwrap().unwrap();
