@@ -4,7 +4,7 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use gururmm_agent::enroll::{EnrollOptions, Enrolled, enroll};
 use gururmm_agent::supervisor::{StartError, Supervisor};
-use gururmm_agent::{VERSION, install, logging, state::StateDir, status};
+use gururmm_agent::{VERSION, install, logging, os, state::StateDir, status};
 use std::future::Future;
 use std::io::Write;
 use std::path::PathBuf;
@@ -119,7 +119,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Run { state } => block_on(async {
             let supervisor = Supervisor::open(&state.path())?;
-            supervisor.run(stop_signal()?).await;
+            supervisor.run(os::stop_signal().context("signals cannot be watched")?).await;
             Ok(())
         }),
         Command::Status { json, state } => {
@@ -168,29 +168,6 @@ fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Resul
     // A name look-up or a disk that hangs must not keep a stopped agent.
     runtime.shutdown_timeout(Duration::from_millis(200));
     result
-}
-
-#[cfg(unix)]
-fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).context("signals cannot be watched")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be watched")?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
-}
-
-#[cfg(not(unix))]
-fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
-    Ok(async {
-        // Without a handler the system ends the process itself.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    })
 }
 
 fn say(text: &str) -> anyhow::Result<()> {

@@ -14,6 +14,19 @@ pub fn is_elevated() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// Ends when the system or a person asks the process to stop.
+pub fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
 /// Where an agent keeps its state: a system folder for root, one of the account's own else.
 pub fn default_state_dir() -> PathBuf {
     if is_elevated() {

@@ -15,6 +15,16 @@ pub fn is_elevated() -> bool {
     false
 }
 
+/// Ends when a person asks the process to stop.
+pub fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    Ok(async {
+        // Without a handler the system ends the process itself.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    })
+}
+
 /// Where an agent keeps its state.
 pub fn default_state_dir() -> PathBuf {
     PathBuf::from(r"C:\ProgramData\GuruRMM")

@@ -115,6 +115,7 @@ fn platforms_differ_in_few_places() {
         assert_clean([("crates/agent/src/os/mod.rs", source)]);
     }
     assert_clean([("crates/agent/src/session.rs", "#[cfg(test)]\nmod tests;\n")]);
+    assert_clean([("crates/agent/src/session.rs", "mod tests {\n #[cfg(unix)]\n fn f() {}\n}\n")]);
 }
 
 #[test]
