@@ -2,7 +2,9 @@ import tailwindcss from "@tailwindcss/vite";
 import react from "@vitejs/plugin-react";
 import { defineConfig } from "vitest/config";
 
-const server = process.env.GURURMM_SERVER ?? "http://127.0.0.1:3001";
+const target = process.env.GURURMM_SERVER ?? "http://127.0.0.1:3001";
+// The server refuses requests whose origin is not its own.
+const proxied = { target, changeOrigin: true, headers: { origin: new URL(target).origin } };
 
 export default defineConfig({
   plugins: [react(), tailwindcss()],
@@ -13,8 +15,8 @@ export default defineConfig({
   },
   server: {
     proxy: {
-      "/api": { target: server, ws: true },
-      "/install": { target: server },
+      "/api": { ...proxied, ws: true },
+      "/install": proxied,
     },
   },
   test: {

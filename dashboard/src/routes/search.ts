@@ -49,6 +49,7 @@ export const commandFilter = z.object({
 export const alertFilter = z.object({
   status: z.enum(["open", "acknowledged", "resolved", "all"]).optional().catch(undefined),
   severity: z.enum(["info", "warning", "critical"]).optional().catch(undefined),
+  agent_id: id,
   alert: id,
 });
 

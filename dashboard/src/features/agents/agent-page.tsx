@@ -62,6 +62,7 @@ export function AgentPage() {
             {agent.open_alerts > 0 && (
               <Link
                 to="/alerts"
+                search={{ agent_id: agent.id }}
                 className="rounded-sm bg-warn-soft px-1.5 font-medium text-warn text-xs leading-5 hover:underline"
               >
                 {agent.open_alerts} open {agent.open_alerts === 1 ? "alert" : "alerts"}

@@ -1,5 +1,6 @@
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
+import { X } from "lucide-react";
 import type { Alert } from "../../api/types";
 import { useWide } from "../../lib/media";
 import { Badge, Status, type Tone } from "../../ui/badge";
@@ -43,11 +44,15 @@ const STATES: Record<Alert["status"], string> = {
 };
 
 export function AlertsPage() {
-  const { status = "open", severity, alert: openId } = useSearch({ from: "/app/alerts" });
+  const { status = "open", severity, agent_id, alert: openId } = useSearch({ from: "/app/alerts" });
   const navigate = useNavigate({ from: "/alerts" });
   const wide = useWide();
   const query = useInfiniteQuery(
-    alertsQuery({ ...(status !== "all" && { status }), ...(severity && { severity }) }),
+    alertsQuery({
+      ...(status !== "all" && { status }),
+      ...(severity && { severity }),
+      ...(agent_id && { agent_id }),
+    }),
   );
   const alerts = query.data?.pages.flatMap((page) => page.items) ?? [];
   const shown = alerts.find(({ id }) => id === openId) ?? null;
@@ -67,18 +72,35 @@ export function AlertsPage() {
             label="Status"
             options={STATUS}
             value={status}
-            onChange={(next) => navigate({ search: { status: next, severity }, replace: true })}
+            onChange={(next) =>
+              navigate({ search: { status: next, severity, agent_id }, replace: true })
+            }
           />
         }
         actions={
-          <FilterMenu
-            label="Severity"
-            options={SEVERITY}
-            value={severity ?? ""}
-            onChange={(next) =>
-              navigate({ search: { status, severity: next || undefined }, replace: true })
-            }
-          />
+          <>
+            {agent_id && (
+              <Button
+                size="sm"
+                variant="quiet"
+                onClick={() => navigate({ search: { status, severity }, replace: true })}
+              >
+                <X aria-hidden />
+                Only one machine
+              </Button>
+            )}
+            <FilterMenu
+              label="Severity"
+              options={SEVERITY}
+              value={severity ?? ""}
+              onChange={(next) =>
+                navigate({
+                  search: { status, severity: next || undefined, agent_id },
+                  replace: true,
+                })
+              }
+            />
+          </>
         }
       >
         {query.isPending ? (
