@@ -1,7 +1,8 @@
 // Pictures of every page from invented data, for looking at: `npm run shots`.
 import AxeBuilder from "@axe-core/playwright";
 import { type Page, test } from "@playwright/test";
-import { agents, answer, commands, NOW, sample } from "./fixtures";
+import { answer } from "./answers";
+import { agents, commands, NOW, sample } from "./fixtures";
 
 const OUT = "test-results/shots";
 const agent = agents[0]?.id;
