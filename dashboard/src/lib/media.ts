@@ -27,3 +27,14 @@ export function useElementWidth(element: HTMLElement | null): number {
   }, [element]);
   return width;
 }
+
+/** Whether anyone can see the page: false in a background tab and on a locked screen. */
+export function usePageVisible(): boolean {
+  return useSyncExternalStore(
+    (listener) => {
+      document.addEventListener("visibilitychange", listener);
+      return () => document.removeEventListener("visibilitychange", listener);
+    },
+    () => document.visibilityState === "visible",
+  );
+}

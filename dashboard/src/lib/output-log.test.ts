@@ -1,11 +1,10 @@
 import { describe, expect, it, vi } from "vitest";
-import type { OutputChunk } from "../api/types";
-import { OutputLog } from "./output-log";
+import { OutputLog, type OutputPiece } from "./output-log";
 
 const text = (log: OutputLog) =>
   log.lines.map((line) => line.segments.map((segment) => segment.text).join(""));
 
-function logOf(...pieces: (string | [OutputChunk["stream"], string])[]) {
+function logOf(...pieces: (string | [OutputPiece["stream"], string])[]) {
   const log = new OutputLog();
   log.append(
     pieces.map((piece, index) =>

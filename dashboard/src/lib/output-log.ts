@@ -1,5 +1,11 @@
-import type { OutputChunk } from "../api/types";
 import { type AnsiStyle, PLAIN, parseAnsi, type Segment } from "./ansi";
+
+/** A piece of output as it arrives; `seq` counts from 1 over both streams. */
+export interface OutputPiece {
+  seq: number;
+  stream: "stdout" | "stderr";
+  text: string;
+}
 
 export interface OutputLine {
   stream: "stdout" | "stderr";
@@ -13,7 +19,7 @@ const MAX_LINE_CHARS = 2_000;
 
 type StreamState = { style: AnsiStyle; pending: string; line: number | null };
 
-/** A command's output as lines to draw: takes chunks in any grouping, each once, in the order of their numbers. */
+/** A command's output as lines to draw: takes pieces in any grouping, each once, in the order of their numbers. */
 export class OutputLog {
   readonly lines: OutputLine[] = [];
   lastSeq = 0;
@@ -36,9 +42,9 @@ export class OutputLog {
 
   readonly getVersion = () => this.version;
 
-  append(chunks: readonly OutputChunk[]) {
+  append(pieces: readonly OutputPiece[]) {
     let changed = false;
-    for (const { seq, stream, text } of chunks) {
+    for (const { seq, stream, text } of pieces) {
       if (seq <= this.lastSeq) continue;
       this.lastSeq = seq;
       this.write(stream, text);
@@ -54,7 +60,7 @@ export class OutputLog {
 
   private write(stream: "stdout" | "stderr", text: string) {
     const state = this.streams[stream];
-    // An escape sequence cut by a chunk's edge is finished by the next chunk.
+    // An escape sequence cut by a piece's edge is finished by the next one.
     const input = state.pending + text;
     const cut = incompleteEscape(input);
     state.pending = input.slice(cut);

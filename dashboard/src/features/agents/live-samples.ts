@@ -2,6 +2,7 @@ import { queryOptions, useQuery, useQueryClient } from "@tanstack/react-query";
 import { keys } from "../../api/keys";
 import { useLiveTopic } from "../../api/live-react";
 import type { Sample } from "../../api/types";
+import { usePageVisible } from "../../lib/media";
 import { sampleAt } from "./queries";
 import { appendSample } from "./series";
 
@@ -19,8 +20,10 @@ const liveSamplesQuery = (id: string) =>
 /** The last minutes of a machine, growing every two seconds while it is looked at. */
 export function useLiveSamples(agentId: string) {
   const queryClient = useQueryClient();
+  // A machine measures often only while someone looks.
+  const visible = usePageVisible();
   useLiveTopic(
-    `metrics:${agentId}`,
+    visible ? `metrics:${agentId}` : null,
     () => ({ kind: "agent_metrics", agent_id: agentId }),
     (message) => {
       if (message.type !== "metrics") return;

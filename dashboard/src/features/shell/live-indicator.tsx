@@ -3,11 +3,12 @@ import { Status } from "../../ui/badge";
 import { cn } from "../../ui/cn";
 import { Tooltip } from "../../ui/tooltip";
 
-/** Says calmly whether the page is up to date by itself. */
+/** Says calmly whether the page is up to date by itself; where room is short, only when it is not. */
 export function LiveIndicator({ compact = false }: { compact?: boolean }) {
   const status = useLiveStatus();
   const lost = status === "lost" || status === "signed_out";
   const label = status === "live" ? "Live" : lost ? "Reconnecting" : "Connecting";
+  if (compact && status === "live") return null;
   return (
     <Tooltip
       content={
@@ -26,9 +27,7 @@ export function LiveIndicator({ compact = false }: { compact?: boolean }) {
         )}
       >
         <Status tone={status === "live" ? "ok" : lost ? "warn" : "idle"} pulse={lost}>
-          <span role="status" className={cn(compact && status === "live" && "sr-only")}>
-            {label}
-          </span>
+          <span role="status">{label}</span>
         </Status>
       </button>
     </Tooltip>
