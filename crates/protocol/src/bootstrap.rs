@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 
 /// What an agent says before it connects.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct HelloRequest {
     pub agent_version: String,
+    #[cfg_attr(feature = "schema", schema(value_type = String, example = "1.0"))]
     pub protocol_version: Version,
     pub os_type: OsType,
     pub arch: String,
@@ -21,9 +23,11 @@ pub struct HelloRequest {
 
 /// What the server answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct HelloResponse {
     pub server_version: String,
     /// Versions the server serves.
+    #[cfg_attr(feature = "schema", schema(value_type = Vec<String>, example = json!(["1.0"])))]
     pub protocol_versions: Vec<Version>,
     pub server_time: DateTime<Utc>,
     pub action: BootstrapAction,
@@ -34,6 +38,7 @@ pub struct HelloResponse {
 /// What the agent is to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum BootstrapAction {
     /// Connect.
     Connect,
@@ -48,6 +53,7 @@ pub enum BootstrapAction {
 
 /// `POST /api/enroll`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct EnrollRequest {
     pub site_code: String,
     pub enrollment_key: String,
@@ -64,6 +70,7 @@ pub struct EnrollRequest {
 
 /// The answer to an enrollment, 201.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct EnrollResponse {
     pub agent_id: AgentId,
     /// The machine's own key, `cak_…`; said once.
@@ -75,6 +82,7 @@ pub struct EnrollResponse {
 /// Whether the machine may work at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum EnrollStatus {
     Active,
     /// Someone has to decide first; the agent keeps its key and asks again.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// All interfaces of a machine, with gateway and name servers.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct NetworkState {
     #[serde(default)]
     pub interfaces: Vec<Interface>,
@@ -18,6 +19,7 @@ pub struct NetworkState {
 
 /// One network interface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Interface {
     pub name: String,
     /// `aa:bb:cc:dd:ee:ff`; empty where there is none.

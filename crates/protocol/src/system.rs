@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Operating systems an agent runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum OsType {
     Linux,
     Windows,
@@ -27,6 +28,7 @@ impl OsType {
 /// Where a machine's `machine_uid` comes from, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum UidSource {
     /// The SMBIOS system UUID.
     SmbiosUuid,
@@ -49,6 +51,7 @@ impl UidSource {
 
 /// Identity of the hardware an agent runs on. All values are digests or serials as the hardware gives them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct MachineIdentity {
     /// Hex digest over the source's value; stable over re-imaging unless the source is `os_id`.
     pub machine_uid: String,

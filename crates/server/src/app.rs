@@ -1,10 +1,11 @@
 //! What every handler and job works with. Made once at start, shared for ever.
 
-use crate::auth::throttle::PeerLimits;
+use crate::auth::throttle::PublicLimits;
 use crate::bus::Bus;
 use crate::config::Config;
 use crate::db::Db;
 use crate::gateway::Gateway;
+use crate::install::Downloads;
 use crate::keys::Keys;
 use chrono::{DateTime, Utc};
 use std::sync::Arc;
@@ -20,6 +21,8 @@ pub struct App {
     pub bus: Bus,
     /// Agents' sockets.
     pub gateway: Gateway,
-    pub limits: PeerLimits,
+    pub limits: PublicLimits,
+    /// What is handed out to machines.
+    pub downloads: Downloads,
     pub started_at: DateTime<Utc>,
 }

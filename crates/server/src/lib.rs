@@ -1,5 +1,7 @@
 //! GuruRMM's server. ARCHITECTURE.md at the root of the repository says how it is laid out and what must hold.
 
+pub mod agents;
+pub mod alerts;
 pub mod app;
 pub mod audit;
 pub mod auth;
@@ -8,9 +10,11 @@ pub mod cli;
 pub mod config;
 pub mod database;
 pub mod db;
+pub mod enrollment;
 pub mod error;
 pub mod gateway;
 pub mod http;
+pub mod install;
 pub mod keys;
 pub mod net;
 pub mod router;

@@ -3,7 +3,7 @@
 use crate::app::AppState;
 use crate::error::{Code, Error, Problem};
 use crate::http::layers;
-use crate::{setup, sign_in, tenancy, users};
+use crate::{alerts, enrollment, install, setup, sign_in, tenancy, users};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
@@ -31,6 +31,9 @@ fn api() -> OpenApiRouter<AppState> {
         .merge(sign_in::http::routes())
         .merge(tenancy::http::routes())
         .merge(users::http::routes())
+        .merge(enrollment::http::routes())
+        .merge(install::http::routes())
+        .merge(alerts::http::routes())
 }
 
 /// The whole server as one service.

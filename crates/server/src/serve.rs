@@ -1,12 +1,13 @@
 //! The running server: what is started, in which order, and how it stops.
 
 use crate::app::{App, AppState};
-use crate::auth::throttle::PeerLimits;
+use crate::auth::throttle::PublicLimits;
 use crate::bus::Bus;
 use crate::config::Config;
 use crate::database::{Database, DatabaseChoice};
 use crate::db::{Db, PoolSizes};
 use crate::gateway::{self, Gateway};
+use crate::install::Downloads;
 use crate::keys::{Keys, Purpose, random_token};
 use crate::net::{Limits, ListenConfig, Listener, TlsMode};
 use crate::router;
@@ -66,12 +67,13 @@ impl Server {
         db.reset_presence().await?;
         let config = config(&options, &listener)?;
         let app = Arc::new(App {
+            downloads: Downloads::new(config.agent_binary.clone()),
             config,
             db,
             keys,
             bus,
             gateway: Gateway::new(options.gateway),
-            limits: PeerLimits::default(),
+            limits: PublicLimits::default(),
             started_at: now,
         });
 

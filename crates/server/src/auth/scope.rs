@@ -140,6 +140,12 @@ impl Scope<System> {
         Self { request, ..Self::internal(actor, tenant, Lane::Operators) }
     }
 
+    /// The work for a machine that proved to hold a valid enrollment key of this partner.
+    pub fn enrollment(tenant: Uuid, request: RequestInfo) -> Self {
+        let actor = Actor { kind: ActorKind::Anonymous, id: None, name: "enrollment".to_owned() };
+        Self { request, ..Self::internal(actor, Some(tenant), Lane::Agents) }
+    }
+
     /// Making partners, during setup or on the command line.
     pub fn platform(reason: &str, request: RequestInfo) -> Self {
         Self { is_platform: true, request, ..Self::internal(Actor::system(reason), None, Lane::Operators) }

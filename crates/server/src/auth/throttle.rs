@@ -7,6 +7,7 @@ use crate::keys::Purpose;
 use chrono::{DateTime, TimeDelta, Utc};
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
 
@@ -15,52 +16,91 @@ const MAX_FAILURES: i32 = 10;
 const FAILURE_WINDOW: TimeDelta = TimeDelta::minutes(15);
 /// The first lock; each further one lasts twice as long, at most a day.
 const FIRST_LOCK: TimeDelta = TimeDelta::minutes(15);
-/// Addresses remembered by one limit. Beyond it those that are quiet are forgotten, then newcomers wait.
-const MAX_ADDRESSES: usize = 50_000;
+/// Keys remembered by one limit. Beyond it those that are quiet are forgotten, then newcomers wait.
+const MAX_KEYS: usize = 50_000;
 
-/// The limits of the public routes, by peer address.
-pub struct PeerLimits {
+/// The limits of the public routes.
+pub struct PublicLimits {
     /// Sign-in and registration.
     pub sign_in: PeerLimit,
     /// Links with a one-time token: setup and invitations.
     pub one_time_link: PeerLimit,
+    /// Enrollment: a whole office behind one address may be installed at once.
+    pub enroll: PeerLimit,
+    /// Enrollment, by the site code that is named.
+    pub enroll_site: Limit<[u8; 32]>,
+    /// Enrollment, by the machine that asks: once a minute, with a few in a row for installers that try again.
+    pub enroll_machine: Limit<[u8; 32]>,
+    /// Reports of installers that failed.
+    pub install_report: PeerLimit,
+    /// The same, by site: what is beyond it is dropped.
+    pub install_report_site: Limit<[u8; 32]>,
 }
 
-impl Default for PeerLimits {
+impl Default for PublicLimits {
     fn default() -> Self {
-        Self { sign_in: PeerLimit::per_minute(30), one_time_link: PeerLimit::per_minute(30) }
-    }
-}
-
-/// So many requests a minute from one address, all of them at once if it likes.
-pub struct PeerLimit {
-    limiter: DefaultKeyedRateLimiter<IpAddr>,
-}
-
-impl PeerLimit {
-    /// A limit of `most` requests a minute; at least one.
-    pub fn per_minute(most: u32) -> Self {
         Self {
-            limiter: RateLimiter::keyed(Quota::per_minute(NonZeroU32::new(most).unwrap_or(NonZeroU32::MIN))),
+            sign_in: PeerLimit::per_minute(30),
+            one_time_link: PeerLimit::per_minute(30),
+            enroll: PeerLimit::per_minute(100),
+            enroll_site: Limit::per_minute(600),
+            enroll_machine: Limit::once_a_minute_after(5),
+            install_report: PeerLimit::per_minute(20),
+            install_report_site: Limit::per_minute(60),
         }
     }
+}
 
-    /// Counts a request.
+/// So many requests a minute for one key, all of them at once if it likes. Holds a bounded number of keys.
+pub struct Limit<K: Clone + Hash + Eq> {
+    limiter: DefaultKeyedRateLimiter<K>,
+}
+
+/// A limit by peer address.
+pub type PeerLimit = Limit<IpAddr>;
+
+impl<K: Clone + Hash + Eq> Limit<K> {
+    /// A limit of `most` requests a minute; at least one.
+    pub fn per_minute(most: u32) -> Self {
+        Self { limiter: RateLimiter::keyed(Quota::per_minute(at_least_one(most))) }
+    }
+
+    /// `burst` requests, then one a minute.
+    pub fn once_a_minute_after(burst: u32) -> Self {
+        let quota = Quota::per_minute(NonZeroU32::MIN).allow_burst(at_least_one(burst));
+        Self { limiter: RateLimiter::keyed(quota) }
+    }
+
+    /// Counts a request of this key.
     ///
     /// # Errors
     /// `RATE_LIMITED` with the time to wait.
-    pub fn check(&self, request: &RequestInfo) -> Result<(), Error> {
-        if self.limiter.len() >= MAX_ADDRESSES {
+    pub fn check_key(&self, key: &K) -> Result<(), Error> {
+        if self.limiter.len() >= MAX_KEYS {
             self.limiter.retain_recent();
-            if self.limiter.len() >= MAX_ADDRESSES {
+            if self.limiter.len() >= MAX_KEYS {
                 return Err(Error::retry_after(Code::RateLimited, 60));
             }
         }
-        self.limiter.check_key(&network_of(request.peer)).map_err(|refused| {
+        self.limiter.check_key(key).map_err(|refused| {
             let wait = refused.wait_time_from(DefaultClock::default().now());
             Error::retry_after(Code::RateLimited, wait.as_secs() + 1)
         })
     }
+}
+
+impl PeerLimit {
+    /// Counts a request of its peer.
+    ///
+    /// # Errors
+    /// `RATE_LIMITED` with the time to wait.
+    pub fn check(&self, request: &RequestInfo) -> Result<(), Error> {
+        self.check_key(&network_of(request.peer))
+    }
+}
+
+fn at_least_one(number: u32) -> NonZeroU32 {
+    NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN)
 }
 
 /// What counts as one peer: an IPv4 address, or the /64 that one IPv6 customer has at least.
@@ -131,6 +171,13 @@ mod tests {
         assert!(limit.check(&from("192.0.2.1")).is_ok());
         assert_eq!(limit.check(&from("192.0.2.1")).unwrap_err().code(), Code::RateLimited);
         assert!(limit.check(&from("192.0.2.2")).is_ok());
+    }
+
+    #[test]
+    fn a_burst_is_followed_by_one_a_minute() {
+        let limit = Limit::once_a_minute_after(3);
+        let allowed = (0..10).filter(|_| limit.check_key(&"machine").is_ok()).count();
+        assert_eq!(allowed, 3);
     }
 
     #[test]

@@ -221,6 +221,11 @@ impl Db {
         Ok(agent.fetch_optional(&self.agents).await?)
     }
 
+    /// The agent that another id turned out to be.
+    pub async fn lookup_agent_alias(&self, alias: Uuid) -> Result<Option<Uuid>, Error> {
+        Ok(sqlx::query_scalar!("SELECT lookup_agent_alias($1)", alias).fetch_one(&self.agents).await?)
+    }
+
     /// All partners, for background work that goes through them one at a time.
     pub async fn list_tenants(&self) -> Result<Vec<Uuid>, Error> {
         Ok(sqlx::query_scalar!(r#"SELECT list_tenants() AS "id!""#).fetch_all(&self.background).await?)

@@ -3,9 +3,11 @@
 
 pub mod embedded;
 mod lookups;
+mod text;
 mod tx;
 
 pub use lookups::{AgentLookup, EnrollmentKeyLookup, InvitationLookup, LoginLookup, SiteLookup};
+pub(crate) use text::{stored_as_text, words};
 pub use tx::Tx;
 
 use crate::auth::scope::Lane;

@@ -40,6 +40,7 @@ use Reach::{Confined, WholePartner};
 /// Every relation in `public`. Monthly, weekly and daily partitions of samples are named by their prefix.
 const CATALOGUE: &[(&str, Class)] = &[
     ("_sqlx_migrations", System),
+    ("agent_aliases", ChildOf("agents", Confined)),
     ("agent_directory", View),
     ("agent_status", ChildOf("agents", Confined)),
     ("agents", Tenant(Confined)),
@@ -75,6 +76,7 @@ const CATALOGUE: &[(&str, Class)] = &[
 
 /// What the application may do to which table. Column lists are whole: what is not named cannot be changed.
 const GRANTS: &[(&str, &str)] = &[
+    ("agent_aliases", "INSERT SELECT"),
     ("agent_directory", "SELECT"),
     ("agent_status", "DELETE INSERT SELECT UPDATE"),
     ("agents", "DELETE INSERT SELECT UPDATE"),
@@ -115,6 +117,7 @@ const DEFINER_FUNCTIONS: &[&str] = &[
     "is_shared_account",
     "list_tenants",
     "lookup_agent",
+    "lookup_agent_alias",
     "lookup_enrollment_key",
     "lookup_invitation",
     "lookup_login",

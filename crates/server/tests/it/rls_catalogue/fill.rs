@@ -24,6 +24,7 @@ INSERT INTO agents (id, tenant_id, client_id, site_id, state, hostname, os_type,
 SELECT gen_random_uuid(), tenant_id, client_id, id, 'active', 'host-' || code, 'linux', '12', 'x86_64', '0.1.0', 'uid-' || code,
   'os_id', convert_to(code, 'UTF8'), 'p1' FROM sites;
 INSERT INTO agent_status (agent_id, tenant_id) SELECT id, tenant_id FROM agents;
+INSERT INTO agent_aliases (alias, tenant_id, agent_id) SELECT gen_random_uuid(), tenant_id, id FROM agents;
 INSERT INTO enrollment_keys (id, tenant_id, client_id, site_id, kind, version, fingerprint, key_hash)
 SELECT gen_random_uuid(), tenant_id, client_id, id, 'standing', 1, '7F2A', 'hash of ' || code FROM sites;
 INSERT INTO install_reports (id, tenant_id, client_id, site_id, stage, error)

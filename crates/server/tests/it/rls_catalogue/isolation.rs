@@ -247,7 +247,9 @@ fn belongs_to(table: &str, partner: Uuid) -> String {
 fn stands_in(table: &str, sites: &str) -> String {
     match table {
         "sites" => format!("id IN ({sites})"),
-        "agent_status" => format!("agent_id IN (SELECT id FROM agents WHERE site_id IN ({sites}))"),
+        "agent_aliases" | "agent_status" => {
+            format!("agent_id IN (SELECT id FROM agents WHERE site_id IN ({sites}))")
+        }
         "metric_samples" => format!("agent_num IN (SELECT num FROM agents WHERE site_id IN ({sites}))"),
         "command_output" => format!("command_id IN (SELECT id FROM commands WHERE site_id IN ({sites}))"),
         _ => format!("site_id IN ({sites})"),

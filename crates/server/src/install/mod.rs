@@ -1,0 +1,162 @@
+//! Getting the agent onto machines: the downloads, the one-line command, and what installers report when they fail.
+
+mod downloads;
+pub mod http;
+mod store;
+
+pub use downloads::Downloads;
+
+use crate::app::App;
+use crate::auth::Scope;
+use crate::auth::permission::ReadFleet;
+use crate::bus::{Event, Topic};
+use crate::error::{Code, Error};
+use crate::http::{Page, PageQuery, RequestInfo};
+use crate::keys::Purpose;
+use chrono::{DateTime, Utc};
+use gururmm_protocol::limits::{MAX_NAME_CHARS, MAX_TEXT_CHARS, clean, clean_optional};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+/// An installer that failed, as it says.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct InstallReport {
+    pub id: Uuid,
+    /// Where it failed: `download`, `verify`, `install`, …
+    pub stage: String,
+    pub error: String,
+    pub hostname: Option<String>,
+    pub os_type: Option<String>,
+    pub agent_version: Option<String>,
+    /// Who sent it.
+    pub ip: Option<String>,
+    pub reported_at: DateTime<Utc>,
+}
+
+/// A report to be kept. Longer texts are cut.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct InstallReportInput {
+    pub site_code: Option<String>,
+    /// Cut to 64 characters.
+    #[schema(min_length = 1)]
+    pub stage: String,
+    /// Cut to 2,048 characters.
+    pub error: String,
+    pub hostname: Option<String>,
+    pub os_type: Option<String>,
+    pub agent_version: Option<String>,
+}
+
+/// What the dashboard needs to know of the server.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ServerInfo {
+    pub version: &'static str,
+    pub public_url: String,
+    /// `sha256:…` of the server's own CA, when it has one.
+    pub ca_fingerprint: Option<String>,
+    /// Whether `/install/` has an agent to hand out.
+    pub agent_available: bool,
+}
+
+/// Facts about this server.
+pub fn server_info(app: &App) -> ServerInfo {
+    ServerInfo {
+        version: env!("CARGO_PKG_VERSION"),
+        public_url: origin(app),
+        ca_fingerprint: app.config.ca_fingerprint.clone(),
+        agent_available: app.downloads.has_agent(),
+    }
+}
+
+/// The line to type on a Linux machine: fetches the installer, checks that it is the one this server hands out now,
+/// and gives it the key on its standard input, so that no process list shows it. `None` while there is no agent to
+/// hand out.
+pub async fn linux_command(
+    app: &App,
+    site_code: &str,
+    secret: &str,
+) -> Result<Option<Zeroizing<String>>, Error> {
+    let Some(script) = app.downloads.linux_script().await? else { return Ok(None) };
+    let (server, checksum) = (origin(app), downloads::sha256_hex(script.as_bytes()));
+    let words =
+        [server.as_str(), site_code, secret, app.config.ca_fingerprint.as_deref().unwrap_or_default()];
+    if words.iter().any(|word| !is_plain(word)) {
+        return Err(Error::internal(anyhow::anyhow!("a word of the install command is not plain")));
+    }
+    // The server's own CA is nobody's root yet: the checksum, which came over the dashboard's connection, vouches
+    // for the installer, and the agent pins the CA.
+    let (insecure, pin) = match &app.config.ca_fingerprint {
+        Some(fingerprint) => ("k", format!(" --ca-fingerprint {fingerprint}")),
+        None => ("", String::new()),
+    };
+    Ok(Some(Zeroizing::new(format!(
+        "printf '%s\\n' '{secret}' | $(command -v sudo) sh -c 'set -eu; d=$(mktemp -d); trap \"rm -rf $d\" EXIT; \
+         curl -fsS{insecure} -o \"$d/install.sh\" \"{server}/install/linux.sh\" </dev/null; \
+         echo \"{checksum}  $d/install.sh\" | sha256sum -c --quiet -; \
+         sh \"$d/install.sh\" --server \"{server}\" --site {site_code}{pin}'"
+    ))))
+}
+
+/// Keeps an installer's report, if it names a site there is. The answer never tells.
+pub async fn report(app: &App, request: RequestInfo, mut input: InstallReportInput) -> Result<(), Error> {
+    app.limits.install_report.check(&request)?;
+    clean(&mut input.stage, 64);
+    clean(&mut input.error, MAX_TEXT_CHARS);
+    for text in [&mut input.hostname, &mut input.os_type, &mut input.agent_version] {
+        clean_optional(text, MAX_NAME_CHARS);
+    }
+    if input.stage.trim().is_empty() {
+        return Err(Error::field("stage", "REQUIRED", "must not be empty"));
+    }
+    let code = input.site_code.as_deref().unwrap_or_default();
+    if code.len() > 64 || !is_plain(code) {
+        return Ok(());
+    }
+    let Some(site) = app.db.lookup_site(code).await? else { return Ok(()) };
+    let key = app.keys.digest(Purpose::Throttle, &format!("install report:{}", site.site_id));
+    if app.limits.install_report_site.check_key(&key).is_err() {
+        return Ok(());
+    }
+    let id = Uuid::now_v7();
+    let mut tx = app.db.begin(&Scope::enrollment(site.tenant_id, request)).await?;
+    store::insert(&mut tx, id, &site, &input).await?;
+    let event = Event::new(Topic::InstallReported, site.tenant_id, id);
+    tx.emit(event.at(site.client_id, Some(site.site_id))).await?;
+    tx.commit().await
+}
+
+/// One page of a site's reports, newest first.
+pub async fn list_reports(
+    app: &App,
+    scope: &Scope<ReadFleet>,
+    site_id: Uuid,
+    page: &PageQuery,
+) -> Result<Page<InstallReport>, Error> {
+    let (limit, after) = (page.limit()?, page.after::<(DateTime<Utc>, Uuid)>()?);
+    let mut tx = app.db.begin(scope).await?;
+    if !store::sees_site(&mut tx, site_id).await? {
+        return Err(Error::not_found());
+    }
+    let total = store::count(&mut tx, site_id).await?;
+    let reports = store::list(&mut tx, site_id, after, limit + 1).await?;
+    Page::of(reports, limit, total, |report| (report.reported_at, report.id))
+}
+
+/// What there is to say where a download is missing.
+fn no_agent() -> Error {
+    Error::with_detail(
+        Code::NotFound,
+        "this server has no agent to hand out; its operator gives it one with --agent-binary",
+    )
+}
+
+fn origin(app: &App) -> String {
+    app.config.public_url.origin().ascii_serialization()
+}
+
+/// Nothing in it means anything to a shell, within double quotes or, but for brackets of an address, without.
+fn is_plain(word: &str) -> bool {
+    word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:/[]".contains(&b))
+}
