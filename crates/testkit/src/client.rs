@@ -8,21 +8,45 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use std::net::SocketAddr;
-use tokio::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU32, Ordering};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-/// Talks to a server as one principal.
+/// Talks to a server as one principal, from an address of its own: limits by address do not mix tests' people up.
 #[derive(Debug, Clone)]
 pub struct ApiClient {
-    address: SocketAddr,
+    line: Line,
     headers: HeaderMap,
+}
+
+/// From where to where. All of 127.0.0.0/8 is this machine.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Line {
+    from: Ipv4Addr,
+    pub(crate) to: SocketAddr,
+}
+
+impl Line {
+    pub(crate) async fn connect(self) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((self.from, 0).into()).unwrap();
+        socket.connect(self.to).await.unwrap()
+    }
 }
 
 impl ApiClient {
     /// A client without credentials.
     pub fn anonymous(address: SocketAddr) -> Self {
-        Self { address, headers: HeaderMap::new() }
+        static NEXT: AtomicU32 = AtomicU32::new(0x7f01_0001);
+        let from = Ipv4Addr::from_bits(NEXT.fetch_add(1, Ordering::Relaxed));
+        Self { line: Line { from, to: address }, headers: HeaderMap::new() }
+    }
+
+    /// The same client at another address of 127.0.0.0/8.
+    pub fn from_address(mut self, from: Ipv4Addr) -> Self {
+        self.line.from = from;
+        self
     }
 
     /// The same client with a header on everything it sends.
@@ -75,19 +99,19 @@ impl ApiClient {
     /// Anything else.
     pub fn request(&self, method: Method, path: &str) -> Call {
         let headers = self.headers.clone();
-        Call { address: self.address, method, path: path.to_owned(), headers, body: Bytes::new() }
+        Call { line: self.line, method, path: path.to_owned(), headers, body: Bytes::new() }
     }
 
     /// Opens a WebSocket; the answer instead, when the server refuses.
     pub async fn upgrade(&self, path: &str) -> Result<TestSocket, Answer> {
-        TestSocket::open(self.address, path, &self.headers).await
+        TestSocket::open(self.line, path, &self.headers).await
     }
 }
 
 /// A request in the making.
 #[derive(Debug, Clone)]
 pub struct Call {
-    address: SocketAddr,
+    line: Line,
     method: Method,
     path: String,
     headers: HeaderMap,
@@ -123,7 +147,7 @@ impl Call {
     }
 
     async fn exchange(self, what: &str) -> Answer {
-        let stream = TcpStream::connect(self.address).await.unwrap();
+        let stream = self.line.connect().await;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
         let connection = tokio::spawn(connection);
@@ -131,7 +155,7 @@ impl Call {
             Request::builder().method(self.method).uri(self.path).body(Full::new(self.body)).unwrap();
         *request.headers_mut() = self.headers;
         if !request.headers().contains_key(HOST) {
-            request.headers_mut().insert(HOST, self.address.to_string().parse().unwrap());
+            request.headers_mut().insert(HOST, self.line.to.to_string().parse().unwrap());
         }
         let response = sender.send_request(request).await.unwrap_or_else(|error| panic!("{what}: {error}"));
         let (head, body) = response.into_parts();

@@ -3,7 +3,7 @@
 use crate::client::ApiClient;
 use crate::database::TestDatabase;
 use crate::logs;
-use crate::world::{Person, Site};
+use crate::world::{PASSWORD, Person, Site};
 use gururmm_server::AppState;
 use gururmm_server::auth::credential::{self, SESSION_PREFIX, SessionKind};
 use gururmm_server::database::DatabaseChoice;
@@ -54,6 +54,7 @@ impl TestServer {
     /// With a database and settings of one's own.
     pub async fn start_with(database: TestDatabase, configure: impl FnOnce(&mut ServeOptions)) -> Self {
         logs::listen();
+        logs::keep_secret(PASSWORD);
         let data_dir = tempfile::tempdir().unwrap();
         let server = Self::launch(&database, &data_dir, configure).await;
         Self { database, server: Some(server), data_dir }

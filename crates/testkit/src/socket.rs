@@ -1,12 +1,11 @@
 //! A WebSocket, driven by hand.
 
 use crate::PATIENCE;
-use crate::client::Answer;
+use crate::client::{Answer, Line};
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::HeaderMap;
 use serde_json::Value;
-use std::net::SocketAddr;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
@@ -31,15 +30,15 @@ pub struct Closed {
 
 impl TestSocket {
     /// Opens one; the answer instead, when the server refuses.
-    pub async fn open(address: SocketAddr, path: &str, headers: &HeaderMap) -> Result<Self, Answer> {
-        let mut request = format!("ws://{address}{path}").into_client_request().unwrap();
+    pub(crate) async fn open(line: Line, path: &str, headers: &HeaderMap) -> Result<Self, Answer> {
+        let mut request = format!("ws://{}{path}", line.to).into_client_request().unwrap();
         for (name, value) in headers {
             match name == http::header::HOST {
                 true => drop(request.headers_mut().insert(name, value.clone())),
                 false => drop(request.headers_mut().append(name, value.clone())),
             }
         }
-        let stream = TcpStream::connect(address).await.unwrap();
+        let stream = line.connect().await;
         let handshake = timeout(PATIENCE, tokio_tungstenite::client_async(request, stream)).await;
         match handshake.unwrap_or_else(|_| panic!("{path}: no answer to the upgrade")) {
             Ok((stream, response)) => {

@@ -102,6 +102,15 @@ macro_rules! partner {
             /// Confined to [`LAB`]: the same client as [`HQ`], another site.
             pub const LAB_TECH: Person =
                 confined(0x38, concat!("lab-tech@", $domain), "Lea Lab", "tech", &[], &[LAB.id]);
+            /// Confined to [`BETA`].
+            pub const BETA_ADMIN: Person =
+                confined(0x3b, concat!("beta-admin@", $domain), "Bo Beta", "admin", &[BETA.id], &[]);
+            /// Confined to [`HQ`].
+            pub const HQ_ADMIN: Person =
+                confined(0x3d, concat!("hq-admin@", $domain), "Hana Admin", "admin", &[], &[HQ.id]);
+            /// Confined to [`LAB`].
+            pub const LAB_ADMIN: Person =
+                confined(0x3c, concat!("lab-admin@", $domain), "Lou Lab", "admin", &[], &[LAB.id]);
             /// An owner whose account is suspended.
             pub const SUSPENDED: Person = Person {
                 status: "suspended",
@@ -122,6 +131,9 @@ macro_rules! partner {
                 BETA_TECH,
                 HQ_READER,
                 LAB_TECH,
+                BETA_ADMIN,
+                HQ_ADMIN,
+                LAB_ADMIN,
                 SUSPENDED,
                 INVITED,
             ];

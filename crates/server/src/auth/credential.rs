@@ -110,9 +110,13 @@ fn check_csrf(app: &App, headers: &HeaderMap, session_id: Uuid) -> Result<(), Er
     }
 }
 
-/// The bearer token; an `Authorization` header of any other shape is 401, not ignored.
+/// The bearer token; an `Authorization` header of any other shape, or a second one, is 401, not ignored.
 pub fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Error> {
-    let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Error::new(Code::Unauthenticated));
+    }
     value
         .to_str()
         .ok()

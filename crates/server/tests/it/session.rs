@@ -138,6 +138,7 @@ async fn an_address_that_tries_too_often_waits_whatever_its_headers_say() {
         let spoofed = format!("198.51.100.{attempt}");
         let client = server
             .anonymous()
+            .from_address([127, 0, 7, 7].into())
             .with("x-forwarded-for", &spoofed)
             .with("x-real-ip", &spoofed)
             .with("forwarded", &format!("for={spoofed}"))
