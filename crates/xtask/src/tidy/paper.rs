@@ -47,9 +47,11 @@ pub fn the_readme_names_every_capability(repository: &Repository, findings: &mut
 pub fn every_error_code_is_documented(repository: &Repository, findings: &mut Vec<Finding>) {
     let (source, page) = ("crates/server/src/error.rs", "docs/errors.md");
     let Some(code) = repository.text(source) else { return };
+    // `Variant = "CODE"`; other literals are codes of fields.
     let in_code: BTreeSet<String> = tokens(code)
-        .into_iter()
-        .filter_map(|token| Some(token.text.strip_prefix('"')?.strip_suffix('"')?.to_owned()))
+        .windows(2)
+        .filter(|pair| pair[0].text == "=")
+        .filter_map(|pair| Some(pair[1].text.strip_prefix('"')?.strip_suffix('"')?.to_owned()))
         .filter(|literal| is_error_code(literal))
         .collect();
     let documented: BTreeSet<String> = first_cells(repository.text(page).unwrap_or_default())

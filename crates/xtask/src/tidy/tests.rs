@@ -191,7 +191,10 @@ fn the_capability_table_is_complete() {
 
 #[test]
 fn error_codes_and_their_page_agree() {
-    let code = ("crates/server/src/error.rs", "const A: &str = \"NOT_FOUND\"; // \"OTHER_CODE\"\n");
+    let code = (
+        "crates/server/src/error.rs",
+        "const A: &str = \"NOT_FOUND\"; // \"OTHER_CODE\"\nfn f() -> &'static str { \"FIELD_CODE\" }\n",
+    );
     assert_clean([code, ("docs/errors.md", "| `NOT_FOUND` | 404 |\n")]);
     assert_one([code, ("docs/errors.md", "")], "docs/errors.md: NOT_FOUND is not documented");
     assert_one(
