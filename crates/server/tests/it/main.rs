@@ -8,6 +8,7 @@
 )]
 
 mod harness;
+mod openapi;
 mod rls_catalogue;
 mod session;
 mod setup;
