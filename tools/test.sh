@@ -201,21 +201,19 @@ step() {
   (trap - INT TERM; "$@") >"$STEP.log" 2>&1 &
   wait $! || status=$?
   if ((status == 0)); then
-    printf 'ok      %-20s %5d s\n' "$name" $((SECONDS - started)) | tee "$STEP.result"
+    printf 'ok      %-20s %5d s\n' "$name" $((SECONDS - started)) | tee -a "$RUN/summary"
     return
   fi
-  printf 'FAILED  %-20s %5d s\n' "$name" $((SECONDS - started)) | tee "$STEP.result"
+  printf 'FAILED  %-20s %5d s\n' "$name" $((SECONDS - started)) | tee -a "$RUN/summary"
   # A step that failed without a failing test (it did not build, say) is a failure all the same.
   [[ -s $STEP.count && $(cut -d ' ' -f 2 "$STEP.count") != 0 ]] || echo "0 1" >>"$STEP.count"
   tail -n 60 "$STEP.log" | sed 's/^/    /'
 }
 
 summary() {
-  local passed=0 failed=0 result
+  local passed failed
   say ''
-  for result in "$RUN"/*.result; do
-    cat "$result"
-  done
+  cat "$RUN/summary"
   say "$(($1 / 60)) min $(($1 % 60)) s in all; logs are in $RUN"
   read -r passed failed < <(cat "$RUN"/*.count | awk '{ passed += $1; failed += $2 } END { print passed + 0, failed + 0 }')
   say "$passed passed, $failed failed"
