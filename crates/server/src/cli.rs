@@ -65,6 +65,9 @@ struct ServeArgs {
     /// The agent binary that new machines download.
     #[arg(long, value_name = "FILE")]
     agent_binary: Option<PathBuf>,
+    /// The same, and a token to enroll this very machine is left in the data folder once the setup is done.
+    #[arg(long, value_name = "FILE", conflicts_with = "agent_binary")]
+    local_agent: Option<PathBuf>,
 }
 
 impl Cli {
@@ -95,7 +98,8 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         tls,
         public_url: args.public_url,
         trusted_proxies: args.trusted_proxies,
-        agent_binary: args.agent_binary,
+        invites_local_agent: args.local_agent.is_some(),
+        agent_binary: args.local_agent.or(args.agent_binary),
         gateway: gateway::Settings::default(),
     };
     let mut server = tokio::select! {

@@ -16,6 +16,7 @@ pub mod gateway;
 pub mod http;
 pub mod install;
 pub mod keys;
+pub mod local_agent;
 pub mod net;
 pub mod router;
 pub mod serve;

@@ -9,6 +9,7 @@ use crate::db::{Db, PoolSizes};
 use crate::gateway::{self, Gateway};
 use crate::install::Downloads;
 use crate::keys::{Keys, Purpose, random_token};
+use crate::local_agent;
 use crate::net::{Limits, ListenConfig, Listener, TlsMode};
 use crate::router;
 use anyhow::Context as _;
@@ -35,6 +36,8 @@ pub struct ServeOptions {
     pub public_url: Option<Url>,
     pub trusted_proxies: Vec<IpNet>,
     pub agent_binary: Option<PathBuf>,
+    /// Whether a token for this very machine is left in the data folder once the setup is done.
+    pub invites_local_agent: bool,
     pub gateway: gateway::Settings,
 }
 
@@ -65,7 +68,7 @@ impl Server {
         let now = Utc::now();
         db.ensure_metric_partitions(now - TimeDelta::days(2), now + TimeDelta::days(3)).await?;
         db.reset_presence().await?;
-        let config = config(&options, &listener)?;
+        let (config, invites) = (config(&options, &listener)?, options.invites_local_agent);
         let app = Arc::new(App {
             downloads: Downloads::new(config.agent_binary.clone()),
             config,
@@ -78,6 +81,9 @@ impl Server {
         });
 
         let stopping = CancellationToken::new();
+        if invites {
+            tokio::spawn(invite_local_agent(app.clone()));
+        }
         let local_addr = listener.local_addr();
         let listener = tokio::spawn(listener.serve(router::router(app.clone()), stopping.clone()));
         Ok(Self { app, database, local_addr, stopping, listener })
@@ -122,6 +128,12 @@ impl Server {
         }
         self.app.db.close().await;
         self.database.close().await
+    }
+}
+
+async fn invite_local_agent(app: AppState) {
+    if let Err(error) = local_agent::invite(app).await {
+        tracing::error!(error = format!("{error:#}"), "no token could be left for this machine's agent");
     }
 }
 

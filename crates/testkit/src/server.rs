@@ -88,6 +88,7 @@ impl TestServer {
             public_url: None,
             trusted_proxies: Vec::new(),
             agent_binary: None,
+            invites_local_agent: false,
             gateway: gururmm_server::gateway::Settings::default(),
         };
         configure(&mut options);

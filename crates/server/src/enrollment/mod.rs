@@ -159,6 +159,23 @@ pub async fn create_deployment_key(
     Ok(once)
 }
 
+/// A deployment token for one machine, in the caller's transaction. 404 for a site the transaction does not see.
+pub async fn create_single_use_key<P>(
+    app: &App,
+    tx: &mut Tx<P>,
+    site_id: Uuid,
+    note: &str,
+    lifetime: TimeDelta,
+) -> Result<KeyOnce, Error> {
+    let new = NewKey {
+        kind: KeyKind::Deployment,
+        note: Some(note),
+        expires_at: Some(Utc::now() + lifetime),
+        max_uses: Some(1),
+    };
+    create_key(app, tx, site_id, &new).await
+}
+
 /// Revokes a key for good; a second time changes nothing.
 pub async fn revoke_key(app: &App, scope: &Scope<ManageKeys>, id: Uuid) -> Result<(), Error> {
     let mut tx = app.db.begin(scope).await?;

@@ -80,6 +80,12 @@ pub async fn list_sites(
     Page::of(sites, limit, total, |site| (site.name.to_lowercase(), site.id))
 }
 
+/// The site that was made first, for the machine the server itself stands on.
+pub async fn first_site<P>(tx: &mut Tx<P>) -> Result<Option<Site>, Error> {
+    let sites = store::list_sites(tx, &SiteFilter::default(), None, i64::MAX).await?;
+    Ok(sites.into_iter().min_by_key(|site| site.created_at))
+}
+
 /// One site.
 pub async fn get_site(app: &App, scope: &Scope<ReadFleet>, id: Uuid) -> Result<Site, Error> {
     let mut tx = app.db.begin(scope).await?;
