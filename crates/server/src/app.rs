@@ -2,11 +2,13 @@
 
 use crate::auth::throttle::PublicLimits;
 use crate::bus::Bus;
+use crate::commands::Commands;
 use crate::config::Config;
 use crate::db::Db;
 use crate::gateway::Gateway;
 use crate::install::Downloads;
 use crate::keys::Keys;
+use crate::telemetry::Telemetry;
 use chrono::{DateTime, Utc};
 use std::sync::Arc;
 
@@ -21,6 +23,8 @@ pub struct App {
     pub bus: Bus,
     /// Agents' sockets.
     pub gateway: Gateway,
+    pub telemetry: Telemetry,
+    pub commands: Commands,
     pub limits: PublicLimits,
     /// What is handed out to machines.
     pub downloads: Downloads,

@@ -190,6 +190,25 @@ impl Error {
         Self::new(Code::NotFound)
     }
 
+    /// Whether the same work can succeed in a moment: the database is away, restarting or overrun, or two
+    /// transactions stood in each other's way.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Database(sqlx::Error::Database(error)) => error
+                .code()
+                .is_some_and(|code| ["08", "40", "53", "57"].iter().any(|class| code.starts_with(class))),
+            Self::Database(error) => matches!(
+                error,
+                sqlx::Error::Io(_)
+                    | sqlx::Error::Tls(_)
+                    | sqlx::Error::PoolTimedOut
+                    | sqlx::Error::PoolClosed
+                    | sqlx::Error::WorkerCrashed
+            ),
+            Self::Problem(_) | Self::Internal(_) => false,
+        }
+    }
+
     /// The code a caller would see.
     pub fn code(&self) -> Code {
         match self {

@@ -1,12 +1,15 @@
 //! GuruRMM's server. ARCHITECTURE.md at the root of the repository says how it is laid out and what must hold.
 
+pub mod agent_router;
 pub mod agents;
 pub mod alerts;
 pub mod app;
 pub mod audit;
 pub mod auth;
+pub mod background;
 pub mod bus;
 pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod database;
 pub mod db;
@@ -15,6 +18,7 @@ pub mod error;
 pub mod gateway;
 pub mod http;
 pub mod install;
+pub mod jobs;
 pub mod keys;
 pub mod local_agent;
 pub mod net;
@@ -22,6 +26,7 @@ pub mod router;
 pub mod serve;
 pub mod setup;
 pub mod sign_in;
+pub mod telemetry;
 pub mod tenancy;
 pub mod users;
 

@@ -1,9 +1,11 @@
 //! All routes on one screen, and what every request passes through.
 
 use crate::app::AppState;
+use crate::commands;
 use crate::error::{Code, Error, Problem};
+use crate::gateway;
 use crate::http::layers;
-use crate::{alerts, enrollment, install, setup, sign_in, tenancy, users};
+use crate::{alerts, enrollment, install, setup, sign_in, telemetry, tenancy, users};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
@@ -28,7 +30,10 @@ struct ApiDoc;
 fn api() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(ApiDoc::openapi())
         .merge(setup::http::routes())
+        .merge(commands::http::routes())
+        .merge(gateway::http::routes())
         .merge(sign_in::http::routes())
+        .merge(telemetry::http::routes())
         .merge(tenancy::http::routes())
         .merge(users::http::routes())
         .merge(enrollment::http::routes())

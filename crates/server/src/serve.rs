@@ -2,7 +2,9 @@
 
 use crate::app::{App, AppState};
 use crate::auth::throttle::PublicLimits;
+use crate::background::Background;
 use crate::bus::Bus;
+use crate::commands::Commands;
 use crate::config::Config;
 use crate::database::{Database, DatabaseChoice};
 use crate::db::{Db, PoolSizes};
@@ -12,6 +14,7 @@ use crate::keys::{Keys, Purpose, random_token};
 use crate::local_agent;
 use crate::net::{Limits, ListenConfig, Listener, TlsMode};
 use crate::router;
+use crate::telemetry::Telemetry;
 use anyhow::Context as _;
 use chrono::{TimeDelta, Utc};
 use ipnet::IpNet;
@@ -48,6 +51,7 @@ pub struct Server {
     local_addr: SocketAddr,
     stopping: CancellationToken,
     listener: JoinHandle<()>,
+    background: Background,
 }
 
 impl Server {
@@ -76,17 +80,20 @@ impl Server {
             keys,
             bus,
             gateway: Gateway::new(options.gateway),
+            telemetry: Telemetry::default(),
+            commands: Commands::default(),
             limits: PublicLimits::default(),
             started_at: now,
         });
 
+        let background = Background::start(&app);
         let stopping = CancellationToken::new();
         if invites {
             tokio::spawn(invite_local_agent(app.clone()));
         }
         let local_addr = listener.local_addr();
         let listener = tokio::spawn(listener.serve(router::router(app.clone()), stopping.clone()));
-        Ok(Self { app, database, local_addr, stopping, listener })
+        Ok(Self { app, database, local_addr, stopping, listener, background })
     }
 
     /// The server's parts.
@@ -123,6 +130,7 @@ impl Server {
     /// Stops in order: no new requests, agents told, what runs ends, database closed.
     pub async fn stop(self) -> anyhow::Result<()> {
         self.stopping.cancel();
+        self.background.stop(&self.app).await;
         if !self.listener.is_finished() {
             self.listener.await.context("the listener failed")?;
         }

@@ -3,10 +3,12 @@
 
 pub mod embedded;
 mod lookups;
+mod singleton;
 mod text;
 mod tx;
 
 pub use lookups::{AgentLookup, EnrollmentKeyLookup, InvitationLookup, LoginLookup, SiteLookup};
+pub use singleton::Singleton;
 pub(crate) use text::{stored_as_text, words};
 pub use tx::Tx;
 

@@ -1,16 +1,26 @@
 //! Agents' sockets: who is connected to this server, and the way to them. Knows no feature: what a message means
 //! stands in `agent_router`.
 
+mod bucket;
+pub mod http;
+mod presence;
 mod registry;
+mod session;
+mod store;
 
+pub use presence::{follow_moves, keep as keep_presence};
 pub use registry::Line;
 
+use crate::auth::Scope;
+use crate::auth::permission::System;
 use chrono::{DateTime, Utc};
 use gururmm_protocol::ServerMessage;
 use gururmm_protocol::to_agent::GoodbyeReason;
 use registry::Registry;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 /// One connected agent, as the slices that get its messages know it. All of it comes from the authenticated
@@ -28,6 +38,13 @@ pub struct AgentSession {
     /// Grows with every session of this agent; the larger one is the living one.
     pub epoch: i64,
     pub hostname: String,
+}
+
+impl AgentSession {
+    /// The scope of what is done for this agent.
+    pub fn scope(&self) -> Scope<System> {
+        Scope::agent(self.agent_id, self.tenant_id, &self.hostname)
+    }
 }
 
 /// How long things may take and how much an agent may send.
@@ -70,12 +87,19 @@ impl Default for Settings {
 pub struct Gateway {
     settings: Settings,
     registry: Registry,
+    tasks: TaskTracker,
+    stopping: CancellationToken,
 }
 
 impl Gateway {
     /// Nobody is connected yet.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, registry: Registry::default() }
+        Self {
+            settings,
+            registry: Registry::default(),
+            tasks: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+        }
     }
 
     /// Puts a message into the agent's queue. `false` when it is not connected, or so slow that its queue is full
@@ -123,4 +147,29 @@ impl Gateway {
     pub fn connected(&self) -> Vec<Arc<Line>> {
         self.registry.lines()
     }
+
+    /// Whether new sessions are refused.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.is_cancelled()
+    }
+
+    fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
+    /// Sends every agent away, to come back spread over a time that grows with their number, and waits until all
+    /// sockets are closed, `within` at most.
+    pub async fn stop(&self, within: Duration) {
+        self.stopping.cancel();
+        let lines = self.registry.lines();
+        let spread = Duration::from_secs((lines.len() as u64 / AGENTS_BACK_PER_SECOND).clamp(5, 300));
+        lines.iter().for_each(|line| line.close(GoodbyeReason::ServerStopping, spread));
+        self.tasks.close();
+        if tokio::time::timeout(within, self.tasks.wait()).await.is_err() {
+            tracing::warn!(left = self.tasks.len(), "some agents' sockets did not close in time");
+        }
+    }
 }
+
+/// How many reconnects per second a restarted server is meant to see.
+const AGENTS_BACK_PER_SECOND: u64 = 500;

@@ -1,5 +1,6 @@
 //! Who is connected: the truth about presence, in memory. What changed is remembered until it is written.
 
+use super::AgentSession;
 use axum::extract::ws::Utf8Bytes;
 use chrono::{DateTime, Utc};
 use gururmm_protocol::to_agent::GoodbyeReason;
@@ -20,11 +21,16 @@ pub struct Line {
     agent_id: Uuid,
     tenant_id: Uuid,
     epoch: i64,
+    /// Client, site and retention class: they change while the agent is connected.
+    place: Mutex<Place>,
     connected_since: DateTime<Utc>,
     queue: mpsc::Sender<Utf8Bytes>,
     goodbye: OnceLock<Goodbye>,
     closed: Notify,
 }
+
+/// Client, site, retention class in days.
+pub type Place = (Uuid, Uuid, i16);
 
 /// Why a session ends, and over what time its agent comes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,12 +41,13 @@ pub struct Goodbye {
 
 impl Line {
     /// A line and the queue its socket empties.
-    pub fn new(agent_id: Uuid, tenant_id: Uuid, epoch: i64) -> (Arc<Self>, mpsc::Receiver<Utf8Bytes>) {
+    pub fn new(session: &AgentSession) -> (Arc<Self>, mpsc::Receiver<Utf8Bytes>) {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let line = Self {
-            agent_id,
-            tenant_id,
-            epoch,
+            agent_id: session.agent_id,
+            tenant_id: session.tenant_id,
+            epoch: session.epoch,
+            place: Mutex::new((session.client_id, session.site_id, session.retention_days)),
             connected_since: Utc::now(),
             queue,
             goodbye: OnceLock::new(),
@@ -63,6 +70,16 @@ impl Line {
 
     pub fn connected_since(&self) -> DateTime<Utc> {
         self.connected_since
+    }
+
+    /// Where the agent stands now.
+    pub fn place(&self) -> Place {
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The agent was moved, or its partner chose another retention.
+    pub fn set_place(&self, place: Place) {
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = place;
     }
 
     /// Queues a message; a full queue ends the session as too slow.
@@ -109,7 +126,7 @@ impl Line {
     }
 }
 
-fn encoded(message: &ServerMessage) -> Option<Utf8Bytes> {
+pub fn encoded(message: &ServerMessage) -> Option<Utf8Bytes> {
     match encode(message) {
         Ok(text) => Some(text.into()),
         Err(error) => {
@@ -221,7 +238,16 @@ mod tests {
     use super::*;
 
     fn line(agent_id: Uuid, epoch: i64) -> (Arc<Line>, mpsc::Receiver<Utf8Bytes>) {
-        Line::new(agent_id, Uuid::nil(), epoch)
+        Line::new(&AgentSession {
+            agent_id,
+            num: 1,
+            tenant_id: Uuid::nil(),
+            client_id: Uuid::nil(),
+            site_id: Uuid::nil(),
+            retention_days: 90,
+            epoch,
+            hostname: String::new(),
+        })
     }
 
     #[test]

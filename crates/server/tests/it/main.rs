@@ -7,7 +7,10 @@
     reason = "these are tests"
 )]
 
+mod agent_socket;
+mod commands;
 mod harness;
+mod metrics;
 mod openapi;
 mod rls_catalogue;
 mod session;

@@ -1,0 +1,82 @@
+//! Which slice an agent's message belongs to. The one place that knows all of them.
+
+use crate::agents;
+use crate::app::App;
+use crate::commands;
+use crate::error::Error;
+use crate::gateway::AgentSession;
+use crate::telemetry;
+use gururmm_protocol::policy::AgentConfig;
+use gururmm_protocol::{AgentMessage, ServerMessage};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+/// How long a message waits for a database that is away before its session ends.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Who a credential is. 401 for a wrong one, 403 for a machine that waits for approval. The epoch is not known yet.
+pub async fn authenticate(app: &App, agent_id: Uuid, key: &str) -> Result<AgentSession, Error> {
+    let agent = agents::authenticate(app, agent_id, key).await?;
+    Ok(AgentSession {
+        agent_id: agent.agent_id,
+        num: agent.num,
+        tenant_id: agent.tenant_id,
+        client_id: agent.client_id,
+        site_id: agent.site_id,
+        retention_days: agent.retention_days,
+        epoch: 0,
+        hostname: String::new(),
+    })
+}
+
+/// Effective settings of an agent.
+pub async fn config(_app: &App, _session: &AgentSession) -> Result<AgentConfig, Error> {
+    Ok(AgentConfig::default())
+}
+
+/// Handles a message; what comes back is sent to the agent in this order.
+pub async fn handle(
+    app: &App,
+    session: &AgentSession,
+    message: AgentMessage,
+) -> Result<Vec<ServerMessage>, Error> {
+    match message {
+        AgentMessage::Hello(hello) => {
+            let mut answers = retrying(|| commands::agent::hello(app, session, &hello.commands)).await?;
+            answers.extend(telemetry::agent::hello(app, session));
+            Ok(answers)
+        }
+        AgentMessage::Metrics { seq, sample } => {
+            telemetry::agent::metrics(app, session, seq, sample).await;
+            Ok(Vec::new())
+        }
+        AgentMessage::CommandStarted { command_id, started_at } => {
+            retrying(|| commands::agent::started(app, session, command_id, started_at)).await
+        }
+        AgentMessage::CommandOutput(chunk) => {
+            retrying(|| commands::agent::output(app, session, &chunk)).await
+        }
+        AgentMessage::CommandEnded(end) => retrying(|| commands::agent::ended(app, session, &end)).await,
+        // The gateway's own, and what the decoder does not let through.
+        AgentMessage::NetworkState { .. }
+        | AgentMessage::Heartbeat {}
+        | AgentMessage::Goodbye {}
+        | AgentMessage::Unknown => Ok(Vec::new()),
+    }
+}
+
+/// Repeats work while the database is away: an agent's message is neither lost nor acknowledged early.
+async fn retrying<T, F: Future<Output = Result<T, Error>>>(work: impl Fn() -> F) -> Result<T, Error> {
+    let (started, mut pause) = (Instant::now(), Duration::from_millis(100));
+    loop {
+        match work().await {
+            Err(error) if error.is_transient() && started.elapsed() < PATIENCE => {
+                tracing::warn!(%error, "an agent's message is tried again");
+                sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(5));
+            }
+            done => return done,
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What runs beside requests: started with the server, stopped in order.
+
+use crate::app::AppState;
+use crate::commands;
+use crate::gateway;
+use crate::jobs::{self, Job};
+use crate::telemetry::{self, ingest::Ingest};
+use chrono::Utc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+const JOBS: &[Job] = &[
+    Job {
+        name: "command deadlines",
+        every: Duration::from_secs(10),
+        round: |app| Box::pin(commands::dispatch::keep_deadlines(app, Utc::now())),
+    },
+    Job {
+        name: "metric partitions",
+        every: Duration::from_secs(3_600),
+        round: |app| Box::pin(telemetry::keep_partitions(app, Utc::now())),
+    },
+    Job {
+        name: "prune expired",
+        every: Duration::from_secs(3_600),
+        round: |app| Box::pin(app.db.prune_expired()),
+    },
+];
+
+/// How long sockets may take to close at a stop.
+const SOCKETS_CLOSE_WITHIN: Duration = Duration::from_secs(5);
+/// How long the rest may take then.
+const REST_ENDS_WITHIN: Duration = Duration::from_secs(10);
+
+/// The running background work.
+pub struct Background {
+    stopping: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Background {
+    /// Starts all of it.
+    pub fn start(app: &AppState) -> Self {
+        let (stopping, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let background = Self { stopping, tasks };
+        background.run(app, |app, stop| async move { gateway::keep_presence(&app, stop).await });
+        background.run(app, |app, stop| async move { Ingest::run(&app, stop).await });
+        background.run(app, |app, stop| async move { gateway::follow_moves(&app, stop).await });
+        JOBS.iter().for_each(|job| background.run(app, |app, stop| jobs::run(app, *job, stop)));
+        background
+    }
+
+    fn run<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        app: &AppState,
+        work: impl FnOnce(AppState, CancellationToken) -> F,
+    ) {
+        self.tasks.spawn(work(app.clone(), self.stopping.clone()));
+    }
+
+    /// Sends agents and browsers away, then ends the rest: what they said last is still stored.
+    pub async fn stop(self, app: &AppState) {
+        app.gateway.stop(SOCKETS_CLOSE_WITHIN).await;
+        self.stopping.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(REST_ENDS_WITHIN, self.tasks.wait()).await.is_err() {
+            tracing::warn!(left = self.tasks.len(), "some background work did not end in time");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! What agents say of commands. An agent touches its own commands only; everything is safe to repeat; nothing is
+//! acknowledged before it is committed.
+
+use super::state::Trigger;
+use super::store::{self, End};
+use super::{Locked, Status, apply, dispatch};
+use crate::app::App;
+use crate::auth::permission::System;
+use crate::db::Tx;
+use crate::error::{Code, Error};
+use crate::gateway::AgentSession;
+use chrono::{DateTime, Utc};
+use gururmm_protocol::command::{CommandEnd, Outcome, OutputChunk, ResumedCommand};
+use gururmm_protocol::limits::{
+    DEFAULT_OUTPUT_LIMIT_BYTES, MAX_OUTPUT_CHUNK_BYTES, MAX_TEXT_CHARS, clean_optional,
+};
+use gururmm_protocol::{CommandId, ServerMessage};
+use std::collections::HashMap;
+use uuid::Uuid;
+
+/// Output kept of one command: the agents' limit and some slack, for agents that do not keep theirs.
+const MAX_STORED_BYTES: i64 = DEFAULT_OUTPUT_LIMIT_BYTES as i64 + 1024 * 1024;
+/// Chunks kept of one command.
+const MAX_STORED_CHUNKS: i32 = 1_000_000;
+
+/// The agent is back: compares what it holds with what the server knows. What was sent and never arrived goes out
+/// again; what ran and is unknown to its journal is interrupted; what someone cancelled meanwhile is cancelled.
+pub async fn hello(
+    app: &App,
+    session: &AgentSession,
+    held: &[ResumedCommand],
+) -> Result<Vec<ServerMessage>, Error> {
+    let held: HashMap<Uuid, bool> =
+        held.iter().map(|command| (command.command_id.0, command.ended)).collect();
+    let (now, mut answers, mut resend, mut changed) = (Utc::now(), Vec::new(), Vec::new(), Vec::new());
+    let mut tx = app.db.begin(&session.scope()).await?;
+    let ids: Vec<Uuid> = held.keys().copied().collect();
+    for command in store::lock_of_agent(&mut tx, session.agent_id, &ids).await? {
+        let is_cancelled = command.times.cancel_requested_at.is_some();
+        let trigger = match (command.status, held.get(&command.id)) {
+            (Status::Sent, None) if is_cancelled => Trigger::Withdrawn,
+            (Status::Sent, None) if command.times.expires_at <= now => Trigger::Expired,
+            (Status::Sent, None) => {
+                resend.push(command.id);
+                continue;
+            }
+            (Status::Running, None) => Trigger::GivenUp,
+            // It still runs though its time, or someone's patience, is over.
+            (Status::Sent | Status::Running, Some(false)) if is_cancelled => {
+                answers.push(ServerMessage::CommandCancel { command_id: CommandId(command.id) });
+                continue;
+            }
+            (ended, Some(false)) if ended.is_final() => {
+                answers.push(ServerMessage::CommandCancel { command_id: CommandId(command.id) });
+                continue;
+            }
+            _ => continue,
+        };
+        let end = (trigger == Trigger::GivenUp)
+            .then(|| End::given_up(&command, "the agent does not know it any more"));
+        if let Some(status) = apply(&mut tx, &command, trigger, end.as_ref(), now).await? {
+            changed.push((command.id, status));
+        }
+    }
+    let starts = store::take_starts(&mut tx, &resend, now).await?;
+    tx.commit().await?;
+    answers.extend(starts.into_iter().map(ServerMessage::CommandStart));
+    note(app, &changed);
+    dispatch::dispatch(app, &session.scope(), session.agent_id).await;
+    Ok(answers)
+}
+
+/// Its process runs.
+pub async fn started(
+    app: &App,
+    session: &AgentSession,
+    id: CommandId,
+    started_at: DateTime<Utc>,
+) -> Result<Vec<ServerMessage>, Error> {
+    let mut tx = app.db.begin(&session.scope()).await?;
+    let command = own(&mut tx, session, id).await?;
+    let now = Utc::now();
+    // The agent's clock is believed between the command's making and now.
+    let started_at = started_at.clamp(command.created_at.min(now), now);
+    let changed = apply(&mut tx, &command, Trigger::Started, None, started_at).await?;
+    tx.commit().await?;
+    if let Some(status) = changed {
+        note(app, &[(id.0, status)]);
+        dispatch::dispatch(app, &session.scope(), session.agent_id).await;
+    }
+    Ok(Vec::new())
+}
+
+/// A piece of output. Pieces are taken in order, so that one number acknowledges all before it.
+pub async fn output(
+    app: &App,
+    session: &AgentSession,
+    chunk: &OutputChunk,
+) -> Result<Vec<ServerMessage>, Error> {
+    if chunk.data.0.len() > MAX_OUTPUT_CHUNK_BYTES {
+        return Err(Error::with_detail(Code::ValidationFailed, "a piece of output is too large"));
+    }
+    let mut tx = app.db.begin(&session.scope()).await?;
+    let command = own(&mut tx, session, chunk.command_id).await?;
+    let acknowledge = |last_seq: i32| {
+        vec![ServerMessage::CommandOutputAck {
+            command_id: chunk.command_id,
+            seq: u32::try_from(last_seq).unwrap_or(0),
+        }]
+    };
+    let next = command.last_seq.saturating_add(1);
+    let takes_more = !command.status.is_final() || command.status == Status::Interrupted;
+    if !takes_more || chunk.seq != u32::try_from(next).unwrap_or(u32::MAX) {
+        // Stored before, beyond a gap, or after the end: what is stored is said again.
+        return Ok(acknowledge(command.last_seq));
+    }
+    let bytes = i64::try_from(chunk.data.0.len()).unwrap_or(i64::MAX);
+    let fits = command.stored_bytes.saturating_add(bytes) <= MAX_STORED_BYTES && next <= MAX_STORED_CHUNKS;
+    store::put_chunk(&mut tx, &command, next, chunk, fits).await?;
+    tx.commit().await?;
+    app.commands.signals.wake(chunk.command_id.0);
+    Ok(acknowledge(next))
+}
+
+/// The end. Taken when all output before it is stored; a repetition is acknowledged again.
+pub async fn ended(app: &App, session: &AgentSession, end: &CommandEnd) -> Result<Vec<ServerMessage>, Error> {
+    let mut tx = app.db.begin(&session.scope()).await?;
+    let command = own(&mut tx, session, end.command_id).await?;
+    let is_late_for_good = command.status.is_final() && command.status != Status::Interrupted;
+    if !is_late_for_good && i64::from(end.last_seq) > i64::from(command.last_seq) {
+        return Err(Error::with_detail(Code::InvalidState, "an end came before its output"));
+    }
+    let facts = End::reported(end.clone(), &command);
+    let outcome = match (end.outcome, end.exit_code) {
+        (Outcome::Completed, Some(code)) if code != 0 => Outcome::Failed,
+        (outcome, _) => outcome,
+    };
+    let ended_at = end.ended_at.clamp(command.created_at.min(Utc::now()), Utc::now());
+    let changed = apply(&mut tx, &command, Trigger::Ended(outcome), Some(&facts), ended_at).await?;
+    tx.commit().await?;
+    if let Some(status) = changed {
+        note(app, &[(command.id, status)]);
+        dispatch::dispatch(app, &session.scope(), session.agent_id).await;
+    }
+    Ok(vec![ServerMessage::CommandEndAck { command_id: end.command_id }])
+}
+
+/// The command, if it is this agent's.
+async fn own(tx: &mut Tx<System>, session: &AgentSession, id: CommandId) -> Result<Locked, Error> {
+    store::lock(tx, id.0)
+        .await?
+        .filter(|command| command.agent_id == session.agent_id)
+        .ok_or_else(|| Error::with_detail(Code::NotFound, format!("command {id} is not one of this agent")))
+}
+
+fn note(app: &App, changed: &[(Uuid, Status)]) {
+    for (id, status) in changed {
+        app.commands.signals.wake(*id);
+        app.commands.reached.count(*status);
+    }
+}
+
+impl End {
+    /// What an agent reports, within limits.
+    fn reported(mut end: CommandEnd, command: &Locked) -> Self {
+        clean_optional(&mut end.error, MAX_TEXT_CHARS);
+        clean_optional(&mut end.error_code, 64);
+        Self {
+            exit_code: end.exit_code,
+            error: end.error,
+            error_code: end.error_code,
+            stdout_bytes: Some(i64::try_from(end.stdout_bytes).unwrap_or(i64::MAX)),
+            stderr_bytes: Some(i64::try_from(end.stderr_bytes).unwrap_or(i64::MAX)),
+            truncated: end.truncated || command.truncated,
+        }
+    }
+
+    /// Nobody reported an end.
+    pub fn given_up(command: &Locked, why: &str) -> Self {
+        Self {
+            exit_code: None,
+            error: Some(why.to_owned()),
+            error_code: Some("NO_RESULT".to_owned()),
+            stdout_bytes: None,
+            stderr_bytes: None,
+            truncated: command.truncated,
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Routes of commands. Those under `/api/agents` and `/api/commands` are in scripts out there: their shape stays.
+
+use super::{Command, CommandFilter, CommandInput, Created, Output};
+use crate::app::AppState;
+use crate::auth::Scope;
+use crate::auth::permission::{ReadFleet, RunCommands};
+use crate::error::Error;
+use crate::http::{Json, Page, PageQuery, Path, Query};
+use axum::extract::State;
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+/// Routes of this slice.
+pub fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(create_command))
+        .routes(routes!(list_commands))
+        .routes(routes!(get_command))
+        .routes(routes!(cancel_command))
+        .routes(routes!(page_commands))
+        .routes(routes!(command_output))
+}
+
+/// Run a command on a machine.
+#[utoipa::path(post, path = "/api/agents/{id}/command", tag = "commands", params(("id" = Uuid, Path)),
+    request_body = CommandInput, responses((status = 200, body = Created)))]
+async fn create_command(
+    State(app): State<AppState>,
+    scope: Scope<RunCommands>,
+    Path(id): Path<Uuid>,
+    Json(input): Json<CommandInput>,
+) -> Result<Json<Created>, Error> {
+    super::create(&app, &scope, id, input).await.map(Json)
+}
+
+/// How many.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Limit {
+    /// 1 to 200; 50 when absent.
+    #[param(minimum = 1, maximum = 200)]
+    limit: Option<u32>,
+}
+
+/// The newest commands, without output.
+#[utoipa::path(get, path = "/api/commands", tag = "commands", params(CommandFilter, Limit),
+    responses((status = 200, body = Vec<Command>)))]
+async fn list_commands(
+    State(app): State<AppState>,
+    scope: Scope<ReadFleet>,
+    Query(filter): Query<CommandFilter>,
+    Query(limit): Query<Limit>,
+) -> Result<Json<Vec<Command>>, Error> {
+    let page = PageQuery { cursor: None, limit: limit.limit };
+    super::list(&app, &scope, filter, &page).await.map(|page| Json(page.items))
+}
+
+/// One command with its output.
+#[utoipa::path(get, path = "/api/commands/{id}", tag = "commands", params(("id" = Uuid, Path)),
+    responses((status = 200, body = Command)))]
+async fn get_command(
+    State(app): State<AppState>,
+    scope: Scope<ReadFleet>,
+    Path(id): Path<Uuid>,
+) -> Result<Json<Command>, Error> {
+    super::get(&app, &scope, id).await.map(Json)
+}
+
+/// Cancel a command.
+#[utoipa::path(post, path = "/api/commands/{id}/cancel", tag = "commands", params(("id" = Uuid, Path)),
+    responses((status = 200, body = Command)))]
+async fn cancel_command(
+    State(app): State<AppState>,
+    scope: Scope<RunCommands>,
+    Path(id): Path<Uuid>,
+) -> Result<Json<Command>, Error> {
+    super::cancel(&app, &scope, id).await.map(Json)
+}
+
+/// Commands, newest first, without output.
+#[utoipa::path(get, path = "/api/v1/commands", tag = "commands", params(CommandFilter, PageQuery),
+    responses((status = 200, body = Page<Command>)))]
+async fn page_commands(
+    State(app): State<AppState>,
+    scope: Scope<ReadFleet>,
+    Query(filter): Query<CommandFilter>,
+    Query(page): Query<PageQuery>,
+) -> Result<Json<Page<Command>>, Error> {
+    super::list(&app, &scope, filter, &page).await.map(Json)
+}
+
+/// From where.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct After {
+    /// Number of the last piece that is known; 0 when absent.
+    #[param(minimum = 0)]
+    after_seq: Option<i32>,
+}
+
+/// Output of a command, a bounded piece at a time.
+#[utoipa::path(get, path = "/api/v1/commands/{id}/output", tag = "commands", params(("id" = Uuid, Path), After),
+    responses((status = 200, body = Output)))]
+async fn command_output(
+    State(app): State<AppState>,
+    scope: Scope<ReadFleet>,
+    Path(id): Path<Uuid>,
+    Query(after): Query<After>,
+) -> Result<Json<Output>, Error> {
+    super::output(&app, &scope, id, after.after_seq.unwrap_or(0).max(0)).await.map(Json)
+}

@@ -1,0 +1,329 @@
+//! Commands: ordered by people, run by agents, kept with their output.
+//!
+//! A command is a row. It is committed before the agent hears of it and before anything it reports is acknowledged;
+//! both sides repeat until they are answered. [`state::step`] says which state may follow which.
+
+pub mod agent;
+pub mod dispatch;
+pub mod http;
+pub mod input;
+pub mod signals;
+pub mod state;
+mod store;
+mod text;
+
+pub use input::CommandInput;
+pub use state::Status;
+
+use crate::app::App;
+use crate::audit::Entry;
+use crate::auth::Scope;
+use crate::auth::permission::{ReadFleet, RunCommands, System};
+use crate::bus::{Event, Topic};
+use crate::db::Tx;
+use crate::error::{Code, Error};
+use crate::http::{Page, PageQuery};
+use chrono::{DateTime, Utc};
+use gururmm_protocol::{CommandId, ServerMessage};
+use input::{CommandType, Context};
+use serde::{Deserialize, Serialize};
+use signals::Signals;
+use state::{Step, Trigger};
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// Commands of one agent that may be open at a time.
+const MAX_OPEN: i64 = 500;
+/// How long a cancel waits for the agent before it answers.
+const CANCEL_WAITS: Duration = Duration::from_secs(5);
+
+/// What commands need in memory.
+#[derive(Default)]
+pub struct Commands {
+    /// Wakes those who follow a command.
+    pub signals: Signals,
+    /// How many commands came to each state.
+    pub reached: signals::Reached,
+}
+
+/// One command.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Command {
+    pub id: Uuid,
+    pub agent_id: Uuid,
+    pub agent_hostname: String,
+    pub command_type: CommandType,
+    pub command: String,
+    pub context: Context,
+    pub interpreter: Option<String>,
+    pub elevated: bool,
+    pub working_directory: Option<String>,
+    pub timeout_seconds: i32,
+    pub status: Status,
+    pub exit_code: Option<i32>,
+    /// Empty in lists.
+    pub stdout: String,
+    /// Empty in lists.
+    pub stderr: String,
+    /// Bytes it wrote, kept or not.
+    pub stdout_bytes: i64,
+    pub stderr_bytes: i64,
+    /// Whether output beyond the limit was dropped.
+    pub truncated: bool,
+    pub error_code: Option<String>,
+    pub error: Option<String>,
+    pub created_by: Option<Uuid>,
+    pub created_by_name: Option<String>,
+    pub created_at: DateTime<Utc>,
+    /// When it last went to the agent.
+    pub sent_at: Option<DateTime<Utc>>,
+    pub started_at: Option<DateTime<Utc>>,
+    pub ended_at: Option<DateTime<Utc>>,
+    pub expires_at: DateTime<Utc>,
+    pub cancel_requested_at: Option<DateTime<Utc>>,
+}
+
+/// A command that was taken.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Created {
+    pub command_id: Uuid,
+    pub status: Status,
+}
+
+/// Which commands a list shows.
+#[derive(Debug, Clone, Copy, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct CommandFilter {
+    pub agent_id: Option<Uuid>,
+    pub status: Option<Status>,
+}
+
+/// Output after some number.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Output {
+    pub chunks: Vec<Chunk>,
+    /// Whether the command has ended and no more will come.
+    pub complete: bool,
+}
+
+/// A piece of output.
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Chunk {
+    pub seq: i32,
+    pub stream: StreamName,
+    pub text: String,
+}
+
+/// A stream of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StreamName {
+    Stdout,
+    Stderr,
+}
+
+/// How many commands there are, for an overview.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+pub struct Summary {
+    /// Given to an agent and not ended.
+    pub running: i64,
+    /// Waiting for an agent.
+    pub queued: i64,
+    /// Ended within 24 hours in any way but success or cancellation.
+    pub failed_24h: i64,
+}
+
+/// Orders a command. It is sent at once when the agent is connected and waits otherwise.
+pub async fn create(
+    app: &App,
+    scope: &Scope<RunCommands>,
+    agent_id: Uuid,
+    input: CommandInput,
+) -> Result<Created, Error> {
+    let (id, now, is_ai_task) = (CommandId::new(), Utc::now(), input.is_ai_task());
+    let order = input.checked(id, now)?;
+    let mut tx = app.db.begin(scope).await?;
+    let agent = store::agent(&mut tx, agent_id).await?.ok_or_else(Error::not_found)?;
+    if agent.state != "active" {
+        return Err(Error::new(Code::AgentNotActive));
+    }
+    if is_ai_task {
+        return Err(Error::new(Code::AiProviderNotConfigured));
+    }
+    if store::count_open(&mut tx, agent_id).await? >= MAX_OPEN {
+        return Err(Error::with_detail(Code::RateLimited, "too many commands of this machine are not ended"));
+    }
+    store::insert(&mut tx, &agent, &order, now).await?;
+    let event = Event::new(Topic::CommandCreated, tx.tenant()?, id.0)
+        .on_agent(agent_id)
+        .at(agent.client_id, Some(agent.site_id));
+    tx.emit(event).await?;
+    // Standard input and values may be secrets; what was run is the point of the log.
+    let start = &order.start;
+    let detail = serde_json::json!({
+        "agent_id": agent_id,
+        "command_type": start.kind,
+        "command": start.command,
+        "context": start.context,
+        "elevated": start.elevated,
+        "interpreter": start.interpreter,
+        "working_directory": start.working_directory,
+        "environment_names": start.environment.keys().collect::<Vec<_>>(),
+        "has_stdin": start.stdin.is_some(),
+        "timeout_seconds": start.timeout_seconds,
+    });
+    tx.audit(Entry::new("command.create", "command", id.0).named(&agent.hostname).with(detail)).await?;
+    tx.commit().await?;
+    app.commands.reached.count(Status::Queued);
+    let sent = dispatch::dispatch(app, &Scope::system("commands: dispatch", scope.tenant()?), agent_id).await;
+    let status = if sent.contains(&id.0) { Status::Sent } else { Status::Queued };
+    Ok(Created { command_id: id.0, status })
+}
+
+/// The newest commands the caller may see, without output.
+pub async fn list(
+    app: &App,
+    scope: &Scope<ReadFleet>,
+    filter: CommandFilter,
+    page: &PageQuery,
+) -> Result<Page<Command>, Error> {
+    let (limit, after) = (page.limit()?, page.after::<(DateTime<Utc>, Uuid)>()?);
+    let mut tx = app.db.begin(scope).await?;
+    let total = store::count(&mut tx, filter).await?;
+    let commands = store::list(&mut tx, filter, after, limit + 1).await?;
+    Page::of(commands, limit, total, |command| (command.created_at, command.id))
+}
+
+/// One command with what it has written so far.
+pub async fn get(app: &App, scope: &Scope<ReadFleet>, id: Uuid) -> Result<Command, Error> {
+    read(&mut app.db.begin(scope).await?, id).await
+}
+
+/// One command without its output.
+pub async fn get_without_output(app: &App, scope: &Scope<ReadFleet>, id: Uuid) -> Result<Command, Error> {
+    store::get(&mut app.db.begin(scope).await?, id).await?.ok_or_else(Error::not_found)
+}
+
+/// Output after chunk `after_seq`, a bounded piece at a time.
+pub async fn output(app: &App, scope: &Scope<ReadFleet>, id: Uuid, after_seq: i32) -> Result<Output, Error> {
+    let mut tx = app.db.begin(scope).await?;
+    // Read first: what has ended has all its output.
+    let status = store::status_of(&mut tx, id).await?.ok_or_else(Error::not_found)?;
+    let chunks = store::output_after(&mut tx, id, after_seq).await?;
+    let complete = status.is_final() && chunks.len() < store::CHUNKS_PER_READ;
+    Ok(Output { chunks, complete })
+}
+
+/// Cancels a command. One that waits is cancelled at once; of one that an agent has, its process tree is killed,
+/// which is waited for a few seconds. 409 when it has ended in another way.
+pub async fn cancel(app: &App, scope: &Scope<RunCommands>, id: Uuid) -> Result<Command, Error> {
+    let mut tx = app.db.begin(scope).await?;
+    let locked = store::lock(&mut tx, id).await?.ok_or_else(Error::not_found)?;
+    let changed = match locked.status {
+        Status::Cancelled => return read(&mut tx, id).await,
+        Status::Queued => apply(&mut tx, &locked, Trigger::Withdrawn, None, Utc::now()).await?,
+        Status::Sent | Status::Running => {
+            store::request_cancel(&mut tx, id).await?;
+            tx.emit(locked.changed()?).await?;
+            None
+        }
+        ended => {
+            let detail = format!("the command is {} already", ended.as_str());
+            return Err(Error::with_detail(Code::InvalidState, detail));
+        }
+    };
+    let detail = serde_json::json!({ "agent_id": locked.agent_id, "status": locked.status });
+    tx.audit(Entry::new("command.cancel", "command", id).with(detail)).await?;
+    let mut signal = app.commands.signals.follow(id);
+    tx.commit().await?;
+    app.commands.signals.wake(id);
+    if let Some(status) = changed {
+        app.commands.reached.count(status);
+    }
+    let until = Instant::now() + CANCEL_WAITS;
+    let message = ServerMessage::CommandCancel { command_id: id.into() };
+    if !locked.status.is_final()
+        && locked.status != Status::Queued
+        && app.gateway.send(locked.agent_id, message)
+    {
+        while !is_final(app, scope, id).await? && timeout_at(until, signal.changed()).await.is_ok() {}
+    }
+    read(&mut app.db.begin(scope).await?, id).await
+}
+
+/// How many commands the caller may see in which kind of state.
+pub async fn summary(app: &App, scope: &Scope<ReadFleet>) -> Result<Summary, Error> {
+    store::summary(&mut app.db.begin(scope).await?).await
+}
+
+async fn is_final(app: &App, scope: &Scope<RunCommands>, id: Uuid) -> Result<bool, Error> {
+    let status = store::status_of(&mut app.db.begin(scope).await?, id).await?;
+    Ok(status.is_none_or(Status::is_final))
+}
+
+async fn read<P>(tx: &mut Tx<P>, id: Uuid) -> Result<Command, Error> {
+    let command = store::get(tx, id).await?.ok_or_else(Error::not_found)?;
+    let (stdout, stderr) = store::whole_output(tx, id).await?;
+    let text = |bytes: Vec<u8>| match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+    };
+    Ok(Command { stdout: text(stdout), stderr: text(stderr), ..command })
+}
+
+/// A locked row: what deciding about a command takes.
+#[derive(Debug, Clone)]
+pub struct Locked {
+    id: Uuid,
+    tenant_id: Uuid,
+    client_id: Uuid,
+    site_id: Uuid,
+    agent_id: Uuid,
+    status: Status,
+    last_seq: i32,
+    stored_bytes: i64,
+    truncated: bool,
+    created_at: DateTime<Utc>,
+    times: state::Times,
+}
+
+impl Locked {
+    fn changed(&self) -> Result<Event, Error> {
+        Ok(Event::new(Topic::CommandChanged, self.tenant_id, self.id)
+            .on_agent(self.agent_id)
+            .at(self.client_id, Some(self.site_id)))
+    }
+}
+
+/// The one way a command changes its state: asks [`state::step`], writes, tells. `None` when it stays as it is;
+/// 409 when it cannot be.
+async fn apply<P>(
+    tx: &mut Tx<P>,
+    locked: &Locked,
+    trigger: Trigger,
+    end: Option<&store::End>,
+    at: DateTime<Utc>,
+) -> Result<Option<Status>, Error> {
+    match state::step(locked.status, trigger) {
+        Step::Stay => Ok(None),
+        Step::Refused => {
+            let detail = format!("the command is {}", locked.status.as_str());
+            Err(Error::with_detail(Code::InvalidState, detail))
+        }
+        Step::To(status) => {
+            store::set_status(tx, locked.id, status, at).await?;
+            if let Some(end) = end {
+                store::write_end(tx, locked.id, end).await?;
+            }
+            tx.emit(locked.changed()?).await?;
+            Ok(Some(status))
+        }
+    }
+}
+
+/// The scope of the server's own work on a partner's commands.
+fn own_scope(tenant: Uuid) -> Scope<System> {
+    Scope::system("commands", tenant)
+}

@@ -1,0 +1,514 @@
+//! SQL of commands. Row-level security confines every query to the transaction's partner, and a person's to what
+//! she may see.
+
+use super::input::{CommandType, Context, Order};
+use super::state::Times;
+use super::text::Decoder;
+use super::{Chunk, Command, CommandFilter, Locked, Status, StreamName, Summary};
+use crate::db::Tx;
+use crate::error::Error;
+use chrono::{DateTime, TimeDelta, Utc};
+use gururmm_protocol::CommandId;
+use gururmm_protocol::command::{CommandStart, OutputChunk};
+use sqlx::types::Json;
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// Chunks read at a time.
+pub const CHUNKS_PER_READ: usize = 64;
+
+/// A command's agent, as the `agents` slice publishes it.
+pub struct Agent {
+    pub id: Uuid,
+    pub client_id: Uuid,
+    pub site_id: Uuid,
+    pub state: String,
+    pub hostname: String,
+}
+
+/// What is written at an end.
+pub struct End {
+    pub exit_code: Option<i32>,
+    pub error: Option<String>,
+    pub error_code: Option<String>,
+    /// Absent: as counted so far.
+    pub stdout_bytes: Option<i64>,
+    pub stderr_bytes: Option<i64>,
+    pub truncated: bool,
+}
+
+pub async fn agent<P>(tx: &mut Tx<P>, id: Uuid) -> Result<Option<Agent>, Error> {
+    let agent = sqlx::query_as!(
+        Agent,
+        r#"SELECT id AS "id!", client_id AS "client_id!", site_id AS "site_id!", state AS "state!",
+             hostname AS "hostname!" FROM agent_directory WHERE id = $1"#,
+        id
+    );
+    Ok(agent.fetch_optional(tx.conn()).await?)
+}
+
+pub async fn count_open<P>(tx: &mut Tx<P>, agent_id: Uuid) -> Result<i64, Error> {
+    let open = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "open!" FROM commands
+           WHERE agent_id = $1 AND status IN ('queued', 'sent', 'running')"#,
+        agent_id
+    );
+    Ok(open.fetch_one(tx.conn()).await?)
+}
+
+pub async fn insert<P>(
+    tx: &mut Tx<P>,
+    agent: &Agent,
+    order: &Order,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let (tenant, created_by) = (tx.tenant()?, tx.actor().user_id());
+    let start = &order.start;
+    sqlx::query!(
+        "INSERT INTO commands (id, tenant_id, client_id, site_id, agent_id, command_type, command, interpreter, context,
+           elevated, working_directory, environment, stdin, timeout_seconds, status, created_by, created_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 'queued', $15, $16, $17)",
+        start.command_id.0,
+        tenant,
+        agent.client_id,
+        agent.site_id,
+        agent.id,
+        start.kind.as_str(),
+        start.command,
+        start.interpreter,
+        start.context.as_str(),
+        start.elevated,
+        start.working_directory,
+        serde_json::json!(start.environment),
+        start.stdin,
+        i32::try_from(start.timeout_seconds).map_err(Error::internal)?,
+        created_by,
+        now,
+        order.expires_at,
+    )
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+struct CommandRow {
+    id: Uuid,
+    agent_id: Uuid,
+    agent_hostname: String,
+    command_type: String,
+    command: String,
+    context: String,
+    interpreter: Option<String>,
+    elevated: bool,
+    working_directory: Option<String>,
+    timeout_seconds: i32,
+    status: String,
+    exit_code: Option<i32>,
+    stdout_bytes: i64,
+    stderr_bytes: i64,
+    truncated: bool,
+    error_code: Option<String>,
+    error: Option<String>,
+    created_by: Option<Uuid>,
+    created_by_name: Option<String>,
+    created_at: DateTime<Utc>,
+    sent_at: Option<DateTime<Utc>>,
+    started_at: Option<DateTime<Utc>>,
+    ended_at: Option<DateTime<Utc>>,
+    expires_at: DateTime<Utc>,
+    cancel_requested_at: Option<DateTime<Utc>>,
+}
+
+impl TryFrom<CommandRow> for Command {
+    type Error = Error;
+    fn try_from(row: CommandRow) -> Result<Self, Error> {
+        Ok(Self {
+            command_type: CommandType::parse(&row.command_type).ok_or_else(|| unknown(&row.command_type))?,
+            context: Context::parse(&row.context).ok_or_else(|| unknown(&row.context))?,
+            status: status(&row.status)?,
+            id: row.id,
+            agent_id: row.agent_id,
+            agent_hostname: row.agent_hostname,
+            command: row.command,
+            interpreter: row.interpreter,
+            elevated: row.elevated,
+            working_directory: row.working_directory,
+            timeout_seconds: row.timeout_seconds,
+            exit_code: row.exit_code,
+            stdout: String::new(),
+            stderr: String::new(),
+            stdout_bytes: row.stdout_bytes,
+            stderr_bytes: row.stderr_bytes,
+            truncated: row.truncated,
+            error_code: row.error_code,
+            error: row.error,
+            created_by: row.created_by,
+            created_by_name: row.created_by_name,
+            created_at: row.created_at,
+            sent_at: row.sent_at,
+            started_at: row.started_at,
+            ended_at: row.ended_at,
+            expires_at: row.expires_at,
+            cancel_requested_at: row.cancel_requested_at,
+        })
+    }
+}
+
+fn status(word: &str) -> Result<Status, Error> {
+    Status::parse(word).ok_or_else(|| unknown(word))
+}
+
+fn unknown(word: &str) -> Error {
+    Error::internal(anyhow::anyhow!("the database holds an unknown word: {word}"))
+}
+
+pub async fn count<P>(tx: &mut Tx<P>, filter: CommandFilter) -> Result<i64, Error> {
+    let total = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "total!" FROM commands
+           WHERE ($1::uuid IS NULL OR agent_id = $1) AND ($2::text IS NULL OR status = $2)"#,
+        filter.agent_id,
+        filter.status.map(Status::as_str)
+    );
+    Ok(total.fetch_one(tx.conn()).await?)
+}
+
+/// Newest first.
+pub async fn list<P>(
+    tx: &mut Tx<P>,
+    filter: CommandFilter,
+    after: Option<(DateTime<Utc>, Uuid)>,
+    limit: i64,
+) -> Result<Vec<Command>, Error> {
+    let (after_time, after_id) = after.unzip();
+    let rows = sqlx::query_as!(
+        CommandRow,
+        r#"SELECT c.id, c.agent_id, a.hostname AS "agent_hostname!", c.command_type, c.command, c.context,
+             c.interpreter, c.elevated, c.working_directory, c.timeout_seconds, c.status, c.exit_code, c.stdout_bytes,
+             c.stderr_bytes, c.truncated, c.error_code, c.error, c.created_by, p.name AS "created_by_name?",
+             c.created_at, c.sent_at, c.started_at, c.ended_at, c.expires_at, c.cancel_requested_at
+           FROM commands c JOIN agent_directory a ON a.id = c.agent_id LEFT JOIN people p ON p.id = c.created_by
+           WHERE ($1::uuid IS NULL OR c.agent_id = $1) AND ($2::text IS NULL OR c.status = $2)
+             AND ($3::timestamptz IS NULL OR (c.created_at, c.id) < ($3, $4))
+           ORDER BY c.created_at DESC, c.id DESC LIMIT $5"#,
+        filter.agent_id,
+        filter.status.map(Status::as_str),
+        after_time,
+        after_id,
+        limit
+    );
+    rows.fetch_all(tx.conn()).await?.into_iter().map(Command::try_from).collect()
+}
+
+pub async fn get<P>(tx: &mut Tx<P>, id: Uuid) -> Result<Option<Command>, Error> {
+    let row = sqlx::query_as!(
+        CommandRow,
+        r#"SELECT c.id, c.agent_id, a.hostname AS "agent_hostname!", c.command_type, c.command, c.context,
+             c.interpreter, c.elevated, c.working_directory, c.timeout_seconds, c.status, c.exit_code, c.stdout_bytes,
+             c.stderr_bytes, c.truncated, c.error_code, c.error, c.created_by, p.name AS "created_by_name?",
+             c.created_at, c.sent_at, c.started_at, c.ended_at, c.expires_at, c.cancel_requested_at
+           FROM commands c JOIN agent_directory a ON a.id = c.agent_id LEFT JOIN people p ON p.id = c.created_by
+           WHERE c.id = $1"#,
+        id
+    );
+    row.fetch_optional(tx.conn()).await?.map(Command::try_from).transpose()
+}
+
+pub async fn status_of<P>(tx: &mut Tx<P>, id: Uuid) -> Result<Option<Status>, Error> {
+    let word = sqlx::query_scalar!("SELECT status FROM commands WHERE id = $1", id);
+    word.fetch_optional(tx.conn()).await?.map(|word| status(&word)).transpose()
+}
+
+pub async fn summary<P>(tx: &mut Tx<P>) -> Result<Summary, Error> {
+    let summary = sqlx::query_as!(
+        Summary,
+        r#"SELECT count(*) FILTER (WHERE status IN ('sent', 'running')) AS "running!",
+             count(*) FILTER (WHERE status = 'queued') AS "queued!",
+             count(*) FILTER (WHERE status IN ('failed', 'timeout', 'interrupted', 'expired')) AS "failed_24h!"
+           FROM commands
+           WHERE status IN ('queued', 'sent', 'running') OR ended_at > now() - interval '24 hours'"#
+    );
+    Ok(summary.fetch_one(tx.conn()).await?)
+}
+
+/// Both streams, whole. Bounded by what is stored of one command.
+pub async fn whole_output<P>(tx: &mut Tx<P>, id: Uuid) -> Result<(Vec<u8>, Vec<u8>), Error> {
+    let chunks =
+        sqlx::query!("SELECT stream, data FROM command_output WHERE command_id = $1 ORDER BY seq", id)
+            .fetch_all(tx.conn())
+            .await?;
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    for chunk in chunks {
+        let stream = if chunk.stream == "stderr" { &mut stderr } else { &mut stdout };
+        stream.extend_from_slice(&chunk.data);
+    }
+    Ok((stdout, stderr))
+}
+
+/// Some chunks after a number, as text.
+pub async fn output_after<P>(tx: &mut Tx<P>, id: Uuid, after_seq: i32) -> Result<Vec<Chunk>, Error> {
+    let mut stdout = decoder_after(tx, id, "stdout", after_seq).await?;
+    let mut stderr = decoder_after(tx, id, "stderr", after_seq).await?;
+    let chunks = sqlx::query!(
+        "SELECT seq, stream, data FROM command_output WHERE command_id = $1 AND seq > $2 ORDER BY seq LIMIT $3",
+        id,
+        after_seq,
+        CHUNKS_PER_READ as i64
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    let mut text = |seq: i32, stream: &str, data: &[u8]| match stream {
+        "stderr" => Chunk { seq, stream: StreamName::Stderr, text: stderr.next(data) },
+        _ => Chunk { seq, stream: StreamName::Stdout, text: stdout.next(data) },
+    };
+    Ok(chunks.iter().map(|chunk| text(chunk.seq, &chunk.stream, &chunk.data)).collect())
+}
+
+/// A character may be cut in the chunk before: its last bytes are three at most, of as many chunks.
+async fn decoder_after<P>(tx: &mut Tx<P>, id: Uuid, stream: &str, after_seq: i32) -> Result<Decoder, Error> {
+    if after_seq == 0 {
+        return Ok(Decoder::default());
+    }
+    let mut tails = sqlx::query_scalar!(
+        r#"SELECT substring(data FROM greatest(length(data) - 2, 1)) AS "tail!" FROM command_output
+           WHERE command_id = $1 AND stream = $2 AND seq <= $3 ORDER BY seq DESC LIMIT 3"#,
+        id,
+        stream,
+        after_seq
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    tails.reverse();
+    let tail = tails.concat();
+    Ok(Decoder::after(&tail[tail.len().saturating_sub(3)..]))
+}
+
+struct LockedRow {
+    id: Uuid,
+    tenant_id: Uuid,
+    client_id: Uuid,
+    site_id: Uuid,
+    agent_id: Uuid,
+    status: String,
+    last_seq: i32,
+    stored_bytes: i64,
+    truncated: bool,
+    timeout_seconds: i32,
+    created_at: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
+    sent_at: Option<DateTime<Utc>>,
+    started_at: Option<DateTime<Utc>>,
+    cancel_requested_at: Option<DateTime<Utc>>,
+}
+
+impl TryFrom<LockedRow> for Locked {
+    type Error = Error;
+    fn try_from(row: LockedRow) -> Result<Self, Error> {
+        let status = status(&row.status)?;
+        Ok(Self {
+            id: row.id,
+            tenant_id: row.tenant_id,
+            client_id: row.client_id,
+            site_id: row.site_id,
+            agent_id: row.agent_id,
+            status,
+            last_seq: row.last_seq,
+            stored_bytes: row.stored_bytes,
+            truncated: row.truncated,
+            created_at: row.created_at,
+            times: Times {
+                status,
+                timeout: TimeDelta::seconds(i64::from(row.timeout_seconds)),
+                expires_at: row.expires_at,
+                sent_at: row.sent_at,
+                started_at: row.started_at,
+                cancel_requested_at: row.cancel_requested_at,
+            },
+        })
+    }
+}
+
+/// One command, locked until the transaction ends.
+pub async fn lock<P>(tx: &mut Tx<P>, id: Uuid) -> Result<Option<Locked>, Error> {
+    let row = sqlx::query_as!(
+        LockedRow,
+        r#"SELECT id, tenant_id, client_id, site_id, agent_id, status, last_seq,
+             stdout_bytes + stderr_bytes AS "stored_bytes!", truncated, timeout_seconds, created_at, expires_at,
+             sent_at, started_at, cancel_requested_at
+           FROM commands WHERE id = $1 FOR UPDATE"#,
+        id
+    );
+    row.fetch_optional(tx.conn()).await?.map(Locked::try_from).transpose()
+}
+
+/// An agent's open commands and those of `ids` that are its own, locked.
+pub async fn lock_of_agent<P>(tx: &mut Tx<P>, agent_id: Uuid, ids: &[Uuid]) -> Result<Vec<Locked>, Error> {
+    let rows = sqlx::query_as!(
+        LockedRow,
+        r#"SELECT id, tenant_id, client_id, site_id, agent_id, status, last_seq,
+             stdout_bytes + stderr_bytes AS "stored_bytes!", truncated, timeout_seconds, created_at, expires_at,
+             sent_at, started_at, cancel_requested_at
+           FROM commands WHERE agent_id = $1 AND (status IN ('queued', 'sent', 'running') OR id = ANY ($2))
+           ORDER BY id FOR UPDATE"#,
+        agent_id,
+        ids
+    );
+    rows.fetch_all(tx.conn()).await?.into_iter().map(Locked::try_from).collect()
+}
+
+/// The oldest queued commands of an agent, locked, as many as may be on their way beside those that are.
+pub async fn lock_queued<P>(
+    tx: &mut Tx<P>,
+    agent_id: Uuid,
+    on_their_way: i64,
+    now: DateTime<Utc>,
+) -> Result<Vec<Locked>, Error> {
+    let rows = sqlx::query_as!(
+        LockedRow,
+        r#"SELECT id, tenant_id, client_id, site_id, agent_id, status, last_seq,
+             stdout_bytes + stderr_bytes AS "stored_bytes!", truncated, timeout_seconds, created_at, expires_at,
+             sent_at, started_at, cancel_requested_at
+           FROM commands WHERE agent_id = $1 AND status = 'queued' AND expires_at > $3
+           ORDER BY created_at, id
+           LIMIT greatest($2 - (SELECT count(*) FROM commands s WHERE s.agent_id = $1 AND s.status = 'sent'), 0)
+           FOR UPDATE SKIP LOCKED"#,
+        agent_id,
+        on_their_way,
+        now
+    );
+    rows.fetch_all(tx.conn()).await?.into_iter().map(Locked::try_from).collect()
+}
+
+/// All open commands of the partner, as they stand.
+pub async fn open<P>(tx: &mut Tx<P>) -> Result<Vec<Locked>, Error> {
+    let rows = sqlx::query_as!(
+        LockedRow,
+        r#"SELECT id, tenant_id, client_id, site_id, agent_id, status, last_seq,
+             stdout_bytes + stderr_bytes AS "stored_bytes!", truncated, timeout_seconds, created_at, expires_at,
+             sent_at, started_at, cancel_requested_at
+           FROM commands WHERE status IN ('queued', 'sent', 'running') ORDER BY created_at LIMIT 10000"#
+    );
+    rows.fetch_all(tx.conn()).await?.into_iter().map(Locked::try_from).collect()
+}
+
+/// The orders of commands that go out now, oldest first.
+pub async fn take_starts<P>(
+    tx: &mut Tx<P>,
+    ids: &[Uuid],
+    now: DateTime<Utc>,
+) -> Result<Vec<CommandStart>, Error> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut rows = sqlx::query!(
+        r#"UPDATE commands SET sent_at = $2 WHERE id = ANY ($1)
+           RETURNING id, command_type, command, interpreter, context, elevated, timeout_seconds, working_directory,
+             environment AS "environment: Json<BTreeMap<String, String>>", stdin"#,
+        ids,
+        now
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    rows.sort_by_key(|row| row.id);
+    rows.into_iter()
+        .map(|row| {
+            let kind = CommandType::parse(&row.command_type).ok_or_else(|| unknown(&row.command_type))?;
+            let context = Context::parse(&row.context).ok_or_else(|| unknown(&row.context))?;
+            Ok(CommandStart {
+                command_id: CommandId(row.id),
+                kind: kind.kind(),
+                command: row.command,
+                interpreter: row.interpreter,
+                context: context.into(),
+                elevated: row.elevated,
+                timeout_seconds: u32::try_from(row.timeout_seconds).map_err(Error::internal)?,
+                working_directory: row.working_directory,
+                environment: row.environment.0,
+                stdin: row.stdin,
+            })
+        })
+        .collect()
+}
+
+/// Writes a state and the time that goes with it.
+pub async fn set_status<P>(tx: &mut Tx<P>, id: Uuid, status: Status, at: DateTime<Utc>) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE commands SET status = $2,
+           sent_at = CASE WHEN $2 = 'sent' THEN $3 ELSE sent_at END,
+           started_at = CASE WHEN $2 = 'running' THEN $3 ELSE started_at END,
+           ended_at = CASE WHEN $4 THEN $3 END
+         WHERE id = $1",
+        id,
+        status.as_str(),
+        at,
+        status.is_final()
+    )
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+pub async fn write_end<P>(tx: &mut Tx<P>, id: Uuid, end: &End) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE commands SET exit_code = $2, error = $3, error_code = $4, stdout_bytes = coalesce($5, stdout_bytes),
+           stderr_bytes = coalesce($6, stderr_bytes), truncated = $7 WHERE id = $1",
+        id,
+        end.exit_code,
+        end.error,
+        end.error_code,
+        end.stdout_bytes,
+        end.stderr_bytes,
+        end.truncated
+    )
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+/// Notes that someone wants it gone; the first time counts.
+pub async fn request_cancel<P>(tx: &mut Tx<P>, id: Uuid) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE commands SET cancel_requested_at = coalesce(cancel_requested_at, now()) WHERE id = $1",
+        id
+    )
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+/// Stores the next chunk and counts it; what does not fit is counted only.
+pub async fn put_chunk<P>(
+    tx: &mut Tx<P>,
+    command: &Locked,
+    seq: i32,
+    chunk: &OutputChunk,
+    fits: bool,
+) -> Result<(), Error> {
+    if fits {
+        sqlx::query!(
+            "INSERT INTO command_output (tenant_id, command_id, seq, stream, data) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT DO NOTHING",
+            command.tenant_id,
+            command.id,
+            seq,
+            chunk.stream.as_str(),
+            chunk.data.0
+        )
+        .execute(tx.conn())
+        .await?;
+    }
+    let bytes = i64::try_from(chunk.data.0.len()).map_err(Error::internal)?;
+    sqlx::query!(
+        "UPDATE commands SET last_seq = $2, truncated = truncated OR NOT $5,
+           stdout_bytes = stdout_bytes + CASE WHEN $3 = 'stdout' THEN $4::bigint ELSE 0 END,
+           stderr_bytes = stderr_bytes + CASE WHEN $3 = 'stderr' THEN $4::bigint ELSE 0 END
+         WHERE id = $1",
+        command.id,
+        seq,
+        chunk.stream.as_str(),
+        bytes,
+        fits
+    )
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}

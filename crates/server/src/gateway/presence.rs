@@ -1,0 +1,115 @@
+//! Presence: the registry is the truth; here it is written down in batches, and the bus is told.
+
+use super::registry::Presence;
+use super::store;
+use crate::app::App;
+use crate::auth::Scope;
+use crate::auth::permission::System;
+use crate::bus::{Event, Topic};
+use crate::error::Error;
+use chrono::Utc;
+use std::collections::HashMap;
+use std::time::Duration;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// How often it is written when agents were last heard. Coming and going is written at once.
+const LAST_SEEN_EVERY: Duration = Duration::from_secs(10);
+
+/// What the database now says of an agent.
+#[derive(Debug)]
+pub struct Change {
+    pub agent_id: Uuid,
+    pub is_connected: bool,
+    pub was_connected: bool,
+    pub client_id: Uuid,
+    pub site_id: Uuid,
+}
+
+/// Writes presence until `stop`, and once more then, so that nobody is left online by a server that stops.
+pub async fn keep(app: &App, stop: CancellationToken) {
+    let mut tick = interval(app.gateway.settings().presence_every);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last_seen_at = Instant::now();
+    while stop.run_until_cancelled(tick.tick()).await.is_some() {
+        flush(app).await;
+        if last_seen_at.elapsed() >= LAST_SEEN_EVERY {
+            last_seen_at = Instant::now();
+            flush_last_seen(app).await;
+        }
+    }
+    flush(app).await;
+}
+
+async fn flush(app: &App) {
+    let mut by_tenant: HashMap<Uuid, Vec<Presence>> = HashMap::new();
+    for presence in app.gateway.registry.take_changed() {
+        by_tenant.entry(presence.tenant_id).or_default().push(presence);
+    }
+    for (tenant_id, presences) in by_tenant {
+        if let Err(error) = flush_tenant(app, tenant_id, &presences).await {
+            tracing::warn!(%tenant_id, %error, "presence could not be written; it is tried again");
+            app.gateway.registry.put_back(&presences);
+        }
+    }
+}
+
+async fn flush_tenant(app: &App, tenant_id: Uuid, presences: &[Presence]) -> Result<(), Error> {
+    let scope: Scope<System> = Scope::system("gateway: presence", tenant_id);
+    let mut tx = app.db.begin(&scope).await?;
+    for change in store::write_presence(&mut tx, presences, Utc::now()).await? {
+        if change.is_connected != change.was_connected {
+            let topic = if change.is_connected { Topic::AgentOnline } else { Topic::AgentOffline };
+            let event = Event::new(topic, tenant_id, change.agent_id)
+                .on_agent(change.agent_id)
+                .at(change.client_id, Some(change.site_id));
+            tx.emit(event).await?;
+        }
+    }
+    tx.commit().await
+}
+
+async fn flush_last_seen(app: &App) {
+    let mut agent_ids = app.gateway.registry.take_seen();
+    agent_ids.sort_unstable();
+    if agent_ids.is_empty() {
+        return;
+    }
+    // A lost round is no loss: the next one says more.
+    if let Err(error) = store::write_last_seen(app, &agent_ids, Utc::now()).await {
+        tracing::debug!(%error, "last-seen times could not be written");
+    }
+}
+
+/// Keeps what sessions know of their agents' place true while they last: agents are moved, and partners choose
+/// another retention.
+pub async fn follow_moves(app: &App, stop: CancellationToken) {
+    let mut events = app.bus.subscribe();
+    while let Some(event) = stop.run_until_cancelled(events.recv()).await {
+        let lines = match event {
+            Ok(Event { topic: Topic::AgentMoved, id: Some(id), .. }) => {
+                app.gateway.registry.line(id).into_iter().collect()
+            }
+            Ok(Event { topic: Topic::PartnerChanged, tenant_id, .. }) => {
+                let mut lines = app.gateway.registry.lines();
+                lines.retain(|line| line.tenant_id() == tenant_id);
+                lines
+            }
+            Ok(_) => continue,
+            Err(RecvError::Lagged(_)) => app.gateway.registry.lines(),
+            Err(RecvError::Closed) => return,
+        };
+        for line in lines {
+            match app.db.lookup_agent(line.agent_id()).await {
+                Ok(Some(agent)) => line.set_place((agent.client_id, agent.site_id, agent.retention_days)),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "an agent's new place could not be read");
+                    line.close(gururmm_protocol::to_agent::GoodbyeReason::Other, Duration::ZERO);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! One agent's session. Reading, answering and writing live in one task and die together.
+
+use super::bucket::{Pace, Verdict};
+use super::registry::{Goodbye, Line};
+use super::{AgentSession, Settings};
+use crate::agent_router;
+use crate::app::{App, AppState};
+use crate::error::{Code, Error};
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
+use chrono::Utc;
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt as _, StreamExt as _};
+use gururmm_protocol::limits::{MAX_NAME_CHARS, MAX_RESUMED_COMMANDS, clean};
+use gururmm_protocol::to_agent::{GoodbyeReason, Welcome};
+use gururmm_protocol::to_server::Hello;
+use gururmm_protocol::{AgentMessage, Decoded, SUPPORTED, ServerMessage, decode_agent_message, negotiate};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+use uuid::Uuid;
+
+/// Frames that are no messages, before the agent is sent away.
+const FAULTS_AT_MOST: u32 = 5;
+/// For the last words to an agent that does not read them.
+const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
+
+/// Runs the session to its end.
+pub async fn run(app: AppState, session: AgentSession, socket: WebSocket) {
+    let agent_id = session.agent_id;
+    let (line, mut queue) = Line::new(&session);
+    let (mut sink, stream) = socket.split();
+    let goodbye = tokio::select! {
+        end = converse(&app, session, &line, stream) => end,
+        end = write(&mut sink, &mut queue, app.gateway.settings().write_within) => end,
+        goodbye = line.closing() => Some(goodbye),
+    };
+    app.gateway.registry.remove(&line);
+    tracing::debug!(%agent_id, epoch = line.epoch(), reason = ?goodbye.map(|goodbye| goodbye.reason), "session ended");
+    let _gone_already = timeout(GOODBYE_WITHIN, say_goodbye(&mut sink, &mut queue, goodbye)).await;
+}
+
+/// `None`: the agent went by itself.
+type End = Option<Goodbye>;
+
+fn goodbye(reason: GoodbyeReason) -> End {
+    Some(Goodbye { reason, reconnect_within: Duration::ZERO })
+}
+
+/// Hello, welcome, then one message after the other: what an agent says is taken in order, and an agent that sends
+/// faster than its messages can be stored is not read from.
+async fn converse(
+    app: &App,
+    mut session: AgentSession,
+    line: &Arc<Line>,
+    stream: SplitStream<WebSocket>,
+) -> End {
+    let settings = app.gateway.settings();
+    let mut incoming = Incoming::new(stream, settings);
+    let hello = match timeout(settings.hello_within, incoming.next()).await {
+        Ok(Ok(AgentMessage::Hello(hello))) => checked(hello),
+        Ok(Ok(_)) | Err(_) => return goodbye(GoodbyeReason::ProtocolError),
+        Ok(Err(end)) => return end,
+    };
+    let Some(protocol) = negotiate(SUPPORTED, &hello.protocols) else {
+        return goodbye(GoodbyeReason::NoCommonVersion);
+    };
+    session.hostname.clone_from(&hello.system.hostname);
+    let config = match agent_router::config(app, &session).await {
+        Ok(config) => config,
+        Err(error) => {
+            tracing::warn!(agent_id = %session.agent_id, %error, "no welcome: the settings could not be read");
+            return goodbye(GoodbyeReason::Other);
+        }
+    };
+    let welcome = Welcome {
+        agent_id: session.agent_id.into(),
+        protocol,
+        server_version: env!("CARGO_PKG_VERSION").to_owned(),
+        server_time: Utc::now(),
+        heartbeat_seconds: u32::try_from(settings.heartbeat.as_secs()).unwrap_or(u32::MAX),
+        config,
+    };
+    // Queued before the line is known to anyone, so that nothing overtakes it.
+    line.send_paced(&ServerMessage::Welcome(welcome)).await;
+    if !app.gateway.registry.insert(line) {
+        return goodbye(GoodbyeReason::Replaced);
+    }
+    if app.gateway.is_stopping() {
+        return goodbye(GoodbyeReason::ServerStopping);
+    }
+    let mut message = AgentMessage::Hello(hello);
+    loop {
+        match message {
+            AgentMessage::Goodbye {} => return None,
+            AgentMessage::Heartbeat {} => {
+                line.send_paced(&ServerMessage::HeartbeatAck { server_time: Utc::now() }).await;
+            }
+            other => {
+                (session.client_id, session.site_id, session.retention_days) = line.place();
+                // In a box: a session that waits for its next message must stay small.
+                match Box::pin(agent_router::handle(app, &session, other)).await {
+                    Ok(answers) => {
+                        for answer in answers {
+                            line.send_paced(&answer).await;
+                        }
+                    }
+                    Err(error) => {
+                        if let Some(reason) = incoming.judge(session.agent_id, &error) {
+                            return goodbye(reason);
+                        }
+                    }
+                }
+            }
+        }
+        message = match timeout(settings.silence, incoming.next()).await {
+            Ok(Ok(message)) => message,
+            Ok(Err(end)) => return end,
+            Err(_) => {
+                tracing::info!(agent_id = %session.agent_id, "silent for too long");
+                return goodbye(GoodbyeReason::Other);
+            }
+        };
+        app.gateway.registry.heard(session.agent_id);
+    }
+}
+
+/// Frames from the socket, paced, decoded, and counted when they are no messages.
+struct Incoming {
+    stream: SplitStream<WebSocket>,
+    pace: Pace,
+    faults: u32,
+}
+
+impl Incoming {
+    fn new(stream: SplitStream<WebSocket>, settings: &Settings) -> Self {
+        let Settings { messages_per_second, bytes_per_second, throttled_at_most, .. } = *settings;
+        let pace = Pace::new(messages_per_second, bytes_per_second, throttled_at_most, Instant::now());
+        Self { stream, pace, faults: 0 }
+    }
+
+    /// The next message of a kind this build knows, or how the session ends.
+    async fn next(&mut self) -> Result<AgentMessage, End> {
+        loop {
+            let frame = match self.stream.next().await {
+                Some(Ok(frame)) => frame,
+                None => return Err(None),
+                // Too large, not UTF-8, not WebSocket at all, or the link broke: nothing more can be read.
+                Some(Err(error)) => {
+                    tracing::debug!(%error, "an agent's socket failed");
+                    return Err(goodbye(GoodbyeReason::ProtocolError));
+                }
+            };
+            self.admit(size_of_frame(&frame)).await?;
+            match frame {
+                Message::Text(text) => match decode_agent_message(&text) {
+                    Ok(Decoded::Known(message)) => return Ok(message),
+                    Ok(Decoded::Unknown { kind }) => tracing::debug!(kind, "a message of an unknown kind"),
+                    Err(error) => self.fault(&error)?,
+                },
+                Message::Binary(_) => self.fault(&"no channel is open")?,
+                Message::Ping(_) | Message::Pong(_) => {}
+                Message::Close(_) => return Err(None),
+            }
+        }
+    }
+
+    async fn admit(&mut self, bytes: usize) -> Result<(), End> {
+        match self.pace.admit(bytes, Instant::now()) {
+            Verdict::Take => Ok(()),
+            Verdict::Wait(wait) => {
+                tokio::time::sleep(wait).await;
+                Ok(())
+            }
+            Verdict::Abusive => Err(goodbye(GoodbyeReason::ProtocolError)),
+        }
+    }
+
+    fn fault(&mut self, what: &dyn std::fmt::Display) -> Result<(), End> {
+        self.faults += 1;
+        tracing::debug!(faults = self.faults, "not a message: {what}");
+        if self.faults > FAULTS_AT_MOST { Err(goodbye(GoodbyeReason::ProtocolError)) } else { Ok(()) }
+    }
+
+    /// Whether a message that could not be handled ends the session, and why.
+    fn judge(&mut self, agent_id: Uuid, error: &Error) -> Option<GoodbyeReason> {
+        if error.is_transient() {
+            // What it said is not acknowledged and comes again with its next session.
+            tracing::warn!(%agent_id, %error, "an agent's message could not be stored");
+            return Some(GoodbyeReason::Other);
+        }
+        match error.code() {
+            Code::ValidationFailed => self.fault(error).err().map(|_| GoodbyeReason::ProtocolError),
+            Code::Internal => {
+                let cause = std::error::Error::source(error).map(ToString::to_string);
+                tracing::error!(%agent_id, %error, cause, "an agent's message failed");
+                None
+            }
+            _ => {
+                tracing::info!(%agent_id, %error, "an agent's message was ignored");
+                None
+            }
+        }
+    }
+}
+
+fn size_of_frame(frame: &Message) -> usize {
+    match frame {
+        Message::Text(text) => text.len(),
+        Message::Binary(bytes) | Message::Ping(bytes) | Message::Pong(bytes) => bytes.len(),
+        Message::Close(_) => 0,
+    }
+}
+
+/// A hello within limits.
+fn checked(mut hello: Hello) -> Hello {
+    clean(&mut hello.agent_version, MAX_NAME_CHARS);
+    hello.system.clean();
+    hello.identity.clean();
+    hello.commands.truncate(MAX_RESUMED_COMMANDS);
+    hello
+}
+
+/// Empties the queue into the socket until one of them ends.
+async fn write(
+    sink: &mut SplitSink<WebSocket, Message>,
+    queue: &mut mpsc::Receiver<Utf8Bytes>,
+    within: Duration,
+) -> End {
+    while let Some(text) = queue.recv().await {
+        match timeout(within, sink.send(Message::Text(text))).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return None,
+            Err(_) => return goodbye(GoodbyeReason::TooSlow),
+        }
+    }
+    None
+}
+
+/// What still waits, the reason, and the close frame.
+async fn say_goodbye(
+    sink: &mut SplitSink<WebSocket, Message>,
+    queue: &mut mpsc::Receiver<Utf8Bytes>,
+    end: End,
+) -> Result<(), axum::Error> {
+    while let Ok(text) = queue.try_recv() {
+        sink.feed(Message::Text(text)).await?;
+    }
+    let code = match end {
+        Some(Goodbye { reason, reconnect_within }) => {
+            let reconnect_within_seconds = u32::try_from(reconnect_within.as_secs()).unwrap_or(u32::MAX);
+            let message = ServerMessage::Goodbye { reason, reconnect_within_seconds };
+            if let Some(text) = super::registry::encoded(&message) {
+                sink.feed(Message::Text(text)).await?;
+            }
+            close_code_of(reason)
+        }
+        None => close_code::NORMAL,
+    };
+    sink.send(Message::Close(Some(CloseFrame { code, reason: Utf8Bytes::default() }))).await
+}
+
+fn close_code_of(reason: GoodbyeReason) -> u16 {
+    match reason {
+        GoodbyeReason::ProtocolError | GoodbyeReason::NoCommonVersion => close_code::POLICY,
+        GoodbyeReason::ServerStopping => close_code::RESTART,
+        GoodbyeReason::TooSlow | GoodbyeReason::Other => close_code::AGAIN,
+        GoodbyeReason::Replaced | GoodbyeReason::Revoked => close_code::NORMAL,
+    }
+}

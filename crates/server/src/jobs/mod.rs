@@ -1,0 +1,54 @@
+//! Background work that must run once, however many servers there are: each round holds a database advisory lock.
+
+use crate::app::{App, AppState};
+use crate::error::Error;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+type Round<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>;
+
+/// A piece of work that comes round again.
+#[derive(Clone, Copy)]
+pub struct Job {
+    /// Names it in the log, and its lock.
+    pub name: &'static str,
+    /// Time between two rounds; up to a tenth is added, so that servers and jobs do not march in step.
+    pub every: Duration,
+    /// One round.
+    pub round: for<'a> fn(&'a App) -> Round<'a>,
+}
+
+/// Runs a job until `stop`. A round that fails or panics is logged, and the next one comes.
+pub async fn run(app: AppState, job: Job, stop: CancellationToken) {
+    loop {
+        let pause = job.every.mul_f64(1.0 + rand::random::<f64>() / 10.0);
+        if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+            return;
+        }
+        let (name, round, app) = (job.name, job.round, app.clone());
+        // In a task of its own, so that a panic ends the round and not the job.
+        let ended = tokio::spawn(async move {
+            match app.db.singleton(name).await? {
+                Some(lock) => {
+                    let done = round(&app).await;
+                    lock.release().await?;
+                    done
+                }
+                None => {
+                    tracing::debug!(job = name, "another server runs it");
+                    Ok(())
+                }
+            }
+        });
+        match ended.await {
+            Ok(Ok(())) => tracing::debug!(job = name, "done"),
+            Ok(Err(error)) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::warn!(job = name, %error, cause, "a job failed; it is tried again in its next round");
+            }
+            Err(panic) => tracing::error!(job = name, %panic, "a job panicked"),
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The agents' socket: who gets in, how sessions end, and what a hostile agent cannot do.
+
+use gururmm_protocol::to_agent::GoodbyeReason;
+use gururmm_protocol::{AgentMessage, ServerMessage};
+use gururmm_server::serve::ServeOptions;
+use gururmm_testkit::agent::{AGENT_HEADER, SOCKET_PATH, hello};
+use gururmm_testkit::socket::Closed;
+use gururmm_testkit::world::{acme, globex};
+use gururmm_testkit::{SeededAgent, TestAgent, TestDatabase, TestServer, eventually};
+use serde_json::json;
+use std::time::Duration;
+
+async fn stage() -> (TestServer, SeededAgent) {
+    stage_with(|_| {}).await
+}
+
+async fn stage_with(configure: impl FnOnce(&mut ServeOptions)) -> (TestServer, SeededAgent) {
+    let server = TestServer::start_with(TestDatabase::with_world().await, configure).await;
+    let machine = server.seed_agent(&acme::HQ, "web-01").await;
+    (server, machine)
+}
+
+async fn goodbye(agent: &mut TestAgent) -> GoodbyeReason {
+    agent
+        .expect("goodbye", |message| match message {
+            ServerMessage::Goodbye { reason, .. } => Some(reason),
+            _ => None,
+        })
+        .await
+}
+
+async fn is_connected(server: &TestServer, machine: &SeededAgent) -> bool {
+    sqlx::query_scalar("SELECT is_connected FROM agent_status WHERE agent_id = $1")
+        .bind(machine.id)
+        .fetch_one(&mut server.owner().await)
+        .await
+        .unwrap()
+}
+
+async fn shows(server: &TestServer, machine: &SeededAgent, connected: bool) {
+    let what = if connected { "presence" } else { "absence" };
+    eventually(what, async || (is_connected(server, machine).await == connected).then_some(())).await;
+}
+
+async fn still_serves(server: &TestServer) {
+    let other = server.seed_agent(&globex::HQ, "db-01").await;
+    let mut agent = TestAgent::connect(server, &other).await;
+    agent.send(&AgentMessage::Heartbeat {}).await;
+    let pick = |message| matches!(message, ServerMessage::HeartbeatAck { .. }).then_some(());
+    agent.expect("answer to a heartbeat", pick).await;
+}
+
+#[tokio::test]
+async fn presence_comes_and_goes_with_the_connection() {
+    let (server, machine) = stage().await;
+    assert!(!is_connected(&server, &machine).await);
+    let agent = TestAgent::connect(&server, &machine).await;
+    assert_eq!(agent.welcome.heartbeat_seconds, 30);
+    shows(&server, &machine, true).await;
+    let gone_at = std::time::Instant::now();
+    drop(agent);
+    shows(&server, &machine, false).await;
+    assert!(gone_at.elapsed() < Duration::from_secs(2), "a closed socket shows within two seconds");
+    let events: Vec<String> = sqlx::query_scalar("SELECT topic FROM events WHERE tenant_id = $1 ORDER BY id")
+        .bind(acme::PARTNER.id)
+        .fetch_all(&mut server.owner().await)
+        .await
+        .unwrap();
+    assert_eq!(events, ["agent.online", "agent.offline"]);
+}
+
+#[tokio::test]
+async fn a_credential_opens_its_own_agents_socket_and_nothing_else_does() {
+    let (server, machine) = stage().await;
+    let other = server.seed_agent(&globex::HQ, "db-01").await;
+    let refused = async |id: &str, key: &str| {
+        let client = server.anonymous().with_bearer(key).with(AGENT_HEADER, id);
+        client.upgrade(SOCKET_PATH).await.err().unwrap().expect_problem(401, "AGENT_KEY_REFUSED");
+    };
+    refused(&machine.id.to_string(), &other.key).await;
+    refused(&machine.id.to_string(), "cak_wrong").await;
+    refused(&uuid::Uuid::now_v7().to_string(), &machine.key).await;
+    refused("not-an-id", &machine.key).await;
+    let in_url = format!("{SOCKET_PATH}?agent={}&key={}", machine.id, machine.key);
+    server.anonymous().upgrade(&in_url).await.err().unwrap().expect_problem(401, "AGENT_KEY_REFUSED");
+    let session = server.session_of(&acme::OWNER, gururmm_server::auth::credential::SessionKind::Api).await;
+    refused(&machine.id.to_string(), &session.token).await;
+    for statement in ["UPDATE agents SET state = 'pending'", "UPDATE agents SET state = 'rejected'"] {
+        sqlx::query(statement).execute(&mut server.owner().await).await.unwrap();
+        let code = TestAgent::open(&server, &machine).await.err().unwrap().code().unwrap();
+        assert!(["AGENT_PENDING", "AGENT_KEY_REFUSED"].contains(&code.as_str()), "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_web_page_cannot_speak_as_an_agent() {
+    let (server, machine) = stage().await;
+    for origin in ["https://evil.example.com", "null", &server.app().config.public_url.to_string()] {
+        let client = TestAgent::client(&server, &machine).with("origin", origin);
+        client.upgrade(SOCKET_PATH).await.err().unwrap().expect_problem(403, "ORIGIN_REFUSED");
+    }
+}
+
+#[tokio::test]
+async fn a_new_session_replaces_the_old_one_without_a_gap_in_presence() {
+    let (server, machine) = stage().await;
+    let mut old = TestAgent::connect(&server, &machine).await;
+    shows(&server, &machine, true).await;
+    let mut new = TestAgent::connect(&server, &machine).await;
+    assert_eq!(goodbye(&mut old).await, GoodbyeReason::Replaced);
+    drop(old);
+    new.send(&AgentMessage::Heartbeat {}).await;
+    let pick = |message| matches!(message, ServerMessage::HeartbeatAck { .. }).then_some(());
+    new.expect("answer to a heartbeat", pick).await;
+    assert!(is_connected(&server, &machine).await);
+    let epoch: i64 = sqlx::query_scalar("SELECT session_epoch FROM agents WHERE id = $1")
+        .bind(machine.id)
+        .fetch_one(&mut server.owner().await)
+        .await
+        .unwrap();
+    assert_eq!(epoch, 2);
+}
+
+#[tokio::test]
+async fn who_does_not_say_hello_in_time_and_who_falls_silent_is_closed() {
+    let (server, machine) = stage_with(|options| {
+        options.gateway.hello_within = Duration::from_millis(200);
+        options.gateway.silence = Duration::from_millis(300);
+    })
+    .await;
+    let mut mute = TestAgent::open(&server, &machine).await.ok().unwrap();
+    let Closed { code, .. } = mute.closed().await;
+    assert_eq!(code, Some(1008));
+    let mut silent = TestAgent::connect(&server, &machine).await;
+    assert_eq!(goodbye(&mut silent).await, GoodbyeReason::Other);
+    shows(&server, &machine, false).await;
+}
+
+#[tokio::test]
+async fn hello_comes_first_and_must_name_a_version_we_speak() {
+    let (server, machine) = stage().await;
+    let mut socket = TestAgent::open(&server, &machine).await.ok().unwrap();
+    socket.send_json(&json!({"type": "heartbeat"})).await;
+    assert_eq!(socket.closed().await.code, Some(1008));
+    let mut socket = TestAgent::open(&server, &machine).await.ok().unwrap();
+    let mut future = hello(&machine, Vec::new());
+    future.protocols = vec!["9.0".parse().unwrap()];
+    socket.send_text(gururmm_protocol::encode(&AgentMessage::Hello(future)).unwrap()).await;
+    assert!(socket.next().await.unwrap().contains("no_common_version"));
+}
+
+#[tokio::test]
+async fn a_newer_agents_unknown_messages_and_fields_are_ignored() {
+    let (server, machine) = stage().await;
+    let mut agent = TestAgent::connect(&server, &machine).await;
+    for _ in 0..20 {
+        agent.socket.send_json(&json!({"type": "teleport", "to": "mars"})).await;
+    }
+    agent.socket.send_json(&json!({"type": "heartbeat", "mood": "good"})).await;
+    let pick = |message| matches!(message, ServerMessage::HeartbeatAck { .. }).then_some(());
+    agent.expect("answer to a heartbeat", pick).await;
+}
+
+#[tokio::test]
+async fn garbage_is_tolerated_a_little_and_then_closed() {
+    let (server, machine) = stage().await;
+    let mut agent = TestAgent::connect(&server, &machine).await;
+    for garbage in ["", "{", "[]", "{\"type\":7}", "{\"type\":\"metrics\"}", "nonsense", "more"] {
+        agent.socket.send_text(garbage).await;
+    }
+    assert_eq!(goodbye(&mut agent).await, GoodbyeReason::ProtocolError);
+    still_serves(&server).await;
+}
+
+#[tokio::test]
+async fn oversized_frames_and_invalid_utf8_end_their_own_session_only() {
+    let (server, machine) = stage().await;
+    let mut agent = TestAgent::connect(&server, &machine).await;
+    agent.socket.send_text("x".repeat(300 * 1024)).await;
+    agent.socket.closed().await;
+    let mut agent = TestAgent::connect(&server, &machine).await;
+    agent.socket.send_binary(vec![0xff; 64]).await;
+    agent.socket.send_json(&json!({"type": "heartbeat"})).await;
+    let pick = |message| matches!(message, ServerMessage::HeartbeatAck { .. }).then_some(());
+    agent.expect("answer to a heartbeat", pick).await;
+    still_serves(&server).await;
+}
+
+#[tokio::test]
+async fn a_flood_of_tiny_frames_is_paced_and_then_closed() {
+    let (server, machine) = stage_with(|options| {
+        options.gateway.messages_per_second = 50;
+        options.gateway.throttled_at_most = Duration::from_millis(500);
+    })
+    .await;
+    let flooder = tokio::spawn({
+        let mut agent = TestAgent::connect(&server, &machine).await;
+        async move {
+            for _ in 0..400 {
+                agent.socket.send_json(&json!({"type": "unknown_tiny"})).await;
+            }
+            agent
+        }
+    });
+    still_serves(&server).await;
+    let mut agent = flooder.await.unwrap();
+    assert_eq!(goodbye(&mut agent).await, GoodbyeReason::ProtocolError);
+}
+
+#[tokio::test]
+async fn a_stopping_server_says_goodbye_and_leaves_nobody_online() {
+    let (mut server, machine) = stage().await;
+    let mut agent = TestAgent::connect(&server, &machine).await;
+    shows(&server, &machine, true).await;
+    let stopping = async {
+        server.stop().await;
+        server
+    };
+    let (server, spread) = tokio::join!(stopping, async {
+        agent
+            .expect("goodbye", |message| match message {
+                ServerMessage::Goodbye {
+                    reason: GoodbyeReason::ServerStopping,
+                    reconnect_within_seconds,
+                } => Some(reconnect_within_seconds),
+                _ => None,
+            })
+            .await
+    });
+    assert!(spread >= 5, "agents come back spread over some time, not {spread} s");
+    assert!(!is_connected(&server, &machine).await);
+}
+
+#[tokio::test]
+async fn a_deleted_agent_is_sent_away() {
+    let (server, machine) = stage().await;
+    let mut agent = TestAgent::connect(&server, &machine).await;
+    server.app().gateway.disconnect(machine.id, GoodbyeReason::Revoked);
+    assert_eq!(goodbye(&mut agent).await, GoodbyeReason::Revoked);
+    shows(&server, &machine, false).await;
+    assert_eq!(server.app().gateway.connected_count(), 0);
+}

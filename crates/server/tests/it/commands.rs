@@ -1,0 +1,387 @@
+//! Commands, from the order to the stored result.
+
+use chrono::{TimeDelta, Utc};
+use gururmm_protocol::command::{Bytes, CommandEnd, Outcome, OutputChunk, ResumedCommand, Stream};
+use gururmm_protocol::{AgentMessage, CommandId, ServerMessage};
+use gururmm_server::commands::dispatch::keep_deadlines;
+use gururmm_testkit::world::{acme, globex};
+use gururmm_testkit::{ApiClient, SeededAgent, TestAgent, TestServer, eventually};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+struct Stage {
+    server: TestServer,
+    machine: SeededAgent,
+    tech: ApiClient,
+}
+
+async fn stage() -> Stage {
+    let server = TestServer::start().await;
+    let machine = server.seed_agent(&acme::HQ, "web-01").await;
+    let tech = server.client_as(&acme::TECH).await;
+    Stage { server, machine, tech }
+}
+
+impl Stage {
+    async fn order(&self, body: Value) -> (CommandId, Value) {
+        let answer =
+            self.tech.post(&format!("/api/agents/{}/command", self.machine.id), body).await.expect(200);
+        let id: Uuid = answer["command_id"].as_str().unwrap().parse().unwrap();
+        (CommandId(id), answer["status"].clone())
+    }
+
+    async fn shell(&self, command: &str) -> (CommandId, Value) {
+        self.order(json!({"command_type": "shell", "command": command})).await
+    }
+
+    async fn command(&self, id: CommandId) -> Value {
+        self.tech.get(&format!("/api/commands/{id}")).await.expect(200)
+    }
+
+    async fn reaches(&self, id: CommandId, status: &str) -> Value {
+        eventually(status, async || {
+            let command = self.command(id).await;
+            (command["status"] == status).then_some(command)
+        })
+        .await
+    }
+
+    async fn agent(&self) -> TestAgent {
+        TestAgent::connect(&self.server, &self.machine).await
+    }
+
+    async fn agent_with(&self, id: CommandId, ended: bool) -> TestAgent {
+        let held = vec![ResumedCommand { command_id: id, ended }];
+        TestAgent::connect_with(&self.server, &self.machine, held).await
+    }
+}
+
+fn chunk(id: CommandId, seq: u32, data: &[u8]) -> AgentMessage {
+    let data = Bytes(data.to_vec());
+    AgentMessage::CommandOutput(OutputChunk { command_id: id, seq, stream: Stream::Stdout, data })
+}
+
+fn end(id: CommandId, outcome: Outcome, last_seq: u32) -> AgentMessage {
+    AgentMessage::CommandEnded(CommandEnd {
+        command_id: id,
+        outcome,
+        exit_code: (outcome == Outcome::Completed).then_some(0),
+        error: None,
+        error_code: None,
+        stdout_bytes: 0,
+        stderr_bytes: 0,
+        truncated: false,
+        last_seq,
+        started_at: None,
+        ended_at: Utc::now(),
+    })
+}
+
+async fn expect_output_ack(agent: &mut TestAgent) -> u32 {
+    agent
+        .expect("acknowledgement of output", |message| match message {
+            ServerMessage::CommandOutputAck { seq, .. } => Some(seq),
+            _ => None,
+        })
+        .await
+}
+
+async fn expect_end_ack(agent: &mut TestAgent) {
+    let pick = |message| matches!(message, ServerMessage::CommandEndAck { .. }).then_some(());
+    agent.expect("acknowledgement of the end", pick).await;
+}
+
+async fn expect_cancel(agent: &mut TestAgent) -> CommandId {
+    agent
+        .expect("cancel", |message| match message {
+            ServerMessage::CommandCancel { command_id } => Some(command_id),
+            _ => None,
+        })
+        .await
+}
+
+/// What comes before the answer to this heartbeat came because of what was said before it.
+async fn said_until_now(agent: &mut TestAgent) -> Vec<ServerMessage> {
+    agent.send(&AgentMessage::Heartbeat {}).await;
+    let mut said = Vec::new();
+    loop {
+        match agent.next().await.unwrap() {
+            ServerMessage::HeartbeatAck { .. } => return said,
+            message => said.push(message),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_command_runs_and_its_result_is_kept() {
+    let stage = stage().await;
+    let mut agent = stage.agent().await;
+    let (id, status) = stage.shell("echo hello").await;
+    assert_eq!(status, "sent");
+    let start = agent.expect_command().await;
+    assert_eq!((start.command_id, start.command.as_str(), start.timeout_seconds), (id, "echo hello", 300));
+    agent.run(&start, "hello\n", 0).await;
+    let command = stage.command(id).await;
+    assert_eq!(command["status"], "completed", "{command}");
+    assert_eq!((&command["stdout"], &command["exit_code"]), (&json!("hello\n"), &json!(0)));
+    assert_eq!(command["created_by_name"], acme::TECH.name);
+    let listed = stage.tech.get("/api/commands").await.expect(200);
+    assert_eq!((&listed[0]["id"], &listed[0]["stdout"]), (&json!(id), &json!("")));
+    let page = stage.tech.get("/api/v1/commands?status=completed").await.expect(200);
+    assert_eq!(page["total"], 1);
+}
+
+#[tokio::test]
+async fn a_command_for_a_machine_that_is_away_waits_for_it() {
+    let stage = stage().await;
+    let (id, status) = stage.shell("uptime").await;
+    assert_eq!(status, "queued");
+    let mut agent = stage.agent().await;
+    assert_eq!(agent.expect_command().await.command_id, id);
+    stage.reaches(id, "sent").await;
+}
+
+#[tokio::test]
+async fn a_command_is_sent_again_until_it_is_in_the_journal_and_never_after() {
+    let stage = stage().await;
+    let mut agent = stage.agent().await;
+    let (id, _) = stage.shell("reboot-check").await;
+    agent.expect_command().await;
+    drop(agent);
+    let mut agent = stage.agent().await;
+    assert_eq!(agent.expect_command().await.command_id, id, "it never arrived, as far as anyone knows");
+    agent.send(&AgentMessage::CommandStarted { command_id: id, started_at: Utc::now() }).await;
+    stage.reaches(id, "running").await;
+    drop(agent);
+    let mut agent = stage.agent_with(id, false).await;
+    assert_eq!(said_until_now(&mut agent).await, [], "it is in the journal");
+    agent.send(&end(id, Outcome::Completed, 0)).await;
+    expect_end_ack(&mut agent).await;
+    stage.reaches(id, "completed").await;
+}
+
+#[tokio::test]
+async fn a_running_command_the_journal_does_not_know_is_interrupted_and_a_late_result_still_counts() {
+    let stage = stage().await;
+    let mut agent = stage.agent().await;
+    let (id, _) = stage.shell("long").await;
+    agent.expect_command().await;
+    agent.send(&AgentMessage::CommandStarted { command_id: id, started_at: Utc::now() }).await;
+    stage.reaches(id, "running").await;
+    drop(agent);
+    let mut agent = stage.agent().await;
+    let command = stage.reaches(id, "interrupted").await;
+    assert_eq!(command["error_code"], "NO_RESULT");
+    agent.send(&chunk(id, 1, b"done")).await;
+    assert_eq!(expect_output_ack(&mut agent).await, 1);
+    agent.send(&end(id, Outcome::Completed, 1)).await;
+    expect_end_ack(&mut agent).await;
+    let command = stage.command(id).await;
+    assert_eq!((&command["status"], &command["stdout"]), (&json!("completed"), &json!("done")));
+    assert_eq!(command["error_code"], Value::Null);
+    agent.send(&end(id, Outcome::Failed, 1)).await;
+    expect_end_ack(&mut agent).await;
+    assert_eq!(stage.command(id).await["status"], "completed", "a result is for ever");
+}
+
+#[tokio::test]
+async fn repeated_output_and_ends_change_nothing_and_are_acknowledged_again() {
+    let stage = stage().await;
+    let mut agent = stage.agent().await;
+    let (id, _) = stage.shell("echo").await;
+    agent.expect_command().await;
+    agent.send(&AgentMessage::CommandStarted { command_id: id, started_at: Utc::now() }).await;
+    for (seq, acknowledged) in [(1, 1), (1, 1), (3, 1), (2, 2), (2, 2)] {
+        agent.send(&chunk(id, seq, format!("{seq};").as_bytes())).await;
+        assert_eq!(expect_output_ack(&mut agent).await, acknowledged, "after chunk {seq}");
+    }
+    agent.send(&end(id, Outcome::Completed, 5)).await;
+    assert_eq!(said_until_now(&mut agent).await, [], "its output is not all there");
+    assert_eq!(stage.command(id).await["status"], "running");
+    for _ in 0..2 {
+        agent.send(&end(id, Outcome::Completed, 2)).await;
+        expect_end_ack(&mut agent).await;
+    }
+    assert_eq!(stage.command(id).await["stdout"], "1;2;");
+    let output = stage.tech.get(&format!("/api/v1/commands/{id}/output?after_seq=1")).await.expect(200);
+    assert_eq!(output["complete"], true);
+    assert_eq!(output["chunks"], json!([{"seq": 2, "stream": "stdout", "text": "2;"}]));
+}
+
+#[tokio::test]
+async fn an_agent_cannot_touch_anothers_command() {
+    let stage = stage().await;
+    let neighbour = stage.server.seed_agent(&acme::HQ, "web-02").await;
+    let stranger = stage.server.seed_agent(&globex::HQ, "db-01").await;
+    let mut owner = stage.agent().await;
+    let (id, _) = stage.shell("secret work").await;
+    owner.expect_command().await;
+    let before = stage.command(id).await;
+    for machine in [&neighbour, &stranger] {
+        let mut other = TestAgent::connect(&stage.server, machine).await;
+        other.send(&AgentMessage::CommandStarted { command_id: id, started_at: Utc::now() }).await;
+        other.send(&chunk(id, 1, b"forged")).await;
+        other.send(&end(id, Outcome::Completed, 0)).await;
+        assert_eq!(said_until_now(&mut other).await, []);
+    }
+    assert_eq!(stage.command(id).await, before);
+}
+
+#[tokio::test]
+async fn cancelling_takes_a_waiting_command_back_and_kills_a_running_one() {
+    let stage = stage().await;
+    let (waiting, _) = stage.shell("sleep 1").await;
+    let cancelled = stage.tech.post(&format!("/api/commands/{waiting}/cancel"), json!({})).await.expect(200);
+    assert_eq!(cancelled["status"], "cancelled");
+    stage.tech.post(&format!("/api/commands/{waiting}/cancel"), json!({})).await.expect(200);
+
+    let mut agent = stage.agent().await;
+    let (running, _) = stage.shell("sleep 600").await;
+    let start = agent.expect_command().await;
+    assert_eq!(start.command_id, running, "the cancelled one was never sent");
+    agent.send(&AgentMessage::CommandStarted { command_id: running, started_at: Utc::now() }).await;
+    let path = format!("/api/commands/{running}/cancel");
+    let (answer, ()) = tokio::join!(stage.tech.post(&path, json!({})), async {
+        assert_eq!(expect_cancel(&mut agent).await, running);
+        agent.send(&end(running, Outcome::Cancelled, 0)).await;
+        expect_end_ack(&mut agent).await;
+    });
+    assert_eq!(answer.expect(200)["status"], "cancelled");
+
+    let (done, _) = stage.shell("true").await;
+    let start = agent.expect_command().await;
+    agent.run(&start, "", 0).await;
+    let refused = stage.tech.post(&format!("/api/commands/{done}/cancel"), json!({})).await;
+    refused.expect_problem(409, "INVALID_STATE");
+}
+
+#[tokio::test]
+async fn what_was_cancelled_while_the_machine_was_away_is_never_started() {
+    let stage = stage().await;
+    let mut agent = stage.agent().await;
+    let (unstarted, _) = stage.shell("one").await;
+    agent.expect_command().await;
+    let (started, _) = stage.shell("two").await;
+    agent.expect_command().await;
+    agent.send(&AgentMessage::CommandStarted { command_id: started, started_at: Utc::now() }).await;
+    stage.reaches(started, "running").await;
+    drop(agent);
+    eventually("the agent to be gone", async || {
+        (!stage.server.app().gateway.is_connected(stage.machine.id)).then_some(())
+    })
+    .await;
+    for id in [unstarted, started] {
+        stage.tech.post(&format!("/api/commands/{id}/cancel"), json!({})).await.expect(200);
+    }
+    let mut agent = stage.agent_with(started, false).await;
+    assert_eq!(expect_cancel(&mut agent).await, started);
+    stage.reaches(unstarted, "cancelled").await;
+    assert_eq!(said_until_now(&mut agent).await, []);
+}
+
+#[tokio::test]
+async fn every_waiting_state_ends_by_its_deadline() {
+    let stage = stage().await;
+    let app = stage.server.app();
+    let (queued, _) =
+        stage.order(json!({"command_type": "shell", "command": "a", "expires_in_seconds": 10})).await;
+    keep_deadlines(app, Utc::now()).await.unwrap();
+    assert_eq!(stage.command(queued).await["status"], "queued");
+    keep_deadlines(app, Utc::now() + TimeDelta::seconds(11)).await.unwrap();
+    assert_eq!(stage.command(queued).await["status"], "expired");
+
+    let mut agent = stage.agent().await;
+    let (stuck, _) =
+        stage.order(json!({"command_type": "shell", "command": "b", "timeout_seconds": 60})).await;
+    agent.expect_command().await;
+    agent.send(&AgentMessage::CommandStarted { command_id: stuck, started_at: Utc::now() }).await;
+    stage.reaches(stuck, "running").await;
+    keep_deadlines(app, Utc::now() + TimeDelta::seconds(80)).await.unwrap();
+    assert_eq!(stage.command(stuck).await["status"], "running", "the agent's own limit comes first");
+    keep_deadlines(app, Utc::now() + TimeDelta::seconds(95)).await.unwrap();
+    assert_eq!(expect_cancel(&mut agent).await, stuck);
+    keep_deadlines(app, Utc::now() + TimeDelta::seconds(200)).await.unwrap();
+    assert_eq!(stage.command(stuck).await["status"], "interrupted");
+
+    let (lost, _) =
+        stage.order(json!({"command_type": "shell", "command": "c", "timeout_seconds": 60})).await;
+    assert_eq!(agent.expect_command().await.command_id, lost, "the stuck one blocks nothing");
+    keep_deadlines(app, Utc::now() + TimeDelta::seconds(130)).await.unwrap();
+    assert_eq!(agent.expect_command().await.command_id, lost, "sent again: it was not started for a minute");
+    drop(agent);
+    keep_deadlines(app, Utc::now() + TimeDelta::hours(2)).await.unwrap();
+    assert_eq!(stage.command(lost).await["status"], "interrupted");
+}
+
+#[tokio::test]
+async fn orders_are_checked_and_written_to_the_audit_log_without_their_secrets() {
+    let stage = stage().await;
+    let path = format!("/api/agents/{}/command", stage.machine.id);
+    let order = |body: Value| stage.tech.post(&path, body);
+    order(json!({"command_type": "shell", "command": ""})).await.expect_problem(422, "VALIDATION_FAILED");
+    order(json!({"command_type": "magic", "command": "x"})).await.expect_problem(422, "VALIDATION_FAILED");
+    for word in ["ai_task", "claude_task"] {
+        order(json!({"command_type": word, "command": "x"}))
+            .await
+            .expect_problem(409, "AI_PROVIDER_NOT_CONFIGURED");
+    }
+    let foreign = format!("/api/agents/{}/command", stage.server.seed_agent(&globex::HQ, "db-01").await.id);
+    stage
+        .tech
+        .post(&foreign, json!({"command_type": "shell", "command": "x"}))
+        .await
+        .expect_problem(404, "NOT_FOUND");
+
+    stage
+        .order(json!({"command_type": "shell", "command": "deploy --now", "stdin": "canary-standard-input",
+            "environment": {"TOKEN": "canary-environment"}}))
+        .await;
+    let entry: Value = sqlx::query_scalar("SELECT detail FROM audit_log WHERE action = 'command.create'")
+        .fetch_one(&mut stage.server.owner().await)
+        .await
+        .unwrap();
+    assert_eq!(entry["command"], "deploy --now");
+    assert_eq!(entry["environment_names"], json!(["TOKEN"]));
+    assert!(!entry.to_string().contains("canary"), "{entry}");
+}
+
+#[tokio::test]
+async fn output_beyond_the_limit_is_counted_and_not_kept() {
+    let stage = stage().await;
+    let mut agent = stage.agent().await;
+    let (id, _) = stage.shell("yes").await;
+    agent.expect_command().await;
+    agent.send(&AgentMessage::CommandStarted { command_id: id, started_at: Utc::now() }).await;
+    stage.reaches(id, "running").await;
+    // As if it had written the limit already.
+    sqlx::query("UPDATE commands SET stdout_bytes = 17 * 1024 * 1024 WHERE id = $1")
+        .bind(id.0)
+        .execute(&mut stage.server.owner().await)
+        .await
+        .unwrap();
+    agent.send(&chunk(id, 1, b"too much")).await;
+    assert_eq!(expect_output_ack(&mut agent).await, 1);
+    agent.send(&end(id, Outcome::Completed, 1)).await;
+    expect_end_ack(&mut agent).await;
+    let command = stage.command(id).await;
+    assert_eq!((&command["truncated"], &command["stdout"]), (&json!(true), &json!("")));
+}
+
+#[tokio::test]
+async fn more_commands_than_a_connection_takes_at_once_all_arrive_in_order() {
+    let stage = stage().await;
+    let mut ids = Vec::new();
+    for number in 0..40 {
+        ids.push(stage.shell(&format!("job {number}")).await.0);
+    }
+    let (mut agent, mut arrived) = (stage.agent().await, Vec::new());
+    while arrived.len() < ids.len() {
+        if let ServerMessage::CommandStart(start) = agent.next().await.unwrap() {
+            let command_id = start.command_id;
+            arrived.push(command_id);
+            agent.send(&AgentMessage::CommandStarted { command_id, started_at: Utc::now() }).await;
+            agent.send(&end(command_id, Outcome::Completed, 0)).await;
+        }
+    }
+    assert_eq!(arrived, ids);
+}

@@ -1,0 +1,138 @@
+//! Samples: stored once, acknowledged after, drawn as charts.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use gururmm_protocol::metrics::{Process, Sample};
+use gururmm_protocol::{AgentMessage, ServerMessage};
+use gururmm_testkit::agent::sample;
+use gururmm_testkit::world::{acme, globex};
+use gururmm_testkit::{SeededAgent, TestAgent, TestServer};
+use serde_json::Value;
+
+async fn stage() -> (TestServer, SeededAgent) {
+    let server = TestServer::start().await;
+    let machine = server.seed_agent(&acme::HQ, "web-01").await;
+    (server, machine)
+}
+
+async fn expect_ack(agent: &mut TestAgent, wanted: u64) {
+    let pick = |message| matches!(message, ServerMessage::MetricsAck { seq } if seq >= wanted).then_some(());
+    agent.expect("acknowledgement of metrics", pick).await;
+}
+
+async fn stored(server: &TestServer, machine: &SeededAgent) -> i64 {
+    sqlx::query_scalar("SELECT count(*) FROM metric_samples WHERE agent_num = $1")
+        .bind(machine.num)
+        .fetch_one(&mut server.owner().await)
+        .await
+        .unwrap()
+}
+
+fn at(taken_at: DateTime<Utc>) -> Sample {
+    Sample { taken_at, ..sample() }
+}
+
+#[tokio::test]
+async fn an_acknowledged_sample_is_stored_once_and_shown() {
+    let (server, machine) = stage().await;
+    let mut agent = TestAgent::connect(&server, &machine).await;
+    let process = Process {
+        pid: 7,
+        name: "<img src=x onerror=alert(1)>\0".into(),
+        user: "root".into(),
+        cpu_percent: 99.0,
+        memory_bytes: 1 << 20,
+        command_line: "busy --loop".into(),
+    };
+    let sample = Sample { top_cpu: vec![process], ..sample() };
+    for _ in 0..2 {
+        agent.send(&AgentMessage::Metrics { seq: 1, sample: sample.clone() }).await;
+        expect_ack(&mut agent, 1).await;
+    }
+    assert_eq!(stored(&server, &machine).await, 1);
+    let reader = server.client_as(&acme::READER).await;
+    let shown = reader.get(&format!("/api/v1/agents/{}/metrics/at", machine.id)).await.expect(200);
+    assert_eq!(shown["cpu_percent"], 12.5);
+    assert_eq!(shown["top_cpu"][0]["name"], "<img src=x onerror=alert(1)>", "text stays text, without NUL");
+    let latest: (Option<f32>, Option<f32>) =
+        sqlx::query_as("SELECT cpu_percent, memory_percent FROM agent_status WHERE agent_id = $1")
+            .bind(machine.id)
+            .fetch_one(&mut server.owner().await)
+            .await
+            .unwrap();
+    assert_eq!(latest, (Some(12.5), Some(25.0)));
+    let stranger = server.client_as(&globex::OWNER).await;
+    for path in ["metrics", "metrics/at"] {
+        let path = format!("/api/v1/agents/{}/{path}", machine.id);
+        stranger.get(&path).await.expect_problem(404, "NOT_FOUND");
+    }
+}
+
+#[tokio::test]
+async fn a_backlog_of_days_arrives_and_what_is_out_of_time_does_not_block_it() {
+    let (server, machine) = stage().await;
+    let mut agent = TestAgent::connect(&server, &machine).await;
+    let now = Utc::now();
+    let times = [
+        now - TimeDelta::days(400),
+        now - TimeDelta::days(20),
+        now - TimeDelta::days(3),
+        now - TimeDelta::minutes(1),
+        now + TimeDelta::days(365),
+    ];
+    for (index, time) in times.into_iter().enumerate() {
+        agent.send(&AgentMessage::Metrics { seq: index as u64 + 1, sample: at(time) }).await;
+    }
+    expect_ack(&mut agent, 5).await;
+    assert_eq!(stored(&server, &machine).await, 4, "the one of last year is past its retention");
+    let latest: DateTime<Utc> =
+        sqlx::query_scalar("SELECT max(taken_at) FROM metric_samples WHERE agent_num = $1")
+            .bind(machine.num)
+            .fetch_one(&mut server.owner().await)
+            .await
+            .unwrap();
+    assert!(latest <= Utc::now() + TimeDelta::minutes(5), "a clock a year ahead counts as now: {latest}");
+}
+
+#[tokio::test]
+async fn a_chart_of_any_range_has_at_most_a_thousand_points_and_honest_rates() {
+    let (server, machine) = stage().await;
+    let now = Utc::now();
+    sqlx::query(
+        "INSERT INTO metric_samples SELECT $1, $2, $3 - n * interval '1 minute', 90, 60, 50, 1, 4, 0, 0, NULL, NULL, NULL,
+           10, 6000, 600, 1, 1, 1, NULL, NULL, NULL, NULL, '[]', '{}' FROM generate_series(1, 1500) n",
+    )
+    .bind(acme::PARTNER.id)
+    .bind(machine.num)
+    .bind(now)
+    .execute(&mut server.owner().await)
+    .await
+    .unwrap();
+    let reader = server.client_as(&acme::READER).await;
+    let chart = async |query: String| -> Value {
+        reader.get(&format!("/api/v1/agents/{}/metrics?{query}", machine.id)).await.expect(200)
+    };
+    let stamp = |time: DateTime<Utc>| time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    for (from, points) in
+        [(TimeDelta::hours(25), 1_000), (TimeDelta::days(3_650), 1_000), (TimeDelta::hours(2), 2)]
+    {
+        let chart = chart(format!("from={}&points={points}", stamp(now - from))).await;
+        let drawn = chart["points"].as_array().unwrap();
+        assert!(!drawn.is_empty() && drawn.len() <= points, "{} points", drawn.len());
+        for point in drawn {
+            assert_eq!(point["rx_bytes_per_second"], 100.0);
+            assert_eq!(point["memory_percent"], 25.0);
+        }
+    }
+    let path = format!("/api/v1/agents/{}/metrics?points=1001", machine.id);
+    reader.get(&path).await.expect_problem(400, "INVALID_QUERY");
+}
+
+#[tokio::test]
+async fn a_live_sample_is_not_stored() {
+    let (server, machine) = stage().await;
+    let mut agent = TestAgent::connect(&server, &machine).await;
+    agent.send(&AgentMessage::Metrics { seq: 0, sample: sample() }).await;
+    agent.send(&AgentMessage::Metrics { seq: 1, sample: sample() }).await;
+    expect_ack(&mut agent, 1).await;
+    assert_eq!(stored(&server, &machine).await, 1);
+}
