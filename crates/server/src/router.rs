@@ -5,7 +5,7 @@ use crate::commands;
 use crate::error::{Code, Error, Problem};
 use crate::gateway;
 use crate::http::layers;
-use crate::{alerts, enrollment, install, setup, sign_in, telemetry, tenancy, users};
+use crate::{alerts, audit_log, dashboard, enrollment, install, setup, sign_in, telemetry, tenancy, users};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
@@ -13,6 +13,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use utoipa::openapi::{ContentBuilder, RefOr, Response, ResponseBuilder};
 use utoipa_axum::router::OpenApiRouter;
+use utoipa_swagger_ui::SwaggerUi;
 
 /// Largest request body, in bytes.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -29,6 +30,7 @@ struct ApiDoc;
 /// Every route of the API with its documentation. A new slice adds its line here.
 fn api() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(ApiDoc::openapi())
+        .merge(audit_log::http::routes())
         .merge(setup::http::routes())
         .merge(commands::http::routes())
         .merge(gateway::http::routes())
@@ -45,7 +47,8 @@ fn api() -> OpenApiRouter<AppState> {
 pub fn router(app: AppState) -> Router {
     let (router, _document) = api().split_for_parts();
     router
-        .fallback(|| async { Error::not_found() })
+        .merge(SwaggerUi::new("/api/docs").url("/api/openapi.json", openapi()))
+        .fallback(dashboard::serve)
         .method_not_allowed_fallback(|| async { Error::new(Code::MethodNotAllowed) })
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(CatchPanicLayer::custom(layers::panicked))

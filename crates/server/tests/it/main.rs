@@ -8,10 +8,14 @@
 )]
 
 mod agent_socket;
+mod audit;
 mod commands;
+mod dashboard;
 mod harness;
 mod metrics;
 mod openapi;
 mod rls_catalogue;
 mod session;
 mod setup;
+mod sites;
+mod users;

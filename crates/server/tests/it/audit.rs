@@ -1,0 +1,133 @@
+//! Reading the audit log: list, export, verify.
+
+use gururmm_testkit::world::{acme, globex};
+use gururmm_testkit::{ApiClient, TestServer};
+use serde_json::{Value, json};
+
+async fn make_clients(admin: &ApiClient, names: &[&str]) {
+    for name in names {
+        admin.post("/api/v1/clients", json!({ "name": name })).await.expect(201);
+    }
+}
+
+fn actions(page: &Value) -> Vec<&str> {
+    page["items"].as_array().unwrap().iter().map(|entry| entry["action"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn the_log_is_listed_newest_first_filtered_and_paged() {
+    let server = TestServer::start().await;
+    let admin = server.client_as(&acme::ADMIN).await;
+    make_clients(&admin, &["One", "Two", "Three"]).await;
+    admin.patch("/api/v1/profile", json!({ "name": acme::ADMIN.name })).await.expect(200);
+    let all = admin.get("/api/v1/audit").await.expect(200);
+    assert_eq!(actions(&all), ["profile.update", "client.create", "client.create", "client.create"]);
+    let newest = &all["items"][1];
+    assert_eq!((&newest["target_name"], &newest["actor_id"]), (&json!("Three"), &json!(acme::ADMIN.id)));
+    assert_eq!(newest["ip"], "127.0.0.1");
+    for (query, total) in [
+        ("action=client.create", 3),
+        ("action=client.", 3),
+        ("action=client", 0),
+        ("search=tWo", 1),
+        (&format!("actor_id={}", acme::ADMIN.id), 4),
+        (&format!("target_id={}", newest["target_id"].as_str().unwrap()), 1),
+        ("from=2000-01-01T00:00:00Z&to=2001-01-01T00:00:00Z", 0),
+        ("from=2000-01-01T00:00:00Z", 4),
+    ] {
+        assert_eq!(admin.get(&format!("/api/v1/audit?{query}")).await.expect(200)["total"], total, "{query}");
+    }
+    let first = admin.get("/api/v1/audit?limit=3").await.expect(200);
+    let cursor = first["next_cursor"].as_str().unwrap();
+    let second = admin.get(&format!("/api/v1/audit?limit=3&cursor={cursor}")).await.expect(200);
+    assert_eq!((second["items"].as_array().unwrap().len(), &second["next_cursor"]), (1, &Value::Null));
+    admin.get("/api/v1/audit?from=yesterday").await.expect_problem(400, "INVALID_QUERY");
+}
+
+#[tokio::test]
+async fn the_log_is_for_unconfined_admins_of_the_partner() {
+    let server = TestServer::start().await;
+    make_clients(&server.client_as(&acme::ADMIN).await, &["One"]).await;
+    for path in ["/api/v1/audit", "/api/v1/audit/export?format=csv", "/api/v1/audit/verify"] {
+        for person in [&acme::TECH, &acme::ALPHA_ADMIN] {
+            server.client_as(person).await.get(path).await.expect_problem(403, "FORBIDDEN");
+        }
+    }
+    assert_eq!(server.client_as(&globex::OWNER).await.get("/api/v1/audit").await.expect(200)["total"], 0);
+}
+
+#[tokio::test]
+async fn an_export_holds_every_entry_and_no_formula() {
+    let server = TestServer::start().await;
+    let admin = server.client_as(&acme::ADMIN).await;
+    let formula = "=HYPERLINK(\"http://example.com\",\"x\")";
+    make_clients(&admin, &[formula, "+1", "-1", "@SUM(A1)"]).await;
+    let jsonl = admin.get("/api/v1/audit/export?format=jsonl&action=client.").await;
+    assert_eq!(jsonl.status, 200);
+    assert_eq!(jsonl.header("content-disposition"), Some("attachment; filename=\"audit.jsonl\""));
+    let lines: Vec<Value> = jsonl.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let names: Vec<&str> = lines.iter().map(|entry| entry["target_name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["@SUM(A1)", "-1", "+1", formula]);
+    let csv = admin.get("/api/v1/audit/export?format=csv").await.text();
+    assert!(csv.starts_with("\"seq\",\"at\","), "{csv}");
+    // Four clients and the export before.
+    assert_eq!(csv.trim_end().lines().count(), 1 + 4 + 1 + 1);
+    assert!(csv.contains("\"'=HYPERLINK(\"\"http://example.com\"\",\"\"x\"\")\""), "{csv}");
+    for cell in csv.split("\",\"") {
+        assert!(!cell.trim_start_matches(['"', '\r', '\n']).starts_with(['=', '+', '-', '@']), "{cell}");
+    }
+    admin.get("/api/v1/audit/export?format=xml").await.expect_problem(400, "INVALID_QUERY");
+    admin.get("/api/v1/audit/export").await.expect_problem(400, "INVALID_QUERY");
+}
+
+#[tokio::test]
+async fn an_export_of_many_entries_is_whole() {
+    let server = TestServer::start().await;
+    let admin = server.client_as(&acme::ADMIN).await;
+    make_clients(&admin, &["One"]).await;
+    // As the server would write them; 1,200 requests would say no more.
+    let mut owner = server.owner().await;
+    sqlx::query("SELECT set_config('app.tenant_id', $1, false)")
+        .bind(acme::PARTNER.id.to_string())
+        .execute(&mut owner)
+        .await
+        .unwrap();
+    sqlx::query(
+        "SELECT audit_append(gen_random_uuid(), 'system', NULL, 'test', 'test.entry', NULL, NULL, NULL, '{}', NULL, NULL)
+         FROM generate_series(1, 1200)",
+    )
+    .execute(&mut owner)
+    .await
+    .unwrap();
+    let total = admin.get("/api/v1/audit?action=test.entry").await.expect(200)["total"].as_u64().unwrap();
+    let exported = admin.get("/api/v1/audit/export?format=jsonl&action=test.entry").await.text();
+    assert_eq!((total, exported.lines().count()), (1200, 1200));
+}
+
+#[tokio::test]
+async fn tampering_shows() {
+    let server = TestServer::start().await;
+    let admin = server.client_as(&acme::ADMIN).await;
+    make_clients(&admin, &["One", "Two", "Three", "Four"]).await;
+    let whole = admin.get("/api/v1/audit/verify").await.expect(200);
+    assert_eq!(
+        (&whole["ok"], &whole["entries"], &whole["first_bad_seq"]),
+        (&json!(true), &json!(4), &Value::Null)
+    );
+    assert_eq!(whole["head"].as_str().unwrap().len(), 64);
+    let mut owner = server.owner().await;
+    let changed =
+        sqlx::query("UPDATE audit_log SET actor_name = 'Somebody Else' WHERE seq = 2").execute(&mut owner);
+    assert_eq!(changed.await.unwrap().rows_affected(), 1);
+    let broken = admin.get("/api/v1/audit/verify").await.expect(200);
+    assert_eq!((&broken["ok"], &broken["first_bad_seq"]), (&json!(false), &json!(2)));
+    sqlx::query("UPDATE audit_log SET actor_name = $1 WHERE seq = 2")
+        .bind(acme::ADMIN.name)
+        .execute(&mut owner)
+        .await
+        .unwrap();
+    assert_eq!(admin.get("/api/v1/audit/verify").await.expect(200)["ok"], true);
+    sqlx::query("DELETE FROM audit_log WHERE seq = 4").execute(&mut owner).await.unwrap();
+    let cut = admin.get("/api/v1/audit/verify").await.expect(200);
+    assert_eq!((&cut["ok"], &cut["first_bad_seq"]), (&json!(false), &json!(4)));
+}
