@@ -1,4 +1,3 @@
-import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { RotateCw } from "lucide-react";
 import type { Command } from "../../api/types";
@@ -10,7 +9,7 @@ import { OutputView } from "../../ui/output-view";
 import { ErrorState, SkeletonRows } from "../../ui/states";
 import { RelativeTime } from "../../ui/time";
 import { useDenied } from "../session/session";
-import { commandQuery, useCancelCommand, useCommandOutput } from "./queries";
+import { useCancelCommand, useCommand, useCommandOutput } from "./queries";
 import { canCancel, commandState, commandTypeName, elapsedMs, isFinal, outcome } from "./states";
 
 /** One command: what was asked, how it goes, what it writes. */
@@ -23,7 +22,7 @@ export function CommandView({
   onRunAgain?: (command: Command) => void;
   showAgent?: boolean;
 }) {
-  const query = useQuery(commandQuery(commandId));
+  const query = useCommand(commandId);
   if (query.isPending) return <SkeletonRows rows={4} />;
   if (query.isError) return <ErrorState error={query.error} onRetry={() => query.refetch()} />;
   return <Loaded command={query.data} onRunAgain={onRunAgain} showAgent={showAgent} />;

@@ -9,11 +9,13 @@ import {
 import { useSyncExternalStore } from "react";
 import { api, unwrap } from "../../api/client";
 import { keys } from "../../api/keys";
-import { useLiveTopic } from "../../api/live-react";
+import { useLiveStatus, useLiveTopic } from "../../api/live-react";
 import type { Command, CommandRequest, CommandStatus } from "../../api/types";
 import { OutputLog } from "../../lib/output-log";
 import { toast } from "../../ui/toast";
 import { isFinal } from "./states";
+
+const POLL_INTERVAL_MS = 5_000;
 
 export const commandsQuery = (filter: { agent_id?: string; status?: CommandStatus }) =>
   infiniteQueryOptions({
@@ -31,16 +33,24 @@ export const commandsQuery = (filter: { agent_id?: string; status?: CommandStatu
   });
 
 /** Without its output, which comes in pieces by `useCommandOutput`. */
-export const commandQuery = (id: string) =>
+const commandQuery = (id: string) =>
   queryOptions({
     queryKey: keys.command(id),
     queryFn: async (): Promise<Command> => {
       const command = await unwrap(api.GET("/api/commands/{id}", { params: { path: { id } } }));
       return { ...command, stdout: "", stderr: "" };
     },
-    // The live link reports every change; this is for when it is down.
-    refetchInterval: ({ state }) => (state.data && !isFinal(state.data) ? 5_000 : false),
   });
+
+/** A command's state. The live link reports every change; while it is down, the state is asked for. */
+export function useCommand(id: string) {
+  const live = useLiveStatus() === "live";
+  return useQuery({
+    ...commandQuery(id),
+    refetchInterval: ({ state }) =>
+      !live && state.data && !isFinal(state.data) ? POLL_INTERVAL_MS : false,
+  });
+}
 
 const outputQuery = (id: string) =>
   queryOptions({
