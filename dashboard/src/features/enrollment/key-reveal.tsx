@@ -1,9 +1,14 @@
+import { useQuery } from "@tanstack/react-query";
 import type { KeyOnce } from "../../api/types";
 import { CopyBlock } from "../../ui/copy";
+import { serverQuery } from "../tenancy/queries";
 
 /** A freshly made key: the only moment its secret is on a screen. */
 export function KeyReveal({ keyOnce, siteCode }: { keyOnce: KeyOnce; siteCode: string }) {
+  const server = useQuery(serverQuery);
   const { linux } = keyOnce.install;
+  const url = (server.data?.public_url ?? location.origin).replace(/\/$/, "");
+  const pin = server.data?.ca_fingerprint ? ` --ca-fingerprint ${server.data.ca_fingerprint}` : "";
   const byHand = (
     <div className="grid gap-3">
       <CopyBlock
@@ -14,7 +19,7 @@ export function KeyReveal({ keyOnce, siteCode }: { keyOnce: KeyOnce; siteCode: s
       <CopyBlock
         label="On the machine, with the key saved as enrollment.key"
         copyLabel="Copy command"
-        text={`gururmm-agent enroll --server ${location.origin} --site ${siteCode} --key-file enrollment.key`}
+        text={`gururmm-agent enroll --server ${url} --site ${siteCode} --key-file enrollment.key${pin}`}
       />
     </div>
   );
