@@ -1,0 +1,70 @@
+// What each fuzz target does with its input. Shared with `tests/fuzz_corpus.rs`, which replays the corpus with the
+// ordinary compiler.
+
+use gururmm_protocol::bootstrap::{EnrollRequest, EnrollResponse, HelloRequest, HelloResponse};
+use gururmm_protocol::{
+    AgentMessage, Decoded, ServerMessage, Version, decode_agent_message, decode_server_message, encode,
+};
+
+/// A fuzz target.
+pub type Target = fn(&[u8]);
+
+/// Every target by its name.
+pub const ALL: &[(&str, Target)] = &[
+    ("agent_message", agent_message),
+    ("server_message", server_message),
+    ("bootstrap", bootstrap),
+    ("version", version),
+];
+
+/// What an agent may send: decoded, brought within limits, and still a message afterwards.
+pub fn agent_message(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let Ok(Decoded::Known(mut message)) = decode_agent_message(text) else { return };
+    match &mut message {
+        AgentMessage::Hello(hello) => {
+            hello.system.clean();
+            hello.identity.clean();
+        }
+        AgentMessage::Metrics { sample, .. } => {
+            sample.clean();
+            assert!(sample.cpu_percent.is_finite() && sample.interval_seconds.is_finite());
+            assert!(sample.disk_percent().is_none_or(|percent| (0.0..=100.0).contains(&percent)));
+            assert!(sample.memory_percent().is_none_or(|percent| (0.0..=100.0).contains(&percent)));
+        }
+        AgentMessage::NetworkState { state, .. } => state.clean(),
+        _ => {}
+    }
+    if let Ok(text) = encode(&message) {
+        assert!(matches!(decode_agent_message(&text), Ok(Decoded::Known(_))));
+    }
+}
+
+/// What a server may send.
+pub fn server_message(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let Ok(Decoded::Known(message)) = decode_server_message(text) else { return };
+    assert_ne!(message, ServerMessage::Unknown);
+    if let Ok(text) = encode(&message) {
+        assert!(matches!(decode_server_message(&text), Ok(Decoded::Known(_))));
+    }
+}
+
+/// The bodies of the calls without a socket.
+pub fn bootstrap(input: &[u8]) {
+    let _ = serde_json::from_slice::<HelloRequest>(input);
+    let _ = serde_json::from_slice::<HelloResponse>(input);
+    let _ = serde_json::from_slice::<EnrollResponse>(input);
+    if let Ok(mut request) = serde_json::from_slice::<EnrollRequest>(input) {
+        request.identity.clean();
+        assert!(request.identity.machine_uid.chars().count() <= 128);
+    }
+}
+
+/// A version that is read is written the same way, but for leading zeros.
+pub fn version(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    if let Ok(version) = text.parse::<Version>() {
+        assert_eq!(version.to_string().parse(), Ok(version));
+    }
+}

@@ -1,0 +1,353 @@
+//! Any message a side can make, the other side reads as it was meant.
+#![expect(clippy::unwrap_used, reason = "tests fail by panic")]
+
+use chrono::{DateTime, Utc};
+use gururmm_protocol::command::*;
+use gururmm_protocol::metrics::{Disk, Process, Sample};
+use gururmm_protocol::network::{Interface, NetworkState};
+use gururmm_protocol::policy::AgentConfig;
+use gururmm_protocol::system::{MachineIdentity, OsType, SystemInfo, UidSource};
+use gururmm_protocol::to_agent::{GoodbyeReason, Welcome};
+use gururmm_protocol::to_server::Hello;
+use gururmm_protocol::{
+    AgentId, AgentMessage, CommandId, Decoded, ServerMessage, Version, decode_agent_message,
+    decode_server_message, encode,
+};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+fn text() -> impl Strategy<Value = String> {
+    // Everything a name can hold, markup and control characters included.
+    prop_oneof![".{0,24}", Just("<script>alert(1)</script>\u{0}\u{202e}\"'\\".to_owned())]
+}
+
+fn optional_text() -> impl Strategy<Value = Option<String>> {
+    prop::option::of(text())
+}
+
+fn time() -> impl Strategy<Value = DateTime<Utc>> {
+    (0i64..4_000_000_000, 0u32..1_000_000_000)
+        .prop_map(|(seconds, nanos)| DateTime::from_timestamp(seconds, nanos).unwrap())
+}
+
+fn command_id() -> impl Strategy<Value = CommandId> {
+    any::<u128>().prop_map(|bits| CommandId(Uuid::from_u128(bits)))
+}
+
+fn version() -> impl Strategy<Value = Version> {
+    (any::<u16>(), any::<u16>()).prop_map(|(major, minor)| Version { major, minor })
+}
+
+/// Eighths: the JSON reader may be off by a last bit of other fractions, which is no matter for measurements.
+fn figure() -> impl Strategy<Value = f64> {
+    any::<i32>().prop_map(|eighths| f64::from(eighths) / 8.0)
+}
+
+fn small_figure() -> impl Strategy<Value = f32> {
+    any::<i16>().prop_map(|eighths| f32::from(eighths) / 8.0)
+}
+
+fn disk() -> impl Strategy<Value = Disk> {
+    (text(), text(), text(), any::<u64>(), any::<u64>()).prop_map(
+        |(mount, device, file_system, used_bytes, total_bytes)| Disk {
+            mount,
+            device,
+            file_system,
+            used_bytes,
+            total_bytes,
+        },
+    )
+}
+
+fn process() -> impl Strategy<Value = Process> {
+    (any::<u32>(), text(), text(), small_figure(), any::<u64>(), text()).prop_map(
+        |(pid, name, user, cpu_percent, memory_bytes, command_line)| Process {
+            pid,
+            name,
+            user,
+            cpu_percent,
+            memory_bytes,
+            command_line,
+        },
+    )
+}
+
+fn sample() -> impl Strategy<Value = Sample> {
+    let numbers = (prop::array::uniform8(any::<u64>()), figure(), small_figure(), any::<u32>(), any::<u32>());
+    let lists = (
+        prop::collection::vec(disk(), 0..3),
+        prop::collection::vec(process(), 0..3),
+        prop::collection::vec(process(), 0..3),
+    );
+    let absent = (
+        prop::option::of(prop::array::uniform3(figure())),
+        prop::option::of(time()),
+        optional_text(),
+        prop::option::of(any::<u64>()),
+        optional_text(),
+    );
+    (time(), numbers, lists, absent).prop_map(
+        |(
+            taken_at,
+            (big, interval_seconds, cpu_percent, cpu_count, process_count),
+            (disks, top_cpu, top_memory),
+            (load, boot_time, logged_in_user, user_idle_seconds, public_ip),
+        )| Sample {
+            taken_at,
+            interval_seconds,
+            cpu_percent,
+            cpu_count,
+            memory_used_bytes: big[0],
+            memory_total_bytes: big[1],
+            swap_used_bytes: big[2],
+            swap_total_bytes: big[3],
+            load,
+            uptime_seconds: big[4],
+            boot_time,
+            rx_bytes: big[5],
+            tx_bytes: big[6],
+            disks,
+            logged_in_user,
+            user_idle_seconds,
+            public_ip,
+            process_count,
+            top_cpu,
+            top_memory,
+        },
+    )
+}
+
+fn network_state() -> impl Strategy<Value = NetworkState> {
+    let texts = || prop::collection::vec(text(), 0..3);
+    let interface = (text(), text(), any::<bool>(), texts(), texts(), texts())
+        .prop_map(|(name, mac, up, ipv4, ipv6, subnets)| Interface { name, mac, up, ipv4, ipv6, subnets });
+    (prop::collection::vec(interface, 0..3), optional_text(), texts())
+        .prop_map(|(interfaces, gateway, dns)| NetworkState { interfaces, gateway, dns })
+}
+
+fn hello() -> impl Strategy<Value = Hello> {
+    let os_type = prop::sample::select(vec![OsType::Linux, OsType::Windows, OsType::Macos]);
+    let source = vec![UidSource::SmbiosUuid, UidSource::BoardAndDisk, UidSource::OsId];
+    let system = (
+        (text(), os_type, text(), text()),
+        prop::array::uniform6(optional_text()),
+        (prop::option::of(any::<u32>()), prop::option::of(any::<u64>()), prop::option::of(time())),
+    )
+        .prop_map(
+            |((hostname, os_type, os_version, arch), texts, (cpu_cores, memory_bytes, boot_time))| {
+                let [kernel, cpu_model, manufacturer, model, serial, _] = texts;
+                SystemInfo {
+                    hostname,
+                    os_type,
+                    os_version,
+                    arch,
+                    kernel,
+                    cpu_model,
+                    cpu_cores,
+                    memory_bytes,
+                    manufacturer,
+                    model,
+                    serial,
+                    boot_time,
+                }
+            },
+        );
+    let identity = (text(), prop::sample::select(source), optional_text(), optional_text()).prop_map(
+        |(machine_uid, machine_uid_source, board_serial, disk_serial)| MachineIdentity {
+            machine_uid,
+            machine_uid_source,
+            board_serial,
+            disk_serial,
+        },
+    );
+    let resumed =
+        (command_id(), any::<bool>()).prop_map(|(command_id, ended)| ResumedCommand { command_id, ended });
+    (prop::collection::vec(version(), 0..3), text(), system, identity, prop::collection::vec(resumed, 0..3))
+        .prop_map(|(protocols, agent_version, system, identity, commands)| Hello {
+            protocols,
+            agent_version,
+            system,
+            identity,
+            commands,
+        })
+}
+
+fn command_end() -> impl Strategy<Value = CommandEnd> {
+    let outcome = prop::sample::select(vec![
+        Outcome::Completed,
+        Outcome::Failed,
+        Outcome::Timeout,
+        Outcome::Cancelled,
+        Outcome::Interrupted,
+    ]);
+    let what = (command_id(), outcome, prop::option::of(any::<i32>()), optional_text(), optional_text());
+    let counts = (any::<u64>(), any::<u64>(), any::<bool>(), any::<u32>());
+    (what, counts, prop::option::of(time()), time()).prop_map(
+        |(
+            (command_id, outcome, exit_code, error, error_code),
+            (stdout_bytes, stderr_bytes, truncated, last_seq),
+            started_at,
+            ended_at,
+        )| CommandEnd {
+            command_id,
+            outcome,
+            exit_code,
+            error,
+            error_code,
+            stdout_bytes,
+            stderr_bytes,
+            truncated,
+            last_seq,
+            started_at,
+            ended_at,
+        },
+    )
+}
+
+fn output() -> impl Strategy<Value = OutputChunk> {
+    let stream = prop::sample::select(vec![Stream::Stdout, Stream::Stderr]);
+    let data = prop::collection::vec(any::<u8>(), 0..64);
+    (command_id(), any::<u32>(), stream, data).prop_map(|(command_id, seq, stream, data)| OutputChunk {
+        command_id,
+        seq,
+        stream,
+        data: Bytes(data),
+    })
+}
+
+fn command_start() -> impl Strategy<Value = CommandStart> {
+    let kind = prop::sample::select(vec![
+        CommandKind::Shell,
+        CommandKind::Powershell,
+        CommandKind::Python,
+        CommandKind::Script,
+    ]);
+    let context = prop::sample::select(vec![RunContext::System, RunContext::UserSession]);
+    let what = (command_id(), kind, text(), optional_text());
+    let how = (context, any::<bool>(), any::<u32>());
+    let environment = prop::collection::btree_map(text(), text(), 0..3);
+    (what, how, optional_text(), environment, optional_text()).prop_map(
+        |(
+            (command_id, kind, command, interpreter),
+            (context, elevated, timeout_seconds),
+            working_directory,
+            environment,
+            stdin,
+        )| CommandStart {
+            command_id,
+            kind,
+            command,
+            interpreter,
+            context,
+            elevated,
+            timeout_seconds,
+            working_directory,
+            environment,
+            stdin,
+        },
+    )
+}
+
+fn config() -> impl Strategy<Value = AgentConfig> {
+    (any::<u32>(), prop::array::uniform4(any::<bool>()), any::<u64>()).prop_map(
+        |(
+            metrics_interval_seconds,
+            [process_list, public_ip, network_state, user_activity],
+            output_limit_bytes,
+        )| {
+            AgentConfig {
+                metrics_interval_seconds,
+                process_list,
+                public_ip,
+                network_state,
+                user_activity,
+                output_limit_bytes,
+            }
+        },
+    )
+}
+
+fn welcome() -> impl Strategy<Value = Welcome> {
+    (any::<u128>(), version(), text(), time(), any::<u32>(), config()).prop_map(
+        |(id, protocol, server_version, server_time, heartbeat_seconds, config)| Welcome {
+            agent_id: AgentId(Uuid::from_u128(id)),
+            protocol,
+            server_version,
+            server_time,
+            heartbeat_seconds,
+            config,
+        },
+    )
+}
+
+fn agent_message() -> impl Strategy<Value = AgentMessage> {
+    prop_oneof![
+        hello().prop_map(AgentMessage::Hello),
+        Just(AgentMessage::Heartbeat {}),
+        (any::<u64>(), sample()).prop_map(|(seq, sample)| AgentMessage::Metrics { seq, sample }),
+        (any::<u64>(), network_state()).prop_map(|(seq, state)| AgentMessage::NetworkState { seq, state }),
+        (command_id(), time())
+            .prop_map(|(command_id, started_at)| AgentMessage::CommandStarted { command_id, started_at }),
+        output().prop_map(AgentMessage::CommandOutput),
+        command_end().prop_map(AgentMessage::CommandEnded),
+        Just(AgentMessage::Goodbye {}),
+    ]
+}
+
+fn server_message() -> impl Strategy<Value = ServerMessage> {
+    let reason = prop::sample::select(vec![
+        GoodbyeReason::ServerStopping,
+        GoodbyeReason::Replaced,
+        GoodbyeReason::Revoked,
+        GoodbyeReason::ProtocolError,
+        GoodbyeReason::NoCommonVersion,
+        GoodbyeReason::TooSlow,
+    ]);
+    prop_oneof![
+        welcome().prop_map(ServerMessage::Welcome),
+        time().prop_map(|server_time| ServerMessage::HeartbeatAck { server_time }),
+        any::<u64>().prop_map(|seq| ServerMessage::MetricsAck { seq }),
+        any::<u64>().prop_map(|seq| ServerMessage::NetworkStateAck { seq }),
+        command_start().prop_map(ServerMessage::CommandStart),
+        command_id().prop_map(|command_id| ServerMessage::CommandCancel { command_id }),
+        (command_id(), any::<u32>())
+            .prop_map(|(command_id, seq)| ServerMessage::CommandOutputAck { command_id, seq }),
+        command_id().prop_map(|command_id| ServerMessage::CommandEndAck { command_id }),
+        config().prop_map(|config| ServerMessage::ConfigUpdate { config }),
+        prop::option::of(any::<u32>()).prop_map(|interval_ms| ServerMessage::LiveMetrics { interval_ms }),
+        (reason, any::<u32>()).prop_map(|(reason, reconnect_within_seconds)| ServerMessage::Goodbye {
+            reason,
+            reconnect_within_seconds
+        }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn agents_messages_survive_the_wire(message in agent_message()) {
+        let text = encode(&message).unwrap();
+        prop_assert_eq!(decode_agent_message(&text).unwrap(), Decoded::Known(message));
+    }
+
+    #[test]
+    fn servers_messages_survive_the_wire(message in server_message()) {
+        let text = encode(&message).unwrap();
+        prop_assert_eq!(decode_server_message(&text).unwrap(), Decoded::Known(message));
+    }
+
+    #[test]
+    fn cleaning_brings_any_sample_within_limits_and_changes_nothing_more(sample in sample()) {
+        let mut once = sample;
+        once.clean();
+        prop_assert!((0.0..=100.0).contains(&once.cpu_percent));
+        prop_assert!(once.disk_percent().is_none_or(|percent| (0.0..=100.0).contains(&percent)));
+        prop_assert!(once.rx_bytes <= i64::MAX as u64);
+        let texts = once.top_cpu.iter().map(|process| &process.name);
+        prop_assert!(texts.clone().all(|text| !text.contains('\0')));
+        let mut twice = once.clone();
+        twice.clean();
+        prop_assert_eq!(once, twice);
+    }
+}
