@@ -11,10 +11,13 @@ mod portable;
 use portable as platform;
 
 use chrono::{DateTime, Utc};
-use gururmm_protocol::limits::MAX_TOP_PROCESSES;
+use gururmm_protocol::limits::{MAX_TOP_PROCESSES, clean};
 use gururmm_protocol::metrics::{Process, Sample};
 use gururmm_protocol::policy::AgentConfig;
 use std::time::Instant;
+
+/// Longest command line in a sample, in characters: twenty of them come with every sample and are kept for months.
+const MAX_COMMAND_LINE_CHARS: usize = 256;
 
 /// One series of samples. Rates and deltas run from the sample before it in the same series, so that watching a
 /// machine live does not shorten the windows of what is stored.
@@ -57,6 +60,9 @@ impl Sampler {
             top_memory: Vec::new(),
         };
         self.platform.fill(&mut sample, config);
+        for process in sample.top_cpu.iter_mut().chain(&mut sample.top_memory) {
+            clean(&mut process.command_line, MAX_COMMAND_LINE_CHARS);
+        }
         sample.clean();
         sample
     }

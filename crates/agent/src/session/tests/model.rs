@@ -281,10 +281,8 @@ impl World {
                 self.running.push(id);
                 self.session.command_started(id, Utc::now());
             }
-            Action::Order(Order::Cancel(id)) => {
-                if self.running.contains(&id) {
-                    self.cancelling.insert(id);
-                }
+            Action::Order(Order::Cancel(id)) if self.running.contains(&id) => {
+                self.cancelling.insert(id);
             }
             Action::Order(Order::Forget(id)) => {
                 self.journal.remove(&id);

@@ -2,8 +2,8 @@
 
 use super::users::Names;
 use super::{Ranked, trimmed};
+use crate::capabilities::metrics::MAX_COMMAND_LINE_CHARS;
 use crate::os::linux_files::read_to;
-use gururmm_protocol::limits::MAX_TEXT_CHARS;
 use gururmm_protocol::metrics::Process;
 use std::fmt::Write;
 use std::fs;
@@ -87,7 +87,7 @@ pub(super) fn describe(ranked: Ranked, names: &Names) -> Option<Process> {
     // Absent for a kernel thread; a longer one is cut anyway.
     let _ = crate::os::linux_files::read_at_most(
         format!("{directory}/cmdline"),
-        4 * MAX_TEXT_CHARS,
+        4 * MAX_COMMAND_LINE_CHARS,
         &mut command_line,
     );
     let words = command_line.split(|byte| *byte == 0).filter(|word| !word.is_empty());
