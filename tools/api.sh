@@ -1,0 +1,48 @@
+# shellcheck shell=bash
+# The API called with generated data, as a signed-in owner, against a server of its own. Sourced by ./dev.
+
+# Calls that end the session that all others need, and those of the first run, which are gone by then. The server's
+# own tests have them.
+API_TESTS_WITHOUT='^/api/auth/(logout|register)$|^/api/v1/setup|^/api/v1/sessions?$|^/api/v1/profile/password$'
+
+api_tests() {
+  local folder=$RUN/api port url setup
+  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  url=http://127.0.0.1:$port
+  mkdir -p "$folder"
+  setpriv --pdeathsig TERM "$TARGET/debug/gururmm-server" serve --data-dir "$folder/data" --listen "127.0.0.1:$port" \
+    >"$folder/server.out" 2>"$folder/server.log" &
+  # shellcheck disable=SC2064 # the server of now
+  trap "kill $! 2>/dev/null; wait" EXIT
+  wait_for_line "#token=" "$folder/server.out" || die "The server does not start: $(tail -n 1 "$folder/server.log")"
+
+  export GURURMM_URL=$url GURURMM_PASSWORD='correct horse battery staple' GURURMM_SETUP GURURMM_TOKEN
+  setup='{"setup_token": "'$(sed -n 's/.*#token=//p' "$folder/server.out")'", "email": "owner@example.com",
+    "name": "Olive Owner", "password": "'$GURURMM_PASSWORD'", "partner_name": "Acme IT", "client_name": "Acme Bakery",
+    "site_name": "Main street"}'
+  GURURMM_SETUP=$(post "$url/api/v1/setup" "$setup")
+  GURURMM_TOKEN=$(post "$url/api/auth/login" '{"email": "owner@example.com", "password": "'"$GURURMM_PASSWORD"'"}' |
+    sed 's/.*"token": *"\([^"]*\)".*/\1/')
+
+  local status=0 document=$folder/openapi.json
+  "$TARGET/debug/gururmm-server" openapi >"$document"
+  (cd tools/schemathesis && "$TOOLS/schemathesis/bin/schemathesis" run "$document" --url "$url" --no-color \
+    --phases examples,coverage,fuzzing --checks not_a_server_error --exclude-path-regex "$API_TESTS_WITHOUT" \
+    --generation-database none) || status=$?
+  ((status == 0)) || grep -A 20 panicked "$folder/server.log" || true
+  return "$status"
+}
+
+# post URL JSON: the answer, or a failure
+post() {
+  curl --silent --show-error --fail-with-body --header 'content-type: application/json' --data "$2" "$1"
+}
+
+# wait_for_line TEXT FILE: for half a minute
+wait_for_line() {
+  local deadline=$((SECONDS + 30))
+  until grep -q -- "$1" "$2"; do
+    ((SECONDS < deadline)) || return
+    sleep 0.2
+  done
+}
