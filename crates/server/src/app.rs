@@ -5,7 +5,7 @@ use crate::bus::Bus;
 use crate::commands::Commands;
 use crate::config::Config;
 use crate::db::Db;
-use crate::gateway::Gateway;
+use crate::gateway::{self, Gateway};
 use crate::install::Downloads;
 use crate::keys::Keys;
 use crate::telemetry::Telemetry;
@@ -29,4 +29,22 @@ pub struct App {
     /// What is handed out to machines.
     pub downloads: Downloads,
     pub started_at: DateTime<Utc>,
+}
+
+impl App {
+    /// Puts the parts together, as of now.
+    pub fn new(config: Config, db: Db, keys: Keys, bus: Bus, gateway: gateway::Settings) -> Self {
+        Self {
+            downloads: Downloads::new(config.agent_binary.clone()),
+            config,
+            db,
+            keys,
+            bus,
+            gateway: Gateway::new(gateway),
+            telemetry: Telemetry::default(),
+            commands: Commands::default(),
+            limits: PublicLimits::default(),
+            started_at: Utc::now(),
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! The command line of `gururmm-server`.
 
+use crate::admin::{self, AdminCommand};
 use crate::database::DatabaseChoice;
 use crate::gateway;
 use crate::net::TlsMode;
@@ -25,6 +26,11 @@ pub struct Cli {
 enum Command {
     /// Run the server.
     Serve(Box<ServeArgs>),
+    /// Bring the database up to date, as every start of the server does.
+    Migrate(DataArgs),
+    /// Do an administrator's work without a browser.
+    #[command(subcommand)]
+    Admin(Box<AdminCommand>),
     /// Print the OpenAPI document of the API.
     Openapi,
 }
@@ -75,6 +81,8 @@ impl Cli {
     pub async fn run(self) -> anyhow::Result<()> {
         match self.command {
             Command::Serve(args) => serve(*args).await,
+            Command::Migrate(data) => admin::migrate(data).await,
+            Command::Admin(command) => admin::run(*command).await,
             Command::Openapi => {
                 let document =
                     crate::router::openapi().to_pretty_json().context("the document is not valid")?;

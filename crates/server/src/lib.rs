@@ -1,5 +1,6 @@
 //! GuruRMM's server. ARCHITECTURE.md at the root of the repository says how it is laid out and what must hold.
 
+pub mod admin;
 pub mod agent_router;
 pub mod agents;
 pub mod alerts;

@@ -1,20 +1,16 @@
 //! The running server: what is started, in which order, and how it stops.
 
 use crate::app::{App, AppState};
-use crate::auth::throttle::PublicLimits;
 use crate::background::Background;
 use crate::bus::Bus;
-use crate::commands::Commands;
 use crate::config::Config;
 use crate::database::{Database, DatabaseChoice};
 use crate::db::{Db, PoolSizes};
-use crate::gateway::{self, Gateway};
-use crate::install::Downloads;
+use crate::gateway;
 use crate::keys::{Keys, Purpose, random_token};
 use crate::local_agent;
 use crate::net::{Limits, ListenConfig, Listener, TlsMode};
 use crate::router;
-use crate::telemetry::Telemetry;
 use anyhow::Context as _;
 use chrono::{TimeDelta, Utc};
 use ipnet::IpNet;
@@ -73,18 +69,7 @@ impl Server {
         db.ensure_metric_partitions(now - TimeDelta::days(2), now + TimeDelta::days(3)).await?;
         db.reset_presence().await?;
         let (config, invites) = (config(&options, &listener)?, options.invites_local_agent);
-        let app = Arc::new(App {
-            downloads: Downloads::new(config.agent_binary.clone()),
-            config,
-            db,
-            keys,
-            bus,
-            gateway: Gateway::new(options.gateway),
-            telemetry: Telemetry::default(),
-            commands: Commands::default(),
-            limits: PublicLimits::default(),
-            started_at: now,
-        });
+        let app = Arc::new(App::new(config, db, keys, bus, options.gateway));
 
         let background = Background::start(&app);
         let stopping = CancellationToken::new();

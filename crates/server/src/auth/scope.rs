@@ -171,6 +171,26 @@ impl Scope<System> {
     }
 }
 
+impl<P: Permission> Scope<P> {
+    /// The administrator of the machine, on the command line: who owns the data folder may do anything in any
+    /// partner, and the log says how it was done.
+    pub(crate) fn administrator(tenant: Uuid) -> Self {
+        let Scope { actor, lane, request, .. } =
+            Scope::<System>::platform("command line", RequestInfo::default());
+        Self {
+            actor,
+            tenant: Some(tenant),
+            confinement: Confinement::default(),
+            role: Some(Role::Owner),
+            is_platform: matches!(P::NEEDS, permission::Needs::PlatformAdmin),
+            lane,
+            request,
+            session_id: None,
+            permission: PhantomData,
+        }
+    }
+}
+
 impl Scope<ManagePlatform> {
     /// The same person's work in a partner that is being made.
     pub(crate) fn in_new_partner(&self, tenant: Uuid) -> Self {

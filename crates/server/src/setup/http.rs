@@ -1,10 +1,11 @@
 //! Routes of the first run. Once it is over they are not there: 404 for every method, before anything of the
 //! request is looked at. Only /api/auth/register, which scripts know, says 403 instead.
 
-use super::{Done, FirstRun, Proof};
+use super::{Done, FirstRun, Proof, local_part};
 use crate::app::AppState;
 use crate::auth::Scope;
 use crate::auth::credential::SessionKind;
+use crate::enrollment::KeyOnce;
 use crate::error::{Code, Error};
 use crate::http::{Json, RequestInfo};
 use crate::sign_in::http::{ApiSession, session_cookie};
@@ -77,6 +78,7 @@ struct SetupAnswer {
     partner: PartnerName,
     client: SetupClient,
     site: SetupSite,
+    enrollment_key: KeyOnce,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -129,6 +131,7 @@ async fn setup(
         partner: PartnerName { id: done.partner_id, name: done.partner_name },
         client: SetupClient { id: done.client.id, name: done.client.name },
         site: SetupSite { id: done.site.id, code: done.site.code, name: done.site.name },
+        enrollment_key: done.enrollment_key,
     };
     Ok((StatusCode::CREATED, cookie, Json(answer)))
 }
@@ -142,9 +145,8 @@ async fn register(
     request: RequestInfo,
     Json(input): Json<RegisterInput>,
 ) -> Result<Json<ApiSession>, Error> {
-    let local_part = input.email.trim().split('@').next().unwrap_or_default().to_owned();
     let first_run = FirstRun {
-        name: input.name.unwrap_or(local_part),
+        name: input.name.unwrap_or_else(|| local_part(&input.email)),
         email: input.email,
         password: Zeroizing::new(input.password),
         partner_name: input.partner_name.unwrap_or_else(|| "My company".to_owned()),

@@ -7,6 +7,7 @@ mod store;
 use crate::app::App;
 use crate::audit::Entry;
 use crate::auth::{Scope, password};
+use crate::enrollment::{self, KeyOnce};
 use crate::error::{Code, Error};
 use crate::http::RequestInfo;
 use crate::keys::Purpose;
@@ -43,6 +44,8 @@ pub struct Done {
     pub partner_name: String,
     pub client: Client,
     pub site: Site,
+    /// The site's standing key; its secret is shown once.
+    pub enrollment_key: KeyOnce,
 }
 
 /// Whether the token would be taken now.
@@ -90,6 +93,7 @@ pub async fn run(app: &App, request: RequestInfo, proof: Proof<'_>, input: First
     let client = tenancy::add_client(&mut tx, ClientInput { name: client_name }).await?;
     let site = SiteInput { client_id: client.id, name: site_name, approval_required: false };
     let site = tenancy::sites::add_site(&mut tx, site).await?;
+    let enrollment_key = enrollment::create_standing_key(app, &mut tx, site.id).await?;
     let detail = json!({ "email": email, "client": client.name, "site": site.name });
     tx.audit(Entry::new("setup.complete", "partner", partner_id).named(partner_name).with(detail)).await?;
     tx.commit().await?;
@@ -100,7 +104,13 @@ pub async fn run(app: &App, request: RequestInfo, proof: Proof<'_>, input: First
         partner_name: partner_name.to_owned(),
         client,
         site,
+        enrollment_key,
     })
+}
+
+/// What an account is called whose person gave no name: what stands before the `@`.
+pub fn local_part(email: &str) -> String {
+    email.trim().split('@').next().unwrap_or_default().to_owned()
 }
 
 fn digest(app: &App, token: &str) -> [u8; 32] {

@@ -55,7 +55,8 @@ pub enum MemberStatus {
 }
 
 impl MemberStatus {
-    fn as_str(self) -> &'static str {
+    /// The word in the API and the database.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Invited => "invited",
             Self::Active => "active",

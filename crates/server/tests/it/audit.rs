@@ -24,7 +24,7 @@ async fn the_log_is_listed_newest_first_filtered_and_paged() {
     assert_eq!(actions(&all), ["profile.update", "client.create", "client.create", "client.create"]);
     let newest = &all["items"][1];
     assert_eq!((&newest["target_name"], &newest["actor_id"]), (&json!("Three"), &json!(acme::ADMIN.id)));
-    assert_eq!(newest["ip"], "127.0.0.1");
+    assert!(newest["ip"].as_str().unwrap().starts_with("127."), "{newest}");
     for (query, total) in [
         ("action=client.create", 3),
         ("action=client.", 3),

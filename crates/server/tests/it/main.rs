@@ -7,6 +7,7 @@
     reason = "these are tests"
 )]
 
+mod admin;
 mod agent_socket;
 mod audit;
 mod commands;

@@ -43,7 +43,10 @@ async fn the_link_makes_an_admin_with_a_partner_a_client_and_a_site() {
     assert_eq!(made["session"]["user"]["is_platform_admin"], true);
     assert_eq!(made["partner"]["name"], "Acme");
     assert_eq!(made["site"]["code"].as_str().unwrap().len(), 8);
-    assert_eq!(rows(&server).await, (1, 1, 1, 2));
+    let key = &made["enrollment_key"];
+    assert_eq!((&key["key"]["status"], &key["key"]["version"]), (&json!("active"), &json!(1)));
+    assert!(key["secret"].as_str().unwrap().starts_with("gek_1_"), "{}", key["key"]);
+    assert_eq!(rows(&server).await, (1, 1, 1, 3));
 
     let (name, value) = cookie.split(';').next().unwrap().split_once('=').unwrap();
     let browser = nobody.with_cookie(name, value, made["session"]["csrf_token"].as_str().unwrap());
@@ -107,7 +110,7 @@ async fn of_racing_setups_exactly_one_wins() {
     answers.sort_unstable();
     assert_eq!(answers[0], 201, "{answers:?}");
     assert!(answers[1..].iter().all(|status| matches!(status, 401 | 404)), "{answers:?}");
-    assert_eq!(rows(&server).await, (1, 1, 1, 2));
+    assert_eq!(rows(&server).await, (1, 1, 1, 3));
 }
 
 #[tokio::test]

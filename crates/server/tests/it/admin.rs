@@ -1,0 +1,121 @@
+//! The command line, as scripts use it: the real program, beside a database of its own.
+
+use gururmm_testkit::TestDatabase;
+use serde_json::Value;
+use sqlx::ConnectOptions as _;
+use std::process::{Output, Stdio};
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+
+struct Machine {
+    database: TestDatabase,
+    data_dir: tempfile::TempDir,
+}
+
+impl Machine {
+    async fn new() -> Self {
+        Self { database: TestDatabase::empty().await, data_dir: tempfile::tempdir().unwrap() }
+    }
+
+    async fn run(&self, arguments: &[&str], input: &str) -> Output {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_gururmm-server"))
+            .args(arguments)
+            .arg("--data-dir")
+            .arg(self.data_dir.path())
+            .env("GURURMM_DATABASE_URL", self.database.owner_options().to_url_lossy().as_str())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
+        child.wait_with_output().await.unwrap()
+    }
+
+    async fn json(&self, arguments: &[&str], input: &str) -> Value {
+        let output = self.run(arguments, input).await;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {errors}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// The one line that a command fails with.
+    async fn failure(&self, arguments: &[&str], input: &str) -> String {
+        let output = self.run(arguments, input).await;
+        assert!(!output.status.success(), "{arguments:?}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+        let errors = String::from_utf8(output.stderr).unwrap();
+        let mut told = errors.lines().filter(|line| line.starts_with("[ERROR]"));
+        let line = told.next().unwrap_or_else(|| panic!("{errors}")).to_owned();
+        assert!(told.next().is_none(), "{errors}");
+        line
+    }
+}
+
+const SETUP: [&str; 11] = [
+    "admin",
+    "setup",
+    "--email",
+    "ada@example.com",
+    "--password-stdin",
+    "--partner",
+    "Acme",
+    "--client",
+    "Alpha",
+    "--site",
+    "HQ",
+];
+
+#[tokio::test]
+async fn a_machine_is_set_up_and_looked_after_without_a_browser() {
+    let machine = Machine::new().await;
+    let refused = machine.failure(&SETUP, "short\n").await;
+    assert!(refused.contains("password must have at least 12 characters"), "{refused}");
+    let made = machine.json(&SETUP, "a long enough password\n").await;
+    let code = made["site"]["code"].as_str().unwrap();
+    assert!(made["enrollment_key"]["secret"].as_str().unwrap().starts_with("gek_1_"));
+    let again = machine.failure(&SETUP, "a long enough password\n").await;
+    assert!(again.contains("setup is over"), "{again}");
+
+    let users = machine.json(&["admin", "users", "list", "--json"], "").await;
+    assert_eq!(
+        (users[0]["email"].as_str(), users[0]["role"].as_str()),
+        (Some("ada@example.com"), Some("owner"))
+    );
+    assert_eq!((users[0]["name"].as_str(), users[0]["partner_name"].as_str()), (Some("ada"), Some("Acme")));
+
+    let rotated = machine.json(&["admin", "keys", "rotate", "--site", code], "").await;
+    assert_eq!(rotated["key"]["version"], 2);
+    let token = machine.json(&["admin", "keys", "create", "--site", code, "--max-uses", "1"], "").await;
+    assert_eq!(token["key"]["kind"], "deployment");
+    let keys = machine.json(&["admin", "keys", "list", "--site", code], "").await;
+    let statuses: Vec<&str> =
+        keys.as_array().unwrap().iter().map(|key| key["status"].as_str().unwrap()).collect();
+    assert_eq!(statuses, ["active", "active", "revoked"]);
+    assert!(keys[0].get("secret").is_none());
+    let unknown = machine.failure(&["admin", "keys", "list", "--site", "NOSUCHCD"], "").await;
+    assert!(unknown.contains("there is no site with the code NOSUCHCD"), "{unknown}");
+
+    let audit: Vec<(String, String)> =
+        sqlx::query_as("SELECT action, actor_name FROM audit_log ORDER BY seq")
+            .fetch_all(&mut machine.database.owner().await)
+            .await
+            .unwrap();
+    assert!(audit.iter().any(|(action, _)| action == "setup.complete"), "{audit:?}");
+    assert!(audit.iter().any(|(_, actor)| actor == "command line"), "{audit:?}");
+}
+
+#[tokio::test]
+async fn a_database_out_of_reach_is_one_sentence() {
+    let machine = Machine::new().await;
+    let output = Command::new(env!("CARGO_BIN_EXE_gururmm-server"))
+        .args(["migrate", "--data-dir"])
+        .arg(machine.data_dir.path())
+        .env("GURURMM_DATABASE_URL", "postgres://nobody@127.0.0.1:1/nothing")
+        .output()
+        .await
+        .unwrap();
+    assert!(!output.status.success());
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(errors.lines().filter(|line| line.starts_with("[ERROR]")).count(), 1, "{errors}");
+}
