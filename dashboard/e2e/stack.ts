@@ -11,7 +11,9 @@ import {
 import { createServer } from "node:net";
 import { join, resolve } from "node:path";
 
-const BINARIES = resolve(process.env.GURURMM_BIN_DIR ?? process.env.GURURMM_PROGRAMS ?? "../target/debug");
+const BINARIES = resolve(
+  process.env.GURURMM_BIN_DIR ?? process.env.GURURMM_PROGRAMS ?? "../target/debug",
+);
 const START_DEADLINE_MS = 60_000;
 
 /** The folder of this run; set by the global set-up, known to every worker through the environment. */

@@ -79,6 +79,13 @@ const overview = createRoute({
   ...page("/"),
   component: lazyRouteComponent(() => import("../features/overview/overview-page"), "OverviewPage"),
 });
+// Another name of the overview, so that an address typed by guess leads somewhere.
+const fleet = createRoute({
+  ...page("/fleet"),
+  beforeLoad: () => {
+    throw redirect({ to: "/" });
+  },
+});
 const agents = createRoute({
   ...page("/agents"),
   validateSearch: agentFilter,
@@ -177,6 +184,7 @@ const routeTree = root.addChildren([
   invite,
   app.addChildren([
     overview,
+    fleet,
     agents,
     agent.addChildren([agentLive, agentCommands, agentDetails, agentPolicy]),
     commands,
