@@ -2,8 +2,13 @@
 
 use super::admission::{Entrance, Hardware, Newcomer, PendingReason};
 use super::credential::NewKey;
+use super::decision::WaitingAgent;
 use crate::db::{Tx, stored_as_text};
 use crate::error::Error;
+use crate::gateway::AgentSession;
+use chrono::{DateTime, Utc};
+use gururmm_protocol::system::{MachineIdentity, SystemInfo};
+use sqlx::Connection as _;
 use uuid::Uuid;
 
 stored_as_text!(PendingReason);
@@ -151,4 +156,229 @@ pub async fn rekey<P>(
     .execute(tx.conn())
     .await?;
     Ok(())
+}
+
+/// What an agent is known by.
+pub struct Identity {
+    pub machine_uid: String,
+    pub machine_uid_source: String,
+    /// The uid a twin offers.
+    pub shared_uid: Option<String>,
+}
+
+pub async fn identity<P>(tx: &mut Tx<P>, agent_id: Uuid) -> Result<Option<Identity>, Error> {
+    let identity = sqlx::query_as!(
+        Identity,
+        "SELECT machine_uid, machine_uid_source, shared_uid FROM agents WHERE id = $1",
+        agent_id
+    );
+    Ok(identity.fetch_optional(tx.conn()).await?)
+}
+
+/// Gives an agent the better uid it offers; `false` when another agent has it.
+pub async fn upgrade_identity<P>(
+    tx: &mut Tx<P>,
+    agent_id: Uuid,
+    offered: &MachineIdentity,
+) -> Result<bool, Error> {
+    let mut savepoint = tx.conn().begin().await?;
+    let upgraded = sqlx::query!(
+        "UPDATE agents SET machine_uid = $2, machine_uid_source = $3, shared_uid = NULL,
+           board_serial = coalesce($4, board_serial), disk_serial = coalesce($5, disk_serial)
+         WHERE id = $1",
+        agent_id,
+        offered.machine_uid,
+        offered.machine_uid_source.as_str(),
+        offered.board_serial,
+        offered.disk_serial
+    )
+    .execute(&mut *savepoint)
+    .await;
+    settle(savepoint, upgraded).await
+}
+
+/// Writes what the machine says of itself, if it is not what stands there.
+pub async fn set_system<P>(
+    tx: &mut Tx<P>,
+    session: &AgentSession,
+    system: &SystemInfo,
+    system_json: &serde_json::Value,
+    agent_version: &str,
+    protocol: &str,
+) -> Result<bool, Error> {
+    let changed = sqlx::query!(
+        "UPDATE agents SET hostname = $3, os_type = $4, os_version = $5, arch = $6, agent_version = $7,
+           protocol_version = $8, system = $9
+         WHERE id = $1 AND session_epoch = $2
+           AND (hostname, os_type, os_version, arch, agent_version, protocol_version, system)
+             IS DISTINCT FROM ($3, $4, $5, $6, $7, $8, $9)",
+        session.agent_id,
+        session.epoch,
+        system.hostname,
+        system.os_type.as_str(),
+        system.os_version,
+        system.arch,
+        agent_version,
+        protocol,
+        system_json
+    );
+    Ok(changed.execute(tx.conn()).await?.rows_affected() == 1)
+}
+
+/// Writes the network state, if it is not the one that stands there.
+pub async fn set_network<P>(
+    tx: &mut Tx<P>,
+    session: &AgentSession,
+    state: &serde_json::Value,
+) -> Result<bool, Error> {
+    let changed = sqlx::query!(
+        "UPDATE agents SET network = $3, network_received_at = now()
+         WHERE id = $1 AND session_epoch = $2 AND network IS DISTINCT FROM $3",
+        session.agent_id,
+        session.epoch,
+        state
+    );
+    Ok(changed.execute(tx.conn()).await?.rows_affected() == 1)
+}
+
+/// What the detail page shows beyond the list.
+pub struct Facts {
+    pub system: serde_json::Value,
+    pub network: Option<serde_json::Value>,
+    pub network_received_at: Option<DateTime<Utc>>,
+    pub machine_uid: String,
+    pub board_serial: Option<String>,
+    pub disk_serial: Option<String>,
+}
+
+pub async fn facts<P>(tx: &mut Tx<P>, id: Uuid) -> Result<Option<Facts>, Error> {
+    let facts = sqlx::query_as!(
+        Facts,
+        "SELECT system, network, network_received_at, machine_uid, board_serial, disk_serial FROM agents WHERE id = $1",
+        id
+    );
+    Ok(facts.fetch_optional(tx.conn()).await?)
+}
+
+/// Name and place of an agent.
+pub struct Named {
+    pub hostname: String,
+    pub client_id: Uuid,
+    pub site_id: Uuid,
+}
+
+pub async fn delete<P>(tx: &mut Tx<P>, id: Uuid) -> Result<Option<Named>, Error> {
+    let deleted = sqlx::query_as!(
+        Named,
+        "DELETE FROM agents WHERE id = $1 AND state <> 'rejected' RETURNING hostname, client_id, site_id",
+        id
+    );
+    Ok(deleted.fetch_optional(tx.conn()).await?)
+}
+
+/// A site that is seen.
+pub struct SiteRow {
+    pub client_id: Uuid,
+}
+
+pub async fn site<P>(tx: &mut Tx<P>, id: Uuid) -> Result<Option<SiteRow>, Error> {
+    let site =
+        sqlx::query_as!(SiteRow, r#"SELECT client_id AS "client_id!" FROM site_directory WHERE id = $1"#, id);
+    Ok(site.fetch_optional(tx.conn()).await?)
+}
+
+/// Moves an agent. Commands, alerts and sessions repeat its place; a trigger (migration 0006) lets them follow.
+pub async fn set_place<P>(tx: &mut Tx<P>, id: Uuid, client_id: Uuid, site_id: Uuid) -> Result<(), Error> {
+    sqlx::query!("UPDATE agents SET client_id = $2, site_id = $3 WHERE id = $1", id, client_id, site_id)
+        .execute(tx.conn())
+        .await?;
+    Ok(())
+}
+
+pub async fn lock_waiting<P>(tx: &mut Tx<P>, id: Uuid) -> Result<Option<WaitingAgent>, Error> {
+    let agent = sqlx::query_as!(
+        WaitingAgent,
+        r#"SELECT client_id, site_id, state, hostname, pending_reason AS "pending_reason: PendingReason", collides_with
+           FROM agents WHERE id = $1 FOR UPDATE"#,
+        id
+    );
+    Ok(agent.fetch_optional(tx.conn()).await?)
+}
+
+/// Lets a machine in under the identity it offers; `false` when another has it.
+pub async fn activate<P>(tx: &mut Tx<P>, id: Uuid) -> Result<bool, Error> {
+    let mut savepoint = tx.conn().begin().await?;
+    let activated = sqlx::query!(
+        "UPDATE agents SET state = 'active', pending_reason = NULL, collides_with = NULL WHERE id = $1",
+        id
+    )
+    .execute(&mut *savepoint)
+    .await;
+    settle(savepoint, activated).await
+}
+
+/// Lets a machine in under an identity of its own; the one it offers is kept beside it.
+pub async fn activate_as_twin<P>(tx: &mut Tx<P>, id: Uuid) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE agents SET state = 'active', pending_reason = NULL, collides_with = NULL, shared_uid = machine_uid,
+           machine_uid = machine_uid || '#' || id WHERE id = $1",
+        id
+    )
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+/// The newcomer is the known machine: that agent gets its key and what it says of itself, and the newcomer's row goes;
+/// its id stays as another name of the agent. `false` when the known agent is gone.
+pub async fn take_over<P>(tx: &mut Tx<P>, known: Uuid, newcomer: Uuid) -> Result<bool, Error> {
+    let taken = sqlx::query!(
+        "UPDATE agents k SET hostname = n.hostname, os_type = n.os_type, os_version = n.os_version, arch = n.arch,
+           agent_version = n.agent_version, board_serial = n.board_serial, disk_serial = n.disk_serial,
+           mac_addresses = n.mac_addresses, key_digest = n.key_digest, digest_key_id = n.digest_key_id,
+           key_revoked_at = NULL, enrolled_with = n.enrolled_with, session_epoch = k.session_epoch + 1
+         FROM agents n WHERE k.id = $1 AND n.id = $2 AND k.state = 'active'",
+        known,
+        newcomer
+    );
+    if taken.execute(tx.conn()).await?.rows_affected() == 0 {
+        return Ok(false);
+    }
+    sqlx::query!("DELETE FROM agents WHERE id = $1", newcomer).execute(tx.conn()).await?;
+    sqlx::query!(
+        "INSERT INTO agent_aliases (alias, tenant_id, agent_id) SELECT $1, tenant_id, id FROM agents WHERE id = $2",
+        newcomer,
+        known
+    )
+    .execute(tx.conn())
+    .await?;
+    Ok(true)
+}
+
+pub async fn reject<P>(tx: &mut Tx<P>, id: Uuid) -> Result<(), Error> {
+    sqlx::query!("UPDATE agents SET state = 'rejected', key_revoked_at = now() WHERE id = $1", id)
+        .execute(tx.conn())
+        .await?;
+    Ok(())
+}
+
+/// Keeps what was done unless another agent has the identity: then it is as if nothing was tried.
+async fn settle(
+    savepoint: sqlx::Transaction<'_, sqlx::Postgres>,
+    done: Result<sqlx::postgres::PgQueryResult, sqlx::Error>,
+) -> Result<bool, Error> {
+    match done {
+        Ok(done) => {
+            savepoint.commit().await?;
+            Ok(done.rows_affected() == 1)
+        }
+        Err(error) => {
+            let constraint = error.as_database_error().and_then(|database| database.constraint());
+            if constraint != Some("agents_machine_uid_key") {
+                return Err(error.into());
+            }
+            savepoint.rollback().await?;
+            Ok(false)
+        }
+    }
 }

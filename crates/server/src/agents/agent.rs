@@ -1,0 +1,168 @@
+//! What agents say of themselves when they connect, and when their network changes.
+
+use super::list_store::UID_SOURCES;
+use super::store;
+use crate::alerts::{self, NewAlert, Severity, Subject};
+use crate::app::App;
+use crate::audit::Entry;
+use crate::auth::Scope;
+use crate::bus::{Event, Topic};
+use crate::db::Tx;
+use crate::error::Error;
+use crate::gateway::AgentSession;
+use gururmm_protocol::Version;
+use gururmm_protocol::limits::clean;
+use gururmm_protocol::network::NetworkState;
+use gururmm_protocol::system::{MachineIdentity, UidSource};
+use gururmm_protocol::to_server::Hello;
+use serde_json::json;
+
+/// Stores what a machine is now. Writes only what changed: a fleet that comes back says the same as before.
+pub async fn on_hello(
+    app: &App,
+    session: &AgentSession,
+    hello: &Hello,
+    protocol: Version,
+) -> Result<(), Error> {
+    let (mut system, mut identity) = (hello.system.clone(), hello.identity.clone());
+    let mut agent_version = hello.agent_version.clone();
+    system.clean();
+    identity.clean();
+    clean(&mut agent_version, 64);
+    let mut tx = app.db.begin(&Scope::agent(session.agent_id, session.tenant_id, &system.hostname)).await?;
+    let system_json = serde_json::to_value(&system).map_err(Error::internal)?;
+    let changed =
+        store::set_system(&mut tx, session, &system, &system_json, &agent_version, &protocol.to_string())
+            .await?;
+    if changed {
+        emit_changed(&mut tx, session).await?;
+    }
+    check_identity(&mut tx, session, &system.hostname, &identity).await?;
+    tx.commit().await
+}
+
+/// Stores the machine's network state, if it is another than before.
+pub async fn on_network_state(
+    app: &App,
+    session: &AgentSession,
+    mut state: NetworkState,
+) -> Result<(), Error> {
+    state.clean();
+    let state = serde_json::to_value(&state).map_err(Error::internal)?;
+    let mut tx = app.db.begin(&Scope::agent(session.agent_id, session.tenant_id, &session.hostname)).await?;
+    if store::set_network(&mut tx, session, &state).await? {
+        emit_changed(&mut tx, session).await?;
+    }
+    tx.commit().await
+}
+
+/// What to do about the identity a known key comes with.
+#[derive(Debug, PartialEq, Eq)]
+enum Finding {
+    /// It is the known one, or a worse source's.
+    Nothing,
+    /// A better source: the uid is upgraded in place.
+    Upgrade,
+    /// Another uid of the same source: the disk moved to another machine, or was copied.
+    Changed,
+}
+
+fn compare(known: &store::Identity, offered: &MachineIdentity) -> Finding {
+    let is_known = known.machine_uid == offered.machine_uid
+        || known.shared_uid.as_deref() == Some(offered.machine_uid.as_str());
+    let known_source = UID_SOURCES.into_iter().find(|source| source.as_str() == known.machine_uid_source);
+    let known_source = known_source.unwrap_or(UidSource::OsId);
+    // UidSource orders the best source first.
+    match offered.machine_uid_source.cmp(&known_source) {
+        _ if is_known || offered.machine_uid.len() < 8 => Finding::Nothing,
+        std::cmp::Ordering::Less => Finding::Upgrade,
+        std::cmp::Ordering::Equal => Finding::Changed,
+        std::cmp::Ordering::Greater => Finding::Nothing,
+    }
+}
+
+async fn check_identity<P>(
+    tx: &mut Tx<P>,
+    session: &AgentSession,
+    hostname: &str,
+    offered: &MachineIdentity,
+) -> Result<(), Error> {
+    let known = store::identity(tx, session.agent_id).await?.ok_or_else(Error::not_found)?;
+    let detail = json!({
+        "offered_source": offered.machine_uid_source,
+        "known_source": known.machine_uid_source,
+    });
+    match compare(&known, offered) {
+        Finding::Nothing => Ok(()),
+        Finding::Upgrade if store::upgrade_identity(tx, session.agent_id, offered).await? => {
+            let entry = Entry::new("agent.identity_upgrade", "agent", session.agent_id);
+            tx.audit(entry.named(hostname).with(detail)).await
+        }
+        // The machine works on under its own key; a person has to look.
+        Finding::Upgrade => {
+            let title = format!("{hostname} has the identity of another machine");
+            alert(tx, session, "agent.identity_collision", &title, detail).await
+        }
+        Finding::Changed => {
+            let title = format!("{hostname} runs on other hardware than before");
+            alert(tx, session, "agent.identity_changed", &title, detail).await
+        }
+    }
+}
+
+async fn alert<P>(
+    tx: &mut Tx<P>,
+    session: &AgentSession,
+    kind: &'static str,
+    title: &str,
+    detail: serde_json::Value,
+) -> Result<(), Error> {
+    let AgentSession { agent_id, client_id, site_id, .. } = *session;
+    let alert = NewAlert {
+        kind,
+        severity: Severity::Warning,
+        title,
+        detail,
+        dedup_key: &format!("{kind}:{agent_id}"),
+        subject: Subject { agent_id, client_id, site_id },
+    };
+    alerts::raise(tx, alert).await
+}
+
+async fn emit_changed<P>(tx: &mut Tx<P>, session: &AgentSession) -> Result<(), Error> {
+    let event = Event::new(Topic::AgentChanged, session.tenant_id, session.agent_id);
+    tx.emit(event.at(session.client_id, Some(session.site_id)).on_agent(session.agent_id)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(uid: &str, source: UidSource, shared: Option<&str>) -> store::Identity {
+        store::Identity {
+            machine_uid: uid.to_owned(),
+            machine_uid_source: source.as_str().to_owned(),
+            shared_uid: shared.map(str::to_owned),
+        }
+    }
+
+    fn offered(uid: &str, source: UidSource) -> MachineIdentity {
+        let machine_uid = uid.to_owned();
+        MachineIdentity { machine_uid, machine_uid_source: source, board_serial: None, disk_serial: None }
+    }
+
+    #[test]
+    fn only_a_better_source_changes_the_uid_and_another_machine_is_noticed() {
+        use UidSource::{BoardAndDisk, OsId, SmbiosUuid};
+        let os_id = known("uid-of-os", OsId, None);
+        assert_eq!(compare(&os_id, &offered("uid-of-os", OsId)), Finding::Nothing);
+        assert_eq!(compare(&os_id, &offered("uid-of-smbios", SmbiosUuid)), Finding::Upgrade);
+        assert_eq!(compare(&os_id, &offered("uid-of-board", BoardAndDisk)), Finding::Upgrade);
+        assert_eq!(compare(&os_id, &offered("another-os-id", OsId)), Finding::Changed);
+        let smbios = known("uid-of-smbios", SmbiosUuid, None);
+        assert_eq!(compare(&smbios, &offered("uid-of-os", OsId)), Finding::Nothing);
+        assert_eq!(compare(&smbios, &offered("another-smbios", SmbiosUuid)), Finding::Changed);
+        let twin = known("own-uid#1", SmbiosUuid, Some("uid-of-smbios"));
+        assert_eq!(compare(&twin, &offered("uid-of-smbios", SmbiosUuid)), Finding::Nothing);
+    }
+}

@@ -1,0 +1,157 @@
+//! Routes of machines.
+
+use super::{Agent, AgentDetail, ApproveAs, Filter, Sort, SortBy, Status};
+use crate::app::AppState;
+use crate::auth::Scope;
+use crate::auth::permission::{ManageAgents, ReadFleet};
+use crate::error::Error;
+use crate::http::{Json, Page, PageQuery, Path, Query};
+use axum::extract::State;
+use axum::http::StatusCode;
+use gururmm_protocol::system::OsType;
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+/// Routes of this slice.
+pub fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(list_all_agents))
+        .routes(routes!(get_agent, delete_agent))
+        .routes(routes!(move_agent))
+        .routes(routes!(list_agents))
+        .routes(routes!(get_agent_detail))
+        .routes(routes!(approve_agent))
+        .routes(routes!(reject_agent))
+}
+
+/// Which machines, in which order.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct AgentQuery {
+    /// Part of host name, user, address, operating system, client or site, in any case.
+    #[param(max_length = 200)]
+    search: Option<String>,
+    status: Option<Status>,
+    client_id: Option<Uuid>,
+    site_id: Option<Uuid>,
+    os_type: Option<OsType>,
+    /// `hostname` when absent.
+    sort: Option<SortBy>,
+    /// `asc` when absent.
+    order: Option<Order>,
+}
+
+/// Upwards or downwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Order {
+    Asc,
+    Desc,
+}
+
+/// Where a machine goes.
+#[derive(Debug, Deserialize, ToSchema)]
+struct MoveInput {
+    site_id: Uuid,
+}
+
+/// As what a machine is let in.
+#[derive(Debug, Deserialize, ToSchema)]
+struct ApproveInput {
+    r#as: ApproveAs,
+}
+
+/// All machines, by host name.
+#[utoipa::path(get, path = "/api/agents", tag = "agents", responses((status = 200, body = Vec<Agent>)))]
+async fn list_all_agents(
+    State(app): State<AppState>,
+    scope: Scope<ReadFleet>,
+) -> Result<Json<Vec<Agent>>, Error> {
+    super::list_all(&app, &scope).await.map(Json)
+}
+
+/// One machine.
+#[utoipa::path(get, path = "/api/agents/{id}", tag = "agents", params(("id" = Uuid, Path)),
+    responses((status = 200, body = Agent)))]
+async fn get_agent(
+    State(app): State<AppState>,
+    scope: Scope<ReadFleet>,
+    Path(id): Path<Uuid>,
+) -> Result<Json<Agent>, Error> {
+    super::get(&app, &scope, id).await.map(Json)
+}
+
+/// Take a machine out of management, with its history.
+#[utoipa::path(delete, path = "/api/agents/{id}", tag = "agents", params(("id" = Uuid, Path)),
+    responses((status = 204)))]
+async fn delete_agent(
+    State(app): State<AppState>,
+    scope: Scope<ManageAgents>,
+    Path(id): Path<Uuid>,
+) -> Result<StatusCode, Error> {
+    super::delete(&app, &scope, id).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+/// Move a machine to another site of the partner.
+#[utoipa::path(post, path = "/api/agents/{id}/move", tag = "agents", params(("id" = Uuid, Path)),
+    request_body = MoveInput, responses((status = 200, body = Agent)))]
+async fn move_agent(
+    State(app): State<AppState>,
+    scope: Scope<ManageAgents>,
+    Path(id): Path<Uuid>,
+    Json(MoveInput { site_id }): Json<MoveInput>,
+) -> Result<Json<Agent>, Error> {
+    super::move_to(&app, &scope, id, site_id).await.map(Json)
+}
+
+/// Machines, filtered and ordered.
+#[utoipa::path(get, path = "/api/v1/agents", tag = "agents", params(AgentQuery, PageQuery),
+    responses((status = 200, body = Page<Agent>)))]
+async fn list_agents(
+    State(app): State<AppState>,
+    scope: Scope<ReadFleet>,
+    Query(query): Query<AgentQuery>,
+    Query(page): Query<PageQuery>,
+) -> Result<Json<Page<Agent>>, Error> {
+    let AgentQuery { search, status, client_id, site_id, os_type, sort, order } = query;
+    let filter = Filter { search, status, client_id, site_id, os_type, ..Filter::default() };
+    let sort = Sort { by: sort.unwrap_or_default(), is_descending: order == Some(Order::Desc) };
+    super::list(&app, &scope, &filter, sort, &page).await.map(Json)
+}
+
+/// One machine with all that is known of it.
+#[utoipa::path(get, path = "/api/v1/agents/{id}", tag = "agents", params(("id" = Uuid, Path)),
+    responses((status = 200, body = AgentDetail)))]
+async fn get_agent_detail(
+    State(app): State<AppState>,
+    scope: Scope<ReadFleet>,
+    Path(id): Path<Uuid>,
+) -> Result<Json<AgentDetail>, Error> {
+    super::get_detail(&app, &scope, id).await.map(Json)
+}
+
+/// Let a waiting machine in. 409 when it does not wait, or when the decision does not fit.
+#[utoipa::path(post, path = "/api/v1/agents/{id}/approve", tag = "agents", params(("id" = Uuid, Path)),
+    request_body = ApproveInput, responses((status = 200, body = Agent)))]
+async fn approve_agent(
+    State(app): State<AppState>,
+    scope: Scope<ManageAgents>,
+    Path(id): Path<Uuid>,
+    Json(ApproveInput { r#as }): Json<ApproveInput>,
+) -> Result<Json<Agent>, Error> {
+    super::approve(&app, &scope, id, r#as).await.map(Json)
+}
+
+/// Turn a waiting machine away. 409 when it does not wait.
+#[utoipa::path(post, path = "/api/v1/agents/{id}/reject", tag = "agents", params(("id" = Uuid, Path)),
+    responses((status = 204)))]
+async fn reject_agent(
+    State(app): State<AppState>,
+    scope: Scope<ManageAgents>,
+    Path(id): Path<Uuid>,
+) -> Result<StatusCode, Error> {
+    super::reject(&app, &scope, id).await.map(|()| StatusCode::NO_CONTENT)
+}
