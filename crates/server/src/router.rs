@@ -5,7 +5,7 @@ use crate::commands;
 use crate::error::{Code, Error, Problem};
 use crate::gateway;
 use crate::http::layers;
-use crate::{agents, alerts, audit_log, dashboard, enrollment, install, setup, sign_in, telemetry, tenancy, users};
+use crate::{agents, alerts, audit_log, dashboard, enrollment, install, policies, setup, sign_in, telemetry, tenancy, users};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
@@ -42,6 +42,7 @@ fn api() -> OpenApiRouter<AppState> {
         .merge(install::http::routes())
         .merge(agents::http::routes())
         .merge(alerts::http::routes())
+        .merge(policies::http::routes())
 }
 
 /// The whole server as one service.
