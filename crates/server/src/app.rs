@@ -8,6 +8,7 @@ use crate::db::Db;
 use crate::gateway::{self, Gateway};
 use crate::install::Downloads;
 use crate::keys::Keys;
+use crate::observability::Counters;
 use crate::telemetry::Telemetry;
 use chrono::{DateTime, Utc};
 use std::sync::Arc;
@@ -26,6 +27,8 @@ pub struct App {
     pub telemetry: Telemetry,
     pub commands: Commands,
     pub limits: PublicLimits,
+    /// What the slices count while they work.
+    pub counters: Counters,
     /// What is handed out to machines.
     pub downloads: Downloads,
     pub started_at: DateTime<Utc>,
@@ -44,6 +47,7 @@ impl App {
             telemetry: Telemetry::default(),
             commands: Commands::default(),
             limits: PublicLimits::default(),
+            counters: Counters::default(),
             started_at: Utc::now(),
         }
     }

@@ -25,6 +25,7 @@ pub mod jobs;
 pub mod keys;
 pub mod local_agent;
 pub mod net;
+pub mod observability;
 pub mod policies;
 pub mod router;
 pub mod serve;

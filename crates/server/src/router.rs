@@ -5,7 +5,10 @@ use crate::commands;
 use crate::error::{Code, Error, Problem};
 use crate::gateway;
 use crate::http::layers;
-use crate::{agents, alerts, audit_log, dashboard, enrollment, install, policies, setup, sign_in, telemetry, tenancy, users};
+use crate::{
+    agents, alerts, audit_log, dashboard, enrollment, install, policies, setup, sign_in, telemetry, tenancy,
+    users,
+};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;

@@ -57,8 +57,6 @@ impl Queued {
 pub struct Ingest {
     queue: mpsc::Sender<Queued>,
     waiting: Mutex<Option<mpsc::Receiver<Queued>>>,
-    /// Samples stored since the start.
-    stored: AtomicU64,
     /// Age of the oldest sample of the last batch at its commit.
     lag_ms: AtomicU64,
 }
@@ -66,12 +64,7 @@ pub struct Ingest {
 impl Default for Ingest {
     fn default() -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
-        Self {
-            queue,
-            waiting: Mutex::new(Some(waiting)),
-            stored: AtomicU64::new(0),
-            lag_ms: AtomicU64::new(0),
-        }
+        Self { queue, waiting: Mutex::new(Some(waiting)), lag_ms: AtomicU64::new(0) }
     }
 }
 
@@ -85,11 +78,6 @@ impl Ingest {
     /// How many samples wait.
     pub fn depth(&self) -> usize {
         self.queue.max_capacity() - self.queue.capacity()
-    }
-
-    /// Samples stored since the start.
-    pub fn stored(&self) -> u64 {
-        self.stored.load(Ordering::Relaxed)
     }
 
     /// How old the oldest sample of the last batch was at its commit.
@@ -165,7 +153,6 @@ impl Writer<'_> {
         let oldest = batch.iter().map(|queued| queued.received_at).min().unwrap_or_else(Utc::now);
         let lag_ms = (Utc::now() - oldest).num_milliseconds().max(0);
         ingest.lag_ms.store(lag_ms.unsigned_abs(), Ordering::Relaxed);
-        ingest.stored.fetch_add(batch.len() as u64, Ordering::Relaxed);
         self.acknowledge(batch);
     }
 
@@ -179,7 +166,9 @@ impl Writer<'_> {
         let mut tx = self.app.db.begin_ingest().await?;
         store::insert_samples(&mut tx, &rows).await?;
         store::update_latest(&mut tx, &newest_of_each(&rows)).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        self.app.counters.samples_stored.add(rows.len() as u64);
+        Ok(())
     }
 
     /// One row that cannot be stored must not keep the others out, nor come back for ever.

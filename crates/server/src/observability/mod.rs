@@ -1,0 +1,5 @@
+//! What operators see of the running server.
+
+mod counters;
+
+pub use counters::{Counters, Meter};
