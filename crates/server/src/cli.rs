@@ -4,6 +4,7 @@ use crate::admin::{self, AdminCommand};
 use crate::database::DatabaseChoice;
 use crate::gateway;
 use crate::net::TlsMode;
+use crate::observability::logs::{self, LogFormat};
 use crate::serve::{ServeOptions, Server};
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
@@ -18,6 +19,9 @@ use url::Url;
 #[derive(Debug, Parser)]
 #[command(name = "gururmm-server", version)]
 pub struct Cli {
+    /// How the log on standard error is written; RUST_LOG says how much of it.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
     #[command(subcommand)]
     command: Command,
 }
@@ -53,6 +57,9 @@ struct ServeArgs {
     /// Address and port to listen on.
     #[arg(long, default_value = "127.0.0.1:3001", value_name = "ADDR")]
     listen: SocketAddr,
+    /// Address and port of their own for Prometheus: plain HTTP, for whoever can reach it. None by default.
+    #[arg(long, value_name = "ADDR")]
+    metrics_listen: Option<SocketAddr>,
     /// Certificate chain, PEM. Without TLS the server listens on loopback only, or behind a trusted proxy.
     #[arg(long, value_name = "FILE", requires = "tls_key", conflicts_with = "tls_self_signed")]
     tls_cert: Option<PathBuf>,
@@ -79,6 +86,7 @@ struct ServeArgs {
 impl Cli {
     /// Does what was asked for.
     pub async fn run(self) -> anyhow::Result<()> {
+        logs::start(self.log_format)?;
         match self.command {
             Command::Serve(args) => serve(*args).await,
             Command::Migrate(data) => admin::migrate(data).await,
@@ -102,6 +110,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let options = ServeOptions {
         data_dir: args.data.data_dir,
         listen: args.listen,
+        metrics_listen: args.metrics_listen,
         database: DatabaseChoice::of(args.data.database_url),
         tls,
         public_url: args.public_url,

@@ -31,6 +31,7 @@ pub mod router;
 pub mod serve;
 pub mod setup;
 pub mod sign_in;
+pub mod system;
 pub mod telemetry;
 pub mod tenancy;
 pub mod users;

@@ -6,8 +6,8 @@ use crate::error::{Code, Error, Problem};
 use crate::gateway;
 use crate::http::layers;
 use crate::{
-    agents, alerts, audit_log, dashboard, enrollment, install, policies, setup, sign_in, telemetry, tenancy,
-    users,
+    agents, alerts, audit_log, dashboard, enrollment, install, policies, setup, sign_in, system, telemetry,
+    tenancy, users,
 };
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -46,6 +46,7 @@ fn api() -> OpenApiRouter<AppState> {
         .merge(agents::http::routes())
         .merge(alerts::http::routes())
         .merge(policies::http::routes())
+        .merge(system::http::routes())
 }
 
 /// The whole server as one service.
@@ -58,7 +59,7 @@ pub fn router(app: AppState) -> Router {
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(CatchPanicLayer::custom(layers::panicked))
         .layer(middleware::from_fn_with_state(app.clone(), layers::security_headers))
-        .layer(middleware::from_fn(layers::request_context))
+        .layer(middleware::from_fn_with_state(app.clone(), layers::request_context))
         .with_state(app)
 }
 

@@ -10,6 +10,7 @@ use crate::gateway;
 use crate::keys::{Keys, Purpose, random_token};
 use crate::local_agent;
 use crate::net::{Limits, ListenConfig, Listener, TlsMode};
+use crate::observability::MetricsListener;
 use crate::router;
 use anyhow::Context as _;
 use chrono::{TimeDelta, Utc};
@@ -29,6 +30,8 @@ const SETUP_LINK_LIFETIME: TimeDelta = TimeDelta::hours(24);
 pub struct ServeOptions {
     pub data_dir: PathBuf,
     pub listen: SocketAddr,
+    /// Where Prometheus reads the server's figures, by plain HTTP; `None`: nowhere.
+    pub metrics_listen: Option<SocketAddr>,
     pub database: DatabaseChoice,
     /// `None`: plain HTTP, on loopback or behind a trusted proxy only.
     pub tls: Option<TlsMode>,
@@ -45,8 +48,10 @@ pub struct Server {
     app: AppState,
     database: Database,
     local_addr: SocketAddr,
+    metrics_addr: Option<SocketAddr>,
     stopping: CancellationToken,
     listener: JoinHandle<()>,
+    metrics: Option<JoinHandle<()>>,
     background: Background,
 }
 
@@ -61,6 +66,7 @@ impl Server {
             public_url: public_url(&options, options.listen)?,
             limits: Limits::default(),
         })?;
+        let metrics = options.metrics_listen.map(MetricsListener::bind).transpose()?;
         let keys = Keys::load_or_create(&options.data_dir)?;
         let database = Database::open(&options.data_dir, options.database.clone(), &keys).await?;
         let bus = Bus::default();
@@ -77,8 +83,11 @@ impl Server {
             tokio::spawn(invite_local_agent(app.clone()));
         }
         let local_addr = listener.local_addr();
+        let metrics_addr = metrics.as_ref().map(MetricsListener::local_addr);
+        let metrics = metrics
+            .map(|metrics| tokio::spawn(metrics.serve(app.clone(), listener.gauge(), stopping.clone())));
         let listener = tokio::spawn(listener.serve(router::router(app.clone()), stopping.clone()));
-        Ok(Self { app, database, local_addr, stopping, listener, background })
+        Ok(Self { app, database, local_addr, metrics_addr, stopping, listener, metrics, background })
     }
 
     /// The server's parts.
@@ -89,6 +98,11 @@ impl Server {
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// Where Prometheus reads, if anywhere.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics_addr
     }
 
     /// A fresh one-time setup link; `None` once someone has an account. Every call makes the link before void.
@@ -118,6 +132,9 @@ impl Server {
         self.background.stop(&self.app).await;
         if !self.listener.is_finished() {
             self.listener.await.context("the listener failed")?;
+        }
+        if let Some(metrics) = self.metrics {
+            metrics.await.context("the metrics' listener failed")?;
         }
         self.app.db.close().await;
         self.database.close().await

@@ -31,6 +31,8 @@ pub struct PublicLimits {
     pub enroll_site: Limit<[u8; 32]>,
     /// Enrollment, by the machine that asks: once a minute, with a few in a row for installers that try again.
     pub enroll_machine: Limit<[u8; 32]>,
+    /// Agents that ask before they connect: after an outage all of a large network does so at once.
+    pub hello: PeerLimit,
     /// Reports of installers that failed.
     pub install_report: PeerLimit,
     /// The same, by site: what is beyond it is dropped.
@@ -45,6 +47,7 @@ impl Default for PublicLimits {
             enroll: PeerLimit::per_minute(100),
             enroll_site: Limit::per_minute(600),
             enroll_machine: Limit::once_a_minute_after(5),
+            hello: PeerLimit::per_minute(6_000),
             install_report: PeerLimit::per_minute(20),
             install_report_site: Limit::per_minute(60),
         }

@@ -15,9 +15,9 @@ use uuid::Uuid;
 /// Header that carries the request's id back.
 pub const REQUEST_ID_HEADER: &str = "x-request-id";
 
-/// Gives the request an id, runs it under that id, and writes one log line with the outcome. Paths are logged as
-/// the route's pattern, so that no id or secret of a URL reaches the log.
-pub async fn request_context(mut request: Request, next: Next) -> Response {
+/// Gives the request an id, runs it under that id, counts it, and writes one log line with the outcome. Paths are
+/// told as the route's pattern, so that no id or secret of a URL reaches the log or Prometheus.
+pub async fn request_context(State(app): State<AppState>, mut request: Request, next: Next) -> Response {
     let id = Uuid::now_v7().simple().to_string();
     request.extensions_mut().insert(RequestId(id.clone()));
     let method = request.method().clone();
@@ -26,7 +26,9 @@ pub async fn request_context(mut request: Request, next: Next) -> Response {
     let span = tracing::info_span!("request", id = %id);
     let started = Instant::now();
     let mut response = with_request_id(id.clone(), next.run(request)).instrument(span.clone()).await;
-    let elapsed_ms = started.elapsed().as_millis() as u64;
+    let elapsed = started.elapsed();
+    app.counters.requests.answered(&method, &route, response.status(), elapsed);
+    let elapsed_ms = elapsed.as_millis() as u64;
     let status = response.status().as_u16();
     span.in_scope(|| match response.extensions_mut().remove::<Cause>() {
         Some(Cause(cause)) => {

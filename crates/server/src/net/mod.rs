@@ -56,7 +56,7 @@ pub enum ListenError {
     )]
     PlainHttp { addr: SocketAddr },
 
-    #[error("{addr} is taken by another program: stop that one or choose another --listen address")]
+    #[error("{addr} is taken by another program: stop that one or choose another address")]
     AddressInUse { addr: SocketAddr },
 
     #[error(
@@ -64,7 +64,7 @@ pub enum ListenError {
     )]
     NotPermitted { addr: SocketAddr },
 
-    #[error("{addr} is not an address of this machine: choose another --listen address")]
+    #[error("{addr} is not an address of this machine: choose another")]
     NotOurs { addr: SocketAddr },
 
     #[error("cannot listen on {addr}")]

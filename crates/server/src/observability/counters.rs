@@ -1,5 +1,6 @@
 //! What the slices count while they work. Read by the status screen and by Prometheus; lost at a restart.
 
+use super::Requests;
 use prometheus_client::metrics::gauge::Gauge;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
@@ -11,6 +12,7 @@ pub struct Counters {
     pub samples_stored: Meter,
     /// Open live sockets of browsers.
     pub browsers: Gauge,
+    pub requests: Requests,
 }
 
 /// Counts things, and knows how many of them came in the last minute.

@@ -10,12 +10,16 @@
 mod admin;
 mod agent_socket;
 mod audit;
+mod bootstrap;
 mod commands;
 mod dashboard;
 mod harness;
+mod health;
 mod metrics;
+mod observability;
 mod openapi;
 mod rls_catalogue;
+mod serve_failures;
 mod session;
 mod setup;
 mod sites;

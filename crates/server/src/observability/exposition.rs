@@ -1,0 +1,93 @@
+//! The server's figures in the text format of OpenMetrics, which Prometheus reads.
+
+use crate::app::App;
+use crate::net::ConnectionGauge;
+use chrono::Utc;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+/// Media type of [`render`]'s text.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct State {
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PoolState {
+    pool: &'static str,
+    state: &'static str,
+}
+
+/// All figures as they are now. The registry is made anew for every reading: most figures are read where they are
+/// kept, and the few that are counted here are shared with it.
+pub fn render(app: &App, connections: &ConnectionGauge) -> Result<String, std::fmt::Error> {
+    let mut registry = Registry::with_prefix("gururmm");
+    server(app, &mut registry);
+    agents(app, &mut registry);
+    app.counters.requests.register(&mut registry);
+    registry.register("database_connections", "Connections to the database", pools(app));
+    listener(connections, &mut registry);
+    let mut text = String::new();
+    encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+fn server(app: &App, registry: &mut Registry) {
+    let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+    registry.register("build", "The running build", build);
+    let uptime = (Utc::now() - app.started_at).num_seconds().max(0);
+    registry.register_with_unit("uptime", "Time since the start", Unit::Seconds, ConstGauge::new(uptime));
+    registry.register("browsers", "Open live sockets of browsers", app.counters.browsers.clone());
+}
+
+fn agents(app: &App, registry: &mut Registry) {
+    let connected = ConstGauge::new(app.gateway.connected_count());
+    registry.register("connected_agents", "Agents with a session", connected);
+    let stored = ConstCounter::new(app.counters.samples_stored.total());
+    registry.register("samples_stored", "Samples of agents that were stored", stored);
+    let ingest = &app.telemetry.ingest;
+    registry.register(
+        "ingest_queue_depth",
+        "Samples that wait to be stored",
+        ConstGauge::new(ingest.depth()),
+    );
+    registry.register_with_unit(
+        "ingest_lag",
+        "Age of the oldest sample of the last batch when it was stored",
+        Unit::Seconds,
+        ConstGauge::new(ingest.lag().as_secs_f64()),
+    );
+    let ended = Family::<State, Counter>::default();
+    for (status, count) in app.commands.reached.all().filter(|(status, _)| status.is_final()) {
+        ended.get_or_create(&State { state: status.as_str() }).inc_by(count);
+    }
+    registry.register("commands_ended", "Commands that came to a final state", ended);
+}
+
+fn pools(app: &App) -> Family<PoolState, Gauge> {
+    let family = Family::<PoolState, Gauge>::default();
+    for pool in app.db.pools() {
+        let idle = i64::try_from(pool.idle).unwrap_or(i64::MAX);
+        let used = i64::from(pool.size).saturating_sub(idle).max(0);
+        for (state, count) in [("idle", idle), ("used", used)] {
+            family.get_or_create(&PoolState { pool: pool.name, state }).set(count);
+        }
+    }
+    family
+}
+
+fn listener(connections: &ConnectionGauge, registry: &mut Registry) {
+    let counts = connections.counts();
+    registry.register("connections_open", "Open connections of all clients", ConstGauge::new(counts.open));
+    let strangers = ConstGauge::new(counts.unauthenticated);
+    registry.register("connections_unauthenticated", "Those that have not shown who they are", strangers);
+    let refused = ConstCounter::new(counts.refused);
+    registry.register("connections_refused", "Connections that were turned away", refused);
+}

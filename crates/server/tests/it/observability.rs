@@ -1,0 +1,102 @@
+//! What Prometheus sees, and where.
+
+use axum::http::Method;
+use gururmm_testkit::world::{PLATFORM_ADMIN, acme};
+use gururmm_testkit::{ApiClient, TestDatabase, TestServer};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+async fn start() -> (TestServer, ApiClient) {
+    let server = TestServer::start_with(TestDatabase::with_world().await, |options| {
+        options.metrics_listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+    })
+    .await;
+    let prometheus = ApiClient::anonymous(server.server().metrics_addr().unwrap());
+    (server, prometheus)
+}
+
+/// The value of the series that begins with exactly this.
+fn value(text: &str, series: &str) -> f64 {
+    let rest = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    rest.unwrap_or_else(|| panic!("no {series} in\n{text}")).parse().unwrap()
+}
+
+#[tokio::test]
+async fn the_figures_have_a_port_of_their_own_and_the_main_one_has_none() {
+    let (server, prometheus) = start().await;
+    let answer = prometheus.get("/metrics").await;
+    assert_eq!(answer.status, 200, "{answer}");
+    assert_eq!(
+        answer.header("content-type"),
+        Some("application/openmetrics-text; version=1.0.0; charset=utf-8")
+    );
+    for client in [server.anonymous(), server.client_as(&PLATFORM_ADMIN).await] {
+        client.get("/metrics").await.expect_problem(404, "NOT_FOUND");
+    }
+    for path in ["/", "/health", "/api/v1/system/status", "/metrics/", "/metrics/x"] {
+        assert_eq!(prometheus.get(path).await.status, 404, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn without_the_option_there_is_no_such_port() {
+    assert_eq!(TestServer::start().await.server().metrics_addr(), None);
+}
+
+#[tokio::test]
+async fn the_figures_are_those_of_this_server() {
+    let (server, prometheus) = start().await;
+    server.app().counters.samples_stored.add(42);
+    server.app().counters.browsers.inc();
+    server.anonymous().get("/health").await;
+    server.anonymous().get("/health").await;
+    let text = prometheus.get("/metrics").await.text();
+    assert_eq!(value(&text, "gururmm_samples_stored_total"), 42.0);
+    assert_eq!(value(&text, "gururmm_browsers"), 1.0);
+    assert_eq!(value(&text, "gururmm_connected_agents"), 0.0);
+    assert_eq!(value(&text, "gururmm_ingest_queue_depth"), 0.0);
+    assert_eq!(value(&text, r#"gururmm_commands_ended_total{state="completed"}"#), 0.0);
+    let build = format!(r#"gururmm_build_info{{version="{}"}}"#, env!("CARGO_PKG_VERSION"));
+    assert_eq!(value(&text, &build), 1.0);
+    let health = r#"method="GET",route="/health""#;
+    assert_eq!(value(&text, &format!(r#"gururmm_http_requests_total{{{health},status="200"}}"#)), 2.0);
+    assert_eq!(value(&text, &format!("gururmm_http_request_duration_seconds_count{{{health}}}")), 2.0);
+    assert!(value(&text, r#"gururmm_database_connections{pool="operators",state="idle"}"#) >= 1.0);
+    assert!(value(&text, "gururmm_uptime_seconds") >= 0.0);
+    assert!(text.ends_with("# EOF\n"), "{text}");
+}
+
+#[tokio::test]
+async fn nothing_a_caller_writes_becomes_a_label() {
+    let (server, prometheus) = start().await;
+    let client = server.client_as(&acme::OWNER).await;
+    let site = format!("/api/v1/sites/{}", acme::HQ.id);
+    client.get(&site).await.expect(200);
+    client.get("/canary-path?token=canary-query").await;
+    client.request(Method::from_bytes(b"CANARY").unwrap(), "/health").send().await;
+    let text = prometheus.get("/metrics").await.text();
+    assert_eq!(
+        value(&text, r#"gururmm_http_requests_total{method="GET",route="/api/v1/sites/{id}",status="200"}"#),
+        1.0
+    );
+    assert_eq!(value(&text, r#"gururmm_http_requests_total{method="GET",route="-",status="404"}"#), 1.0);
+    assert!(text.contains(r#"method="OTHER""#), "{text}");
+    for written in ["canary", "CANARY", &acme::HQ.id.to_string(), "127.0.0.1", "example.com"] {
+        assert!(!text.contains(written), "{written} in\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn open_connections_are_counted() {
+    let (server, prometheus) = start().await;
+    let idle = tokio::net::TcpStream::connect(server.address()).await.unwrap();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    loop {
+        let text = prometheus.get("/metrics").await.text();
+        if value(&text, "gururmm_connections_open") >= 1.0 {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{text}");
+    }
+    drop(idle);
+}

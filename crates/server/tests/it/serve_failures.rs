@@ -1,0 +1,151 @@
+//! `gururmm-server serve` as a person meets it when it cannot start: it ends by itself, and says why in one sentence.
+
+use std::ffi::OsStr;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+/// What `serve` may take to give up; it waits for nothing but, at most, a database.
+const GIVES_UP_WITHIN: Duration = Duration::from_secs(60);
+
+fn serve(data_dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gururmm-server"));
+    command.arg("serve").arg("--data-dir").arg(data_dir);
+    command.env_remove("GURURMM_DATABASE_URL").env_remove("RUST_LOG");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+fn serve_with(data_dir: &Path, arguments: &[&dyn AsRef<OsStr>]) -> Command {
+    let mut command = serve(data_dir);
+    command.args(arguments.iter().map(|argument| argument.as_ref()));
+    command
+}
+
+/// Runs it to its end, and gives the one sentence it said.
+async fn sentence(mut command: Command) -> String {
+    let output: Output = timeout(GIVES_UP_WITHIN, command.output()).await.expect("it must give up").unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 1, "more or less than one line:\n{said}");
+    assert!(output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
+    lines[0].strip_prefix("[ERROR] ").unwrap_or_else(|| panic!("{said}")).to_owned()
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+#[tokio::test]
+async fn a_taken_port() {
+    let (data, taken) = (folder(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let address = taken.local_addr().unwrap().to_string();
+    let said = sentence(serve_with(data.path(), &[&"--listen", &address])).await;
+    assert!(said.starts_with(&format!("{address} is taken by another program")), "{said}");
+
+    let metrics = &[&"--listen" as &dyn AsRef<OsStr>, &"127.0.0.1:0", &"--metrics-listen", &address];
+    let said = sentence(serve_with(data.path(), metrics)).await;
+    assert!(said.contains("metrics") && said.contains("is taken by another program"), "{said}");
+    assert_eq!(data.path().read_dir().unwrap().count(), 0, "nothing was begun");
+}
+
+#[tokio::test]
+async fn plain_http_on_a_network() {
+    let said = sentence(serve_with(folder().path(), &[&"--listen", &"0.0.0.0:0"])).await;
+    assert!(said.contains("passwords") && said.contains("--tls-self-signed"), "{said}");
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_there() {
+    let data = folder();
+    let missing = data.path().join("missing.pem");
+    let arguments: &[&dyn AsRef<OsStr>] =
+        &[&"--listen", &"127.0.0.1:0", &"--tls-cert", &missing, &"--tls-key", &missing];
+    let said = sentence(serve_with(data.path(), arguments)).await;
+    assert!(said.contains("missing.pem"), "{said}");
+}
+
+#[tokio::test]
+async fn a_data_folder_that_cannot_be_written() {
+    // Nobody, root included, can make a folder there.
+    let said = sentence(serve_with(Path::new("/sys/gururmm-data"), &[&"--listen", &"127.0.0.1:0"])).await;
+    assert!(said.contains("/sys/gururmm-data"), "{said}");
+}
+
+#[tokio::test]
+async fn a_data_folder_that_is_a_file() {
+    let data = folder();
+    let file = data.path().join("file");
+    std::fs::write(&file, "not a folder").unwrap();
+    let said = sentence(serve_with(&file, &[&"--listen", &"127.0.0.1:0"])).await;
+    assert!(said.contains("file"), "{said}");
+}
+
+#[tokio::test]
+async fn a_data_folder_with_a_damaged_key() {
+    let data = folder();
+    std::fs::create_dir(data.path().join("keys")).unwrap();
+    std::fs::write(data.path().join("keys/pepper-p1"), "short").unwrap();
+    let said = sentence(serve_with(data.path(), &[&"--listen", &"127.0.0.1:0"])).await;
+    assert!(said.contains("pepper-p1 is damaged"), "{said}");
+}
+
+#[tokio::test]
+async fn a_data_folder_that_is_someone_elses() {
+    let data = folder();
+    std::fs::create_dir(data.path().join("postgres")).unwrap();
+    std::fs::write(data.path().join("postgres/precious"), "do not touch").unwrap();
+    let said = sentence(serve_with(data.path(), &[&"--listen", &"127.0.0.1:0"])).await;
+    assert!(said.contains("was not made by gururmm-server"), "{said}");
+    assert_eq!(std::fs::read(data.path().join("postgres/precious")).unwrap(), b"do not touch");
+}
+
+#[tokio::test]
+async fn a_database_url_that_leads_nowhere() {
+    let data = folder();
+    for (url, expected) in [
+        ("nonsense", "the database URL is not valid"),
+        ("postgres://rmm:canary-secret@127.0.0.1:1/rmm", "cannot connect to the database"),
+    ] {
+        let mut command = serve_with(data.path(), &[&"--listen", &"127.0.0.1:0"]);
+        command.env("GURURMM_DATABASE_URL", url);
+        let said = sentence(command).await;
+        assert!(said.starts_with(expected), "{said}");
+        assert!(!said.contains("canary"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_log_filter_that_cannot_be_read() {
+    let mut command = serve_with(folder().path(), &[&"--listen", &"127.0.0.1:0"]);
+    command.env("RUST_LOG", "gururmm_server=loud");
+    let said = sentence(command).await;
+    assert!(said.starts_with("RUST_LOG is not valid"), "{said}");
+}
+
+#[tokio::test]
+async fn a_second_server_on_the_same_data() {
+    let data = folder();
+    let mut first = serve_with(data.path(), &[&"--listen", &"127.0.0.1:0"]).spawn().unwrap();
+    let mut lines = BufReader::new(first.stdout.take().unwrap()).lines();
+    let up = timeout(GIVES_UP_WITHIN, lines.next_line()).await.expect("the first must start").unwrap();
+    assert!(up.is_some_and(|line| line.starts_with("[OK]")));
+
+    let said = sentence(serve_with(data.path(), &[&"--listen", &"127.0.0.1:0"])).await;
+    let pid = first.id().unwrap();
+    assert!(said.contains(&format!("in use by another gururmm-server (pid {pid})")), "{said}");
+    stop(first).await;
+}
+
+/// Asks it to end, as an operator would, so that its PostgreSQL ends with it.
+async fn stop(mut server: Child) {
+    let pid = rustix::process::Pid::from_raw(server.id().unwrap().cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let ended = timeout(GIVES_UP_WITHIN, server.wait()).await.expect("it must stop").unwrap();
+    assert!(ended.success(), "{ended}");
+}
