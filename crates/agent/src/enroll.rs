@@ -4,6 +4,7 @@ use crate::VERSION;
 use crate::capabilities::{machine_uid, network, system_info};
 use crate::http::{CallError, InvalidServerUrl, ServerUrl, post};
 use crate::identity::{CA_FILE, Identity, IdentityError, Secret};
+use crate::journal::JOURNAL_DIR;
 use crate::state::{StateDir, StateError, write_atomic};
 use crate::transport::{CaPin, Connector, InvalidPin, TlsSetupError};
 use gururmm_protocol::bootstrap::{EnrollRequest, EnrollResponse, EnrollStatus};
@@ -89,8 +90,9 @@ pub enum EnrollError {
 pub async fn enroll(state_dir: &Path, options: &EnrollOptions) -> Result<Enrolled, EnrollError> {
     let server: ServerUrl = options.server.parse()?;
     let state = StateDir::create(state_dir)?;
+    let mut previous = None;
     match Identity::load(&state) {
-        Ok(identity) if options.replace => tracing::info!(agent_id = %identity.agent_id, "enrolling anew"),
+        Ok(identity) if options.replace => previous = Some(identity.agent_id),
         Ok(identity) if identity.server_url == server.to_string() => {
             return Ok(Enrolled::Already(identity.agent_id));
         }
@@ -109,6 +111,16 @@ pub async fn enroll(state_dir: &Path, options: &EnrollOptions) -> Result<Enrolle
         let ca = captured.and_then(|captured| captured.take()).ok_or(EnrollError::NothingPinned)?;
         let path = state.file(CA_FILE);
         write_atomic(&path, &ca).map_err(|source| StateError::Io { path, source })?;
+    }
+    if previous.is_some_and(|previous| previous != response.agent_id) {
+        // Another machine's commands, as far as this server knows.
+        let path = state.file(JOURNAL_DIR);
+        match fs::remove_dir_all(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(StateError::Io { path, source }.into());
+            }
+            _ => {}
+        }
     }
     let identity = Identity {
         agent_id: response.agent_id,

@@ -22,6 +22,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// The journal's folder in the state folder.
+pub const JOURNAL_DIR: &str = "journal";
 /// How long a finished command's id is remembered.
 const REMEMBER: TimeDelta = TimeDelta::days(7);
 /// How many finished ids are remembered at most; the newest stay.

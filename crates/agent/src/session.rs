@@ -28,6 +28,11 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(30);
 const WELCOME_WITHIN: Duration = Duration::from_secs(20);
 /// A connection that stood this long was a good one.
 const GOOD_AFTER: Duration = Duration::from_secs(10);
+/// How often something about commands is sent in the long run: eighty full chunks are two and a half megabytes a
+/// second. Servers hold back agents that send more, and think ill of those that never let up.
+const SEND_EVERY: Duration = Duration::from_micros(12_500);
+/// How far sending may run ahead of that.
+const SEND_AHEAD: Duration = Duration::from_millis(500);
 /// What a server may ask for as heartbeat, in seconds.
 const HEARTBEAT_SECONDS: std::ops::RangeInclusive<u32> = 1..=300;
 /// What a server may ask for as live interval, in milliseconds.
@@ -70,6 +75,10 @@ pub struct Session {
     actions: VecDeque<Action>,
     live_sample: Option<Sample>,
     hello: Option<Hello>,
+    /// Up to when the allowance for messages about commands is used up.
+    sent_up_to: Instant,
+    /// Whether something waits for the next allowance.
+    is_held_back: bool,
 }
 
 #[derive(Debug)]
@@ -101,6 +110,8 @@ impl Session {
             actions: VecDeque::new(),
             live_sample: None,
             hello: None,
+            sent_up_to: now,
+            is_held_back: false,
         }
     }
 
@@ -220,7 +231,10 @@ impl Session {
         match &self.phase {
             Phase::Waiting { until } => *until,
             Phase::Connecting { deadline } | Phase::AwaitingWelcome { deadline } => *deadline,
-            Phase::Online(online) => online.next_heartbeat.min(online.silent_at),
+            Phase::Online(online) => {
+                let beat = online.next_heartbeat.min(online.silent_at);
+                if self.is_held_back { beat.min(self.sent_up_to - SEND_AHEAD) } else { beat }
+            }
         }
     }
 
@@ -261,7 +275,13 @@ impl Session {
         if let Some(message) = self.outbox.poll() {
             return Some(Sending::Message(message));
         }
-        self.ledger.poll_sending()
+        self.is_held_back = self.sent_up_to > now + SEND_AHEAD;
+        if self.is_held_back {
+            return None;
+        }
+        let sending = self.ledger.poll_sending()?;
+        self.sent_up_to = self.sent_up_to.max(now) + SEND_EVERY;
+        Some(sending)
     }
 
     /// The next thing to do.

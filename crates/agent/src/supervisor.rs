@@ -10,7 +10,7 @@ use crate::capabilities::commands::{Event, Leader, Runner, Stop, StopHandle, end
 use crate::capabilities::machine_uid::{self, NoMachineUid};
 use crate::clock::ServerClock;
 use crate::identity::{Identity, IdentityError};
-use crate::journal::{Journal, Recovered, SpoolReader, SpoolState};
+use crate::journal::{JOURNAL_DIR, Journal, Recovered, SpoolReader, SpoolState};
 use crate::outbox::Outbox;
 use crate::session::backoff::Setback;
 use crate::session::ledger::{Ledger, Order, Sending};
@@ -118,7 +118,8 @@ impl Supervisor {
         let lock = state.lock()?.ok_or(StartError::AlreadyRunning)?;
         let identity = Identity::load(&state)?;
         let connector = connect::connector(&state, &identity)?;
-        let (journal, recovered) = Journal::open(&state.sub_dir("journal")?).map_err(StartError::Journal)?;
+        let (journal, recovered) =
+            Journal::open(&state.sub_dir(JOURNAL_DIR)?).map_err(StartError::Journal)?;
         let journal = Arc::new(journal);
         let scripts = state.sub_dir("scripts")?;
         remove_files(&scripts);
@@ -326,6 +327,11 @@ impl Supervisor {
                 Sending::Output { command_id, seq } => {
                     let journal = &self.runner.journal;
                     let reader = self.readers.entry(command_id).or_insert_with(|| journal.reader(command_id));
+                    if let Some(spool) =
+                        self.running.get(&command_id).and_then(|running| running.spool.as_ref())
+                    {
+                        spool.note_sent(seq);
+                    }
                     AgentMessage::CommandOutput(chunk(reader, &mut self.session, command_id, seq))
                 }
             };

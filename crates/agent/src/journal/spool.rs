@@ -17,12 +17,23 @@ const HEADER_BYTES: usize = 9;
 #[derive(Debug, Default)]
 pub struct SpoolState {
     last_seq: AtomicU32,
+    sent_seq: AtomicU32,
 }
 
 impl SpoolState {
     /// The sequence of the last whole record; 0 when there is none.
     pub fn last_seq(&self) -> u32 {
         self.last_seq.load(Ordering::Acquire)
+    }
+
+    /// The sender is that far.
+    pub fn note_sent(&self, seq: u32) {
+        self.sent_seq.store(seq, Ordering::Relaxed);
+    }
+
+    /// How many records wait to be sent.
+    pub fn backlog(&self) -> u32 {
+        self.last_seq().saturating_sub(self.sent_seq.load(Ordering::Relaxed))
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of processes or disks: it says what to run, and is told what happened.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use gururmm_protocol::command::{CommandEnd, CommandStart, Outcome, ResumedCommand};
 use gururmm_protocol::limits::MAX_RESUMED_COMMANDS;
 use gururmm_protocol::{AgentMessage, CommandId};
@@ -12,6 +12,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 pub const MAX_RUNNING: usize = 32;
 /// Text of commands that wait for their turn, all together.
 const MAX_WAITING_BYTES: usize = 4 * 1024 * 1024;
+/// How long an end is offered to the server.
+const GIVE_UP: TimeDelta = TimeDelta::days(30);
 /// Chunks of one command that are sent and not acknowledged: a noisy or stuck command fills its own window only.
 const WINDOW: u32 = 8;
 
@@ -212,9 +214,17 @@ impl Ledger {
         self.drop_waiting();
     }
 
-    /// The server told its time: old ids need not be remembered.
+    /// The server told its time: old ids need not be remembered, and ends it does not take for weeks are given up.
+    /// It has deleted those commands; without this they would fill the agent some day.
     pub fn prune(&mut self, now: DateTime<Utc>) {
         crate::journal::prune_finished(&mut self.finished, now);
+        let is_old =
+            |held: &Held| matches!(&held.progress, Progress::Ended(end) if now - end.ended_at > GIVE_UP);
+        let old: Vec<_> = self.held.iter().filter(|(_, held)| is_old(held)).map(|(id, _)| *id).collect();
+        for command_id in old {
+            tracing::warn!(%command_id, "the server never took this command's end; it is given up");
+            self.ack_end(command_id, now);
+        }
     }
 
     /// The connection is gone: what is not acknowledged will be sent again, what waits is dropped.

@@ -4,9 +4,8 @@ mod model;
 
 use super::ledger::Sending;
 use super::*;
-use crate::capabilities::system_info;
 use gururmm_protocol::AgentId;
-use gururmm_protocol::system::{MachineIdentity, UidSource};
+use gururmm_protocol::system::{MachineIdentity, OsType, SystemInfo, UidSource};
 
 struct Alone {
     session: Session,
@@ -60,7 +59,20 @@ pub(super) fn hello() -> Hello {
     Hello {
         protocols: Vec::new(),
         agent_version: "0".into(),
-        system: system_info::read(),
+        system: SystemInfo {
+            hostname: "ws-01.example.com".into(),
+            os_type: OsType::Linux,
+            os_version: "12".into(),
+            arch: "x86_64".into(),
+            kernel: None,
+            cpu_model: None,
+            cpu_cores: None,
+            memory_bytes: None,
+            manufacturer: None,
+            model: None,
+            serial: None,
+            boot_time: None,
+        },
         identity: MachineIdentity {
             machine_uid: "uid".into(),
             machine_uid_source: UidSource::OsId,
@@ -184,6 +196,31 @@ fn an_agent_that_stops_starts_nothing_any_more() {
     alone.session.close();
     alone.receive(ServerMessage::CommandStart(model::start(CommandId::new())));
     assert_eq!(alone.actions(), []);
+}
+
+#[test]
+fn messages_about_commands_are_paced_and_heartbeats_are_not_held_up_by_them() {
+    let mut alone = Alone::online(1);
+    let count = 200;
+    for _ in 0..count {
+        let command_id = CommandId::new();
+        alone.receive(ServerMessage::CommandCancel { command_id });
+    }
+    let begun = alone.now;
+    let (mut ends, mut heartbeats) = (0, 0);
+    while ends < count {
+        while let Some(sending) = alone.session.poll_transmit(alone.now) {
+            match sending {
+                Sending::Message(AgentMessage::Heartbeat {}) => heartbeats += 1,
+                _ => ends += 1,
+            }
+        }
+        alone.now = alone.now.max(alone.session.deadline());
+        alone.session.heard(alone.now);
+    }
+    let took = alone.now - begun;
+    assert!(took >= Duration::from_millis(1_900) && took < Duration::from_millis(2_200), "{took:?}");
+    assert!(heartbeats >= 1);
 }
 
 #[test]

@@ -18,8 +18,10 @@ use tokio::time::{Instant, sleep_until};
 const OPEN_AFTER_EXIT: Duration = Duration::from_secs(2);
 /// Small pieces that go out at once; after them small pieces are gathered.
 const PROMPT_PIECES: u32 = 32;
-/// How long small pieces are gathered.
-const GATHER: Duration = Duration::from_millis(20);
+/// How long small pieces are gathered, while they are sent as fast as they come.
+const GATHER: Duration = Duration::from_millis(40);
+/// How long they are gathered at most, when there is no server to send them to, or many commands print at once.
+const GATHER_AT_MOST: Duration = Duration::from_secs(1);
 
 /// How the process ended.
 pub(super) struct Exit {
@@ -39,7 +41,6 @@ pub(super) async fn drive(
     let leader = Leader::new(child.id());
     let mut stdout = Pipe::new(Stream::Stdout, child.stdout.take());
     let mut stderr = Pipe::new(Stream::Stderr, child.stderr.take());
-    let mut pace = Pace::default();
     let stdin = child.stdin.take();
     let mut feed = std::pin::pin!(async move {
         if let (Some(mut stdin), Some(text)) = (stdin, &start.stdin) {
@@ -58,22 +59,19 @@ pub(super) async fn drive(
     let end_all = |leader: &Leader| Some(tokio::spawn(end_tree(start.command_id, leader.clone())));
 
     while status.is_none() || stdout.is_open() || stderr.is_open() || kill.is_some() {
-        let may_read = status.is_some() || !pace.is_gathering();
+        let due = [stdout.due, stderr.due].into_iter().flatten().min();
         tokio::select! {
             result = child.wait(), if status.is_none() => {
                 leader.clear();
                 status = Some(result);
                 deadline = Instant::now() + OPEN_AFTER_EXIT;
             }
-            count = stdout.read(), if may_read && stdout.is_open() => {
-                pace.piece(stdout.keep(count, spool));
-                output.notify_one();
+            count = stdout.read(), if stdout.is_open() => stdout.keep(count, spool, output),
+            count = stderr.read(), if stderr.is_open() => stderr.keep(count, spool, output),
+            () = sleep_until(due.unwrap_or(deadline)), if due.is_some() => {
+                stdout.flush_if_due(spool, output);
+                stderr.flush_if_due(spool, output);
             }
-            count = stderr.read(), if may_read && stderr.is_open() => {
-                pace.piece(stderr.keep(count, spool));
-                output.notify_one();
-            }
-            () = pace.gathered(), if pace.is_gathering() => {}
             () = &mut feed, if !is_fed => is_fed = true,
             stop = wanted(&mut stopped), if !is_stopping => {
                 is_stopping = true;
@@ -106,6 +104,9 @@ pub(super) async fn drive(
             }
         }
     }
+    // What was being gathered when the output was left open.
+    stdout.flush(spool, output);
+    stderr.flush(spool, output);
     exit(status, cut_short, survivors)
 }
 
@@ -159,16 +160,22 @@ async fn finished(kill: &mut Option<JoinHandle<io::Result<usize>>>) -> io::Resul
     }
 }
 
-/// One of the process's outputs.
+/// One of the process's outputs. It is always read: a process never waits for those who look at it.
 struct Pipe<R> {
     stream: Stream,
     source: Option<R>,
     buffer: Box<[u8]>,
+    /// How much of the buffer waits to be spooled.
+    filled: usize,
+    /// When that is to be spooled at the latest.
+    due: Option<Instant>,
+    small_pieces: u32,
 }
 
 impl<R: AsyncRead + Unpin> Pipe<R> {
     fn new(stream: Stream, source: Option<R>) -> Self {
-        Self { stream, source, buffer: vec![0; MAX_OUTPUT_CHUNK_BYTES].into_boxed_slice() }
+        let buffer = vec![0; MAX_OUTPUT_CHUNK_BYTES].into_boxed_slice();
+        Self { stream, source, buffer, filled: 0, due: None, small_pieces: 0 }
     }
 
     fn is_open(&self) -> bool {
@@ -176,49 +183,49 @@ impl<R: AsyncRead + Unpin> Pipe<R> {
     }
 
     async fn read(&mut self) -> io::Result<usize> {
-        match &mut self.source {
-            Some(source) => source.read(&mut self.buffer).await,
-            None => std::future::pending().await,
+        match (&mut self.source, self.buffer.get_mut(self.filled..)) {
+            (Some(source), Some(room)) => source.read(room).await,
+            _ => std::future::pending().await,
         }
     }
 
-    /// Spools what was read; returns how much it was. Nothing, or an error, is the end.
-    fn keep(&mut self, read: io::Result<usize>, spool: &mut SpoolWriter) -> usize {
+    /// Takes over what was read; nothing, or an error, is the end.
+    fn keep(&mut self, read: io::Result<usize>, spool: &mut SpoolWriter, output: &Notify) {
         let count = read.unwrap_or_default();
-        match self.buffer.get(..count) {
-            Some(piece) if !piece.is_empty() => spool.append(self.stream, piece),
-            _ => self.source = None,
+        self.filled += count;
+        if count == 0 {
+            self.source = None;
         }
-        count
+        let is_small = count > 0 && self.filled < self.buffer.len();
+        if is_small {
+            self.small_pieces = self.small_pieces.saturating_add(1);
+        }
+        if is_small && self.small_pieces > PROMPT_PIECES {
+            // A message per byte would help nobody.
+            self.due.get_or_insert_with(|| Instant::now() + gathering(spool.state().backlog()));
+        } else {
+            self.flush(spool, output);
+        }
+    }
+
+    fn flush_if_due(&mut self, spool: &mut SpoolWriter, output: &Notify) {
+        if self.due.is_some_and(|due| due <= Instant::now()) {
+            self.flush(spool, output);
+        }
+    }
+
+    fn flush(&mut self, spool: &mut SpoolWriter, output: &Notify) {
+        self.due = None;
+        let piece = self.buffer.get(..self.filled).unwrap_or_default();
+        if !piece.is_empty() {
+            spool.append(self.stream, piece);
+            output.notify_one();
+        }
+        self.filled = 0;
     }
 }
 
-/// Keeps a process that prints byte by byte from becoming a message per byte.
-#[derive(Default)]
-struct Pace {
-    small_pieces: u32,
-    until: Option<Instant>,
-}
-
-impl Pace {
-    fn piece(&mut self, bytes: usize) {
-        if bytes == MAX_OUTPUT_CHUNK_BYTES {
-            return;
-        }
-        self.small_pieces = self.small_pieces.saturating_add(1);
-        if self.small_pieces > PROMPT_PIECES {
-            self.until = Some(Instant::now() + GATHER);
-        }
-    }
-
-    fn is_gathering(&self) -> bool {
-        self.until.is_some()
-    }
-
-    async fn gathered(&mut self) {
-        if let Some(until) = self.until {
-            sleep_until(until).await;
-            self.until = None;
-        }
-    }
+/// The further behind the sender is, the larger the pieces.
+fn gathering(backlog: u32) -> Duration {
+    GATHER.saturating_mul(1 + backlog / 8).min(GATHER_AT_MOST)
 }

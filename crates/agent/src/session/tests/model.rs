@@ -215,6 +215,8 @@ impl World {
         if !self.is_connected {
             return;
         }
+        // Time enough for the allowance of messages to last.
+        self.now += Duration::from_millis(20);
         match self.session.poll_transmit(self.now) {
             Some(Sending::Message(message)) => self.to_server.push_back(message),
             Some(Sending::Output { command_id, seq }) => {
