@@ -202,6 +202,27 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
     }
 
+    /// Needs root to make a file another account's; elsewhere there is nothing to show.
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_of_another_account_is_refused() {
+        if !os::is_elevated() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        let state = StateDir::create(&path).unwrap();
+        fs::write(state.file("identity.json"), "{}").unwrap();
+        std::os::unix::fs::chown(state.file("identity.json"), Some(65_534), None).unwrap();
+        let refused = crate::identity::Identity::load(&state).unwrap_err();
+        assert!(refused.to_string().contains("belongs to another account (uid 65534)"), "{refused}");
+        std::os::unix::fs::chown(&path, Some(65_534), None).unwrap();
+        assert!(matches!(
+            StateDir::open(&path),
+            Err(StateError::ForeignOwner { owner: 65_534, process: 0, .. })
+        ));
+    }
+
     #[cfg(unix)]
     #[test]
     fn an_atomic_write_leaves_a_private_file_and_no_other() {

@@ -123,3 +123,51 @@ fn interval(config: &AgentConfig) -> Duration {
     let seconds = config.metrics_interval_seconds.clamp(*INTERVAL_SECONDS.start(), *INTERVAL_SECONDS.end());
     Duration::from_secs(seconds.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbox::Outbox;
+    use crate::session::ledger::Ledger;
+
+    fn with_interval(metrics_interval_seconds: u32) -> AgentConfig {
+        AgentConfig { metrics_interval_seconds, network_state: false, ..AgentConfig::default() }
+    }
+
+    #[test]
+    fn a_changed_interval_is_in_force_at_once() {
+        let now = Instant::now();
+        let mut schedule = Schedule::new(now);
+        let mut session = Session::new(now, 1, Ledger::default(), Outbox::new(1));
+        schedule.configure(now, with_interval(600));
+        assert_eq!(schedule.next(), now + FIRST_SAMPLE);
+        let now = now + FIRST_SAMPLE;
+        schedule.run(now, &mut session, &ServerClock::default());
+        assert_eq!(schedule.next(), now + Duration::from_secs(600));
+        schedule.configure(now, with_interval(30));
+        assert_eq!(schedule.next(), now + Duration::from_secs(30));
+        // Out of range: brought within it.
+        schedule.configure(now, with_interval(0));
+        assert_eq!(schedule.next(), now + Duration::from_secs(10));
+    }
+
+    #[test]
+    fn someone_who_looks_gets_samples_soon_and_only_while_they_look() {
+        let now = Instant::now();
+        let mut schedule = Schedule::new(now);
+        schedule.configure(now, with_interval(600));
+        schedule.watch(now, Some(Duration::from_secs(2)));
+        assert_eq!(schedule.next(), now + FIRST_LIVE_SAMPLE);
+        schedule.watch(now, None);
+        assert_eq!(schedule.next(), now + FIRST_SAMPLE);
+    }
+
+    #[test]
+    fn a_machine_that_slept_does_not_catch_up_on_samples() {
+        let now = Instant::now();
+        let mut series = Series::new(now, Duration::ZERO, Duration::from_secs(60));
+        let awake = now + Duration::from_secs(8 * 3600);
+        assert!(series.is_due(awake));
+        assert!(!series.is_due(awake + Duration::from_secs(59)));
+    }
+}

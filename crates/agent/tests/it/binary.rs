@@ -2,6 +2,7 @@
 
 use crate::harness::*;
 use gururmm_protocol::command::Outcome;
+use gururmm_protocol::policy::AgentConfig;
 use gururmm_protocol::{AgentMessage, ServerMessage};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -116,6 +117,25 @@ async fn a_command_that_stops_its_own_agent_is_interrupted() {
     );
     connection.closed().await;
     assert!(process.0.wait().unwrap().success());
+}
+
+#[tokio::test]
+async fn memory_stays_flat_whatever_a_command_prints() {
+    let mut server = TestServer::start().await;
+    let dir = TestAgent::enrolled(&server.url);
+    let process = Process::start(dir.path());
+    let (mut connection, _) = server.welcome_with(few_kept(), 30).await;
+    let finished = connection.run(shell("yes | head -c 1000000000")).await;
+    assert_eq!((finished.end.stdout_bytes, finished.end.truncated), (1_000_000_000, true));
+    let status = read(format!("/proc/{}/status", process.0.id()));
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let kibibytes: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    // Most of it is the unoptimised program's own code.
+    assert!(kibibytes < 32 * 1024, "{kibibytes} KiB");
+}
+
+fn few_kept() -> AgentConfig {
+    AgentConfig { output_limit_bytes: 1024 * 1024, ..AgentConfig::default() }
 }
 
 #[tokio::test]
