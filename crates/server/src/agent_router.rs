@@ -5,9 +5,10 @@ use crate::app::App;
 use crate::commands;
 use crate::error::Error;
 use crate::gateway::AgentSession;
+use crate::policies;
 use crate::telemetry;
 use gururmm_protocol::policy::AgentConfig;
-use gururmm_protocol::{AgentMessage, ServerMessage};
+use gururmm_protocol::{AgentMessage, SUPPORTED, ServerMessage, negotiate};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -31,8 +32,9 @@ pub async fn authenticate(app: &App, agent_id: Uuid, key: &str) -> Result<AgentS
 }
 
 /// Effective settings of an agent.
-pub async fn config(_app: &App, _session: &AgentSession) -> Result<AgentConfig, Error> {
-    Ok(AgentConfig::default())
+pub async fn config(app: &App, session: &AgentSession) -> Result<AgentConfig, Error> {
+    let mut tx = app.db.begin(&session.scope()).await?;
+    policies::agent_config(&mut tx, session.agent_id).await
 }
 
 /// Handles a message; what comes back is sent to the agent in this order.
@@ -43,6 +45,9 @@ pub async fn handle(
 ) -> Result<Vec<ServerMessage>, Error> {
     match message {
         AgentMessage::Hello(hello) => {
+            if let Some(protocol) = negotiate(SUPPORTED, &hello.protocols) {
+                retrying(|| agents::agent::on_hello(app, session, &hello, protocol)).await?;
+            }
             let mut answers = retrying(|| commands::agent::hello(app, session, &hello.commands)).await?;
             answers.extend(telemetry::agent::hello(app, session));
             Ok(answers)
@@ -50,6 +55,10 @@ pub async fn handle(
         AgentMessage::Metrics { seq, sample } => {
             telemetry::agent::metrics(app, session, seq, sample).await;
             Ok(Vec::new())
+        }
+        AgentMessage::NetworkState { seq, state } => {
+            retrying(|| agents::agent::on_network_state(app, session, state.clone())).await?;
+            Ok(vec![ServerMessage::NetworkStateAck { seq }])
         }
         AgentMessage::CommandStarted { command_id, started_at } => {
             retrying(|| commands::agent::started(app, session, command_id, started_at)).await
@@ -59,10 +68,7 @@ pub async fn handle(
         }
         AgentMessage::CommandEnded(end) => retrying(|| commands::agent::ended(app, session, &end)).await,
         // The gateway's own, and what the decoder does not let through.
-        AgentMessage::NetworkState { .. }
-        | AgentMessage::Heartbeat {}
-        | AgentMessage::Goodbye {}
-        | AgentMessage::Unknown => Ok(Vec::new()),
+        AgentMessage::Heartbeat {} | AgentMessage::Goodbye {} | AgentMessage::Unknown => Ok(Vec::new()),
     }
 }
 

@@ -8,6 +8,7 @@ use crate::db::Db;
 use crate::gateway::{self, Gateway};
 use crate::install::Downloads;
 use crate::keys::Keys;
+use crate::live::{self, Live};
 use crate::observability::Counters;
 use crate::telemetry::Telemetry;
 use chrono::{DateTime, Utc};
@@ -24,6 +25,8 @@ pub struct App {
     pub bus: Bus,
     /// Agents' sockets.
     pub gateway: Gateway,
+    /// Browsers' sockets.
+    pub live: Live,
     pub telemetry: Telemetry,
     pub commands: Commands,
     pub limits: PublicLimits,
@@ -36,7 +39,14 @@ pub struct App {
 
 impl App {
     /// Puts the parts together, as of now.
-    pub fn new(config: Config, db: Db, keys: Keys, bus: Bus, gateway: gateway::Settings) -> Self {
+    pub fn new(
+        config: Config,
+        db: Db,
+        keys: Keys,
+        bus: Bus,
+        gateway: gateway::Settings,
+        live: live::Settings,
+    ) -> Self {
         Self {
             downloads: Downloads::new(config.agent_binary.clone()),
             config,
@@ -44,6 +54,7 @@ impl App {
             keys,
             bus,
             gateway: Gateway::new(gateway),
+            live: Live::new(live),
             telemetry: Telemetry::default(),
             commands: Commands::default(),
             limits: PublicLimits::default(),

@@ -61,7 +61,7 @@ impl Background {
 
     /// Sends agents and browsers away, then ends the rest: what they said last is still stored.
     pub async fn stop(self, app: &AppState) {
-        app.gateway.stop(SOCKETS_CLOSE_WITHIN).await;
+        tokio::join!(app.gateway.stop(SOCKETS_CLOSE_WITHIN), app.live.stop(SOCKETS_CLOSE_WITHIN));
         self.stopping.cancel();
         self.tasks.close();
         if tokio::time::timeout(REST_ENDS_WITHIN, self.tasks.wait()).await.is_err() {

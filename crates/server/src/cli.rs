@@ -3,6 +3,7 @@
 use crate::admin::{self, AdminCommand};
 use crate::database::DatabaseChoice;
 use crate::gateway;
+use crate::live;
 use crate::net::TlsMode;
 use crate::observability::logs::{self, LogFormat};
 use crate::serve::{ServeOptions, Server};
@@ -118,6 +119,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         invites_local_agent: args.local_agent.is_some(),
         agent_binary: args.local_agent.or(args.agent_binary),
         gateway: gateway::Settings::default(),
+        live: live::Settings::default(),
     };
     let mut server = tokio::select! {
         started = Server::start(options) => started?,

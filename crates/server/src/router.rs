@@ -5,6 +5,7 @@ use crate::commands;
 use crate::error::{Code, Error, Problem};
 use crate::gateway;
 use crate::http::layers;
+use crate::live;
 use crate::{
     agents, alerts, audit_log, dashboard, enrollment, install, policies, setup, sign_in, system, telemetry,
     tenancy, users,
@@ -37,6 +38,7 @@ fn api() -> OpenApiRouter<AppState> {
         .merge(setup::http::routes())
         .merge(commands::http::routes())
         .merge(gateway::http::routes())
+        .merge(live::http::routes())
         .merge(sign_in::http::routes())
         .merge(telemetry::http::routes())
         .merge(tenancy::http::routes())

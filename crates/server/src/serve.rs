@@ -8,6 +8,7 @@ use crate::database::{Database, DatabaseChoice};
 use crate::db::{Db, PoolSizes};
 use crate::gateway;
 use crate::keys::{Keys, Purpose, random_token};
+use crate::live;
 use crate::local_agent;
 use crate::net::{Limits, ListenConfig, Listener, TlsMode};
 use crate::observability::MetricsListener;
@@ -41,6 +42,7 @@ pub struct ServeOptions {
     /// Whether a token for this very machine is left in the data folder once the setup is done.
     pub invites_local_agent: bool,
     pub gateway: gateway::Settings,
+    pub live: live::Settings,
 }
 
 /// A running server.
@@ -75,7 +77,7 @@ impl Server {
         db.ensure_metric_partitions(now - TimeDelta::days(2), now + TimeDelta::days(3)).await?;
         db.reset_presence().await?;
         let (config, invites) = (config(&options, &listener)?, options.invites_local_agent);
-        let app = Arc::new(App::new(config, db, keys, bus, options.gateway));
+        let app = Arc::new(App::new(config, db, keys, bus, options.gateway, options.live));
 
         let background = Background::start(&app);
         let stopping = CancellationToken::new();

@@ -91,6 +91,7 @@ impl TestServer {
             agent_binary: None,
             invites_local_agent: false,
             gateway: gururmm_server::gateway::Settings::default(),
+            live: gururmm_server::live::Settings::default(),
         };
         configure(&mut options);
         Server::start(options).await.unwrap()

@@ -14,6 +14,7 @@ use crate::db::{Db, PoolSizes};
 use crate::error::Error;
 use crate::gateway;
 use crate::keys::Keys;
+use crate::live;
 use anyhow::Context as _;
 use clap::Subcommand;
 use serde::Serialize;
@@ -74,6 +75,7 @@ async fn with_app<T>(
             Keys::load_or_create(&data.data_dir)?,
             bus,
             gateway::Settings::default(),
+            live::Settings::default(),
         );
         let result = work(&app).await;
         app.db.close().await;

@@ -155,12 +155,14 @@ impl Db {
         Ok(())
     }
 
-    /// Takes a ticket; the answer is its session, if that still lives.
-    pub async fn take_live_ticket(&self, digest: &[u8]) -> Result<Option<Session>, Error> {
+    /// Takes a ticket; the answer is its session, if that still lives, with the digest to look it up again by.
+    pub async fn take_live_ticket(&self, digest: &[u8]) -> Result<Option<(Vec<u8>, Session)>, Error> {
         let token_digest =
             sqlx::query_scalar!("SELECT take_live_ticket($1)", digest).fetch_one(&self.operators).await?;
         match token_digest {
-            Some(token_digest) => self.lookup_session(&token_digest).await,
+            Some(token_digest) => {
+                Ok(self.lookup_session(&token_digest).await?.map(|session| (token_digest, session)))
+            }
             None => Ok(None),
         }
     }

@@ -1,7 +1,6 @@
 //! Agents' sockets: who is connected to this server, and the way to them. Knows no feature: what a message means
 //! stands in `agent_router`.
 
-mod bucket;
 pub mod http;
 mod presence;
 mod registry;

@@ -1,11 +1,11 @@
 //! One agent's session. Reading, answering and writing live in one task and die together.
 
-use super::bucket::{Pace, Verdict};
 use super::registry::{Goodbye, Line};
 use super::{AgentSession, Settings};
 use crate::agent_router;
 use crate::app::{App, AppState};
 use crate::error::{Code, Error};
+use crate::pace::{Pace, Verdict};
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
 use chrono::Utc;
 use futures_util::stream::{SplitSink, SplitStream};
@@ -16,7 +16,7 @@ use gururmm_protocol::to_server::Hello;
 use gururmm_protocol::{AgentMessage, Decoded, SUPPORTED, ServerMessage, decode_agent_message, negotiate};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
@@ -30,14 +30,15 @@ pub async fn run(app: AppState, session: AgentSession, socket: WebSocket) {
     let agent_id = session.agent_id;
     let (line, mut queue) = Line::new(&session);
     let (mut sink, stream) = socket.split();
+    let (welcome, first) = oneshot::channel();
     let goodbye = tokio::select! {
-        end = converse(&app, session, &line, stream) => end,
-        end = write(&mut sink, &mut queue, app.gateway.settings().write_within) => end,
+        end = converse(&app, session, &line, stream, welcome) => end,
+        end = write(&mut sink, first, &mut queue, app.gateway.settings().write_within) => end,
         goodbye = line.closing() => Some(goodbye),
     };
     app.gateway.registry.remove(&line);
     tracing::debug!(%agent_id, epoch = line.epoch(), reason = ?goodbye.map(|goodbye| goodbye.reason), "session ended");
-    let _gone_already = timeout(GOODBYE_WITHIN, say_goodbye(&mut sink, &mut queue, goodbye)).await;
+    let _gone_already = timeout(GOODBYE_WITHIN, say_goodbye(&mut sink, goodbye)).await;
 }
 
 /// `None`: the agent went by itself.
@@ -54,6 +55,7 @@ async fn converse(
     mut session: AgentSession,
     line: &Arc<Line>,
     stream: SplitStream<WebSocket>,
+    welcome: oneshot::Sender<Utf8Bytes>,
 ) -> End {
     let settings = app.gateway.settings();
     let mut incoming = Incoming::new(stream, settings);
@@ -66,6 +68,13 @@ async fn converse(
         return goodbye(GoodbyeReason::NoCommonVersion);
     };
     session.hostname.clone_from(&hello.system.hostname);
+    // Before its settings are read: a change that comes after that is pushed, and waits behind the welcome.
+    if !app.gateway.registry.insert(line) {
+        return goodbye(GoodbyeReason::Replaced);
+    }
+    if app.gateway.is_stopping() {
+        return goodbye(GoodbyeReason::ServerStopping);
+    }
     let config = match agent_router::config(app, &session).await {
         Ok(config) => config,
         Err(error) => {
@@ -73,7 +82,7 @@ async fn converse(
             return goodbye(GoodbyeReason::Other);
         }
     };
-    let welcome = Welcome {
+    let answer = Welcome {
         agent_id: session.agent_id.into(),
         protocol,
         server_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -81,13 +90,9 @@ async fn converse(
         heartbeat_seconds: u32::try_from(settings.heartbeat.as_secs()).unwrap_or(u32::MAX),
         config,
     };
-    // Queued before the line is known to anyone, so that nothing overtakes it.
-    line.send_paced(&ServerMessage::Welcome(welcome)).await;
-    if !app.gateway.registry.insert(line) {
-        return goodbye(GoodbyeReason::Replaced);
-    }
-    if app.gateway.is_stopping() {
-        return goodbye(GoodbyeReason::ServerStopping);
+    if let Some(text) = super::registry::encoded(&ServerMessage::Welcome(answer)) {
+        // Nobody writes any more: the session ends anyway.
+        drop(welcome.send(text));
     }
     let mut message = AgentMessage::Hello(hello);
     loop {
@@ -221,31 +226,31 @@ fn checked(mut hello: Hello) -> Hello {
     hello
 }
 
-/// Empties the queue into the socket until one of them ends.
+/// Writes the welcome, then what is queued, until one of them ends.
 async fn write(
     sink: &mut SplitSink<WebSocket, Message>,
+    first: oneshot::Receiver<Utf8Bytes>,
     queue: &mut mpsc::Receiver<Utf8Bytes>,
     within: Duration,
 ) -> End {
-    while let Some(text) = queue.recv().await {
+    let Ok(first) = first.await else {
+        // The conversation ended before it began; it says why.
+        return std::future::pending().await;
+    };
+    let mut next = Some(first);
+    while let Some(text) = next {
         match timeout(within, sink.send(Message::Text(text))).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return None,
             Err(_) => return goodbye(GoodbyeReason::TooSlow),
         }
+        next = queue.recv().await;
     }
     None
 }
 
-/// What still waits, the reason, and the close frame.
-async fn say_goodbye(
-    sink: &mut SplitSink<WebSocket, Message>,
-    queue: &mut mpsc::Receiver<Utf8Bytes>,
-    end: End,
-) -> Result<(), axum::Error> {
-    while let Ok(text) = queue.try_recv() {
-        sink.feed(Message::Text(text)).await?;
-    }
+/// The reason and the close frame. What still waits is not sent: both sides repeat it in the next session.
+async fn say_goodbye(sink: &mut SplitSink<WebSocket, Message>, end: End) -> Result<(), axum::Error> {
     let code = match end {
         Some(Goodbye { reason, reconnect_within }) => {
             let reconnect_within_seconds = u32::try_from(reconnect_within.as_secs()).unwrap_or(u32::MAX);

@@ -1,7 +1,6 @@
 //! What the slices count while they work. Read by the status screen and by Prometheus; lost at a restart.
 
 use super::Requests;
-use prometheus_client::metrics::gauge::Gauge;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 
@@ -10,8 +9,6 @@ use tokio::time::Instant;
 pub struct Counters {
     /// Agents' samples that were committed.
     pub samples_stored: Meter,
-    /// Open live sockets of browsers.
-    pub browsers: Gauge,
     pub requests: Requests,
 }
 

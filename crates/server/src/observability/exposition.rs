@@ -44,7 +44,8 @@ fn server(app: &App, registry: &mut Registry) {
     registry.register("build", "The running build", build);
     let uptime = (Utc::now() - app.started_at).num_seconds().max(0);
     registry.register_with_unit("uptime", "Time since the start", Unit::Seconds, ConstGauge::new(uptime));
-    registry.register("browsers", "Open live sockets of browsers", app.counters.browsers.clone());
+    let browsers = ConstGauge::new(app.live.open_sockets());
+    registry.register("browsers", "Open live sockets of browsers", browsers);
 }
 
 fn agents(app: &App, registry: &mut Registry) {

@@ -58,7 +58,7 @@ pub struct SystemStatus {
     /// Agents with a session.
     pub connected_agents: usize,
     /// Open live sockets of browsers.
-    pub browsers: i64,
+    pub browsers: usize,
     /// Size of the database on disk.
     pub database_bytes: i64,
     /// Samples stored in the last 60 seconds.
@@ -108,7 +108,7 @@ pub async fn status(app: &App, scope: &Scope<ManagePlatform>) -> Result<SystemSt
         started_at: app.started_at,
         uptime_seconds: (Utc::now() - app.started_at).num_seconds().max(0),
         connected_agents: app.gateway.connected_count(),
-        browsers: app.counters.browsers.get(),
+        browsers: app.live.open_sockets(),
         database_bytes,
         samples_per_minute: app.counters.samples_stored.last_minute(),
         ingest_queue_depth: app.telemetry.ingest.depth(),

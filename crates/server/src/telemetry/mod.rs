@@ -163,6 +163,12 @@ pub async fn sample_at(
     store::sample_at(&mut tx, num, time).await?.ok_or_else(Error::not_found)
 }
 
+/// 404 unless the caller may see the agent.
+pub async fn check_visible(app: &App, scope: &Scope<ReadFleet>, agent_id: Uuid) -> Result<(), Error> {
+    let num = store::agent_num(&mut app.db.begin(scope).await?, agent_id).await?;
+    num.map(drop).ok_or_else(Error::not_found)
+}
+
 /// Makes the partitions of the next days and drops those past their retention.
 pub async fn keep_partitions(app: &App, now: DateTime<Utc>) -> Result<(), Error> {
     let made = app.db.ensure_metric_partitions(now - TimeDelta::days(1), now + TimeDelta::days(3)).await?;

@@ -56,7 +56,9 @@ async fn the_status_is_for_platform_admins() {
 async fn the_status_counts_what_the_slices_count() {
     let server = TestServer::start().await;
     server.app().counters.samples_stored.add(42);
-    server.app().counters.browsers.inc();
+    let origin = server.app().config.public_url.origin().ascii_serialization();
+    let page = server.client_as(&acme::READER).await.with("origin", &origin);
+    let _open = page.upgrade("/api/v1/live").await.ok().unwrap();
     let status = server.client_as(&PLATFORM_ADMIN).await.get("/api/v1/system/status").await.expect(200);
     let figure = |name: &str| status[name].as_i64().unwrap();
     assert_eq!(figure("samples_per_minute"), 42, "{status}");

@@ -15,6 +15,7 @@ mod commands;
 mod dashboard;
 mod harness;
 mod health;
+mod live;
 mod metrics;
 mod observability;
 mod openapi;

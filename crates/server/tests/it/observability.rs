@@ -47,7 +47,9 @@ async fn without_the_option_there_is_no_such_port() {
 async fn the_figures_are_those_of_this_server() {
     let (server, prometheus) = start().await;
     server.app().counters.samples_stored.add(42);
-    server.app().counters.browsers.inc();
+    let origin = server.app().config.public_url.origin().ascii_serialization();
+    let page = server.client_as(&acme::READER).await.with("origin", &origin);
+    let _open = page.upgrade("/api/v1/live").await.ok().unwrap();
     server.anonymous().get("/health").await;
     server.anonymous().get("/health").await;
     let text = prometheus.get("/metrics").await.text();

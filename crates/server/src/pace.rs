@@ -1,4 +1,4 @@
-//! How fast an agent may talk: two token buckets, for messages and for bytes. Pure; time is passed in.
+//! How fast a peer on a socket may talk: two token buckets, for messages and for bytes. Pure; time is passed in.
 
 use std::time::Duration;
 use tokio::time::Instant;
