@@ -45,19 +45,21 @@ pub async fn handle(
 ) -> Result<Vec<ServerMessage>, Error> {
     match message {
         AgentMessage::Hello(hello) => {
-            if let Some(protocol) = negotiate(SUPPORTED, &hello.protocols) {
-                retrying(|| agents::agent::on_hello(app, session, &hello, protocol)).await?;
-            }
+            retrying(|| agents::on_hello(app, session, &hello)).await?;
             let mut answers = retrying(|| commands::agent::hello(app, session, &hello.commands)).await?;
             answers.extend(telemetry::agent::hello(app, session));
             Ok(answers)
+        }
+        AgentMessage::NetworkState { seq, state } => {
+            retrying(|| agents::on_network_state(app, session, &state)).await?;
+            Ok(vec![ServerMessage::NetworkStateAck { seq }])
         }
         AgentMessage::Metrics { seq, sample } => {
             telemetry::agent::metrics(app, session, seq, sample).await;
             Ok(Vec::new())
         }
         AgentMessage::NetworkState { seq, state } => {
-            retrying(|| agents::agent::on_network_state(app, session, state.clone())).await?;
+            retrying(|| agents::on_network_state(app, session, &state)).await?;
             Ok(vec![ServerMessage::NetworkStateAck { seq }])
         }
         AgentMessage::CommandStarted { command_id, started_at } => {

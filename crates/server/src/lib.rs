@@ -29,6 +29,7 @@ pub mod local_agent;
 pub mod net;
 pub mod observability;
 pub mod pace;
+pub mod overview;
 pub mod policies;
 pub mod router;
 pub mod serve;
@@ -37,6 +38,7 @@ pub mod sign_in;
 pub mod system;
 pub mod telemetry;
 pub mod tenancy;
+pub mod tunnel;
 pub mod users;
 
 pub use app::{App, AppState};

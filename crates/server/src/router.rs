@@ -7,8 +7,8 @@ use crate::gateway;
 use crate::http::layers;
 use crate::live;
 use crate::{
-    agents, alerts, audit_log, dashboard, enrollment, install, policies, setup, sign_in, system, telemetry,
-    tenancy, users,
+    agents, alerts, audit_log, dashboard, enrollment, install, overview, policies, setup, sign_in, system,
+    telemetry, tenancy, tunnel, users,
 };
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -48,6 +48,8 @@ fn api() -> OpenApiRouter<AppState> {
         .merge(agents::http::routes())
         .merge(alerts::http::routes())
         .merge(policies::http::routes())
+        .merge(tunnel::http::routes())
+        .merge(overview::http::routes())
         .merge(system::http::routes())
 }
 

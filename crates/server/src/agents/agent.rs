@@ -10,29 +10,25 @@ use crate::bus::{Event, Topic};
 use crate::db::Tx;
 use crate::error::Error;
 use crate::gateway::AgentSession;
-use gururmm_protocol::Version;
 use gururmm_protocol::limits::clean;
 use gururmm_protocol::network::NetworkState;
 use gururmm_protocol::system::{MachineIdentity, UidSource};
 use gururmm_protocol::to_server::Hello;
+use gururmm_protocol::{SUPPORTED, negotiate};
 use serde_json::json;
 
 /// Stores what a machine is now. Writes only what changed: a fleet that comes back says the same as before.
-pub async fn on_hello(
-    app: &App,
-    session: &AgentSession,
-    hello: &Hello,
-    protocol: Version,
-) -> Result<(), Error> {
+pub async fn on_hello(app: &App, session: &AgentSession, hello: &Hello) -> Result<(), Error> {
     let (mut system, mut identity) = (hello.system.clone(), hello.identity.clone());
     let mut agent_version = hello.agent_version.clone();
     system.clean();
     identity.clean();
     clean(&mut agent_version, 64);
+    let protocol = negotiate(SUPPORTED, &hello.protocols).map(|version| version.to_string());
     let mut tx = app.db.begin(&Scope::agent(session.agent_id, session.tenant_id, &system.hostname)).await?;
     let system_json = serde_json::to_value(&system).map_err(Error::internal)?;
     let changed =
-        store::set_system(&mut tx, session, &system, &system_json, &agent_version, &protocol.to_string())
+        store::set_system(&mut tx, session, &system, &system_json, &agent_version, protocol.as_deref())
             .await?;
     if changed {
         emit_changed(&mut tx, session).await?;
@@ -42,11 +38,8 @@ pub async fn on_hello(
 }
 
 /// Stores the machine's network state, if it is another than before.
-pub async fn on_network_state(
-    app: &App,
-    session: &AgentSession,
-    mut state: NetworkState,
-) -> Result<(), Error> {
+pub async fn on_network_state(app: &App, session: &AgentSession, state: &NetworkState) -> Result<(), Error> {
+    let mut state = state.clone();
     state.clean();
     let state = serde_json::to_value(&state).map_err(Error::internal)?;
     let mut tx = app.db.begin(&Scope::agent(session.agent_id, session.tenant_id, &session.hostname)).await?;

@@ -204,7 +204,7 @@ pub async fn set_system<P>(
     system: &SystemInfo,
     system_json: &serde_json::Value,
     agent_version: &str,
-    protocol: &str,
+    protocol: Option<&str>,
 ) -> Result<bool, Error> {
     let changed = sqlx::query!(
         "UPDATE agents SET hostname = $3, os_type = $4, os_version = $5, arch = $6, agent_version = $7,
