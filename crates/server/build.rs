@@ -1,5 +1,4 @@
 //! Builds again when a migration or the dashboard's build comes or goes: both are put into the binary.
-#![expect(clippy::print_stdout, reason = "this is how a build script speaks to cargo")]
 
 fn main() {
     // A path that is not there would mean to build again every time.

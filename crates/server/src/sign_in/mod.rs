@@ -183,7 +183,8 @@ pub async fn switch_partner(
     store::move_session(&mut tx, session_id, partner_id).await?;
     let entry = Entry::new("session.switch_partner", "partner", partner_id).named(&partner.name);
     tx.audit(entry).await?;
-    tx.commit().await?;
+    // What the session holds open still belongs to the partner before.
+    commit_and_tell(app, tx, Topic::UserChanged, &[scope.user()?]).await?;
     let moved = Scope::proven(
         "session",
         Some(partner_id),
@@ -195,23 +196,23 @@ pub async fn switch_partner(
 }
 
 /// Commits, and lets everything that the sessions hold open end at once.
-pub(crate) async fn commit_revocation<P>(
-    app: &App,
-    mut tx: Tx<P>,
-    session_ids: &[Uuid],
-) -> Result<(), Error> {
-    let events = |tenant| session_ids.iter().map(move |id| Event::new(Topic::SessionRevoked, tenant, *id));
+pub(crate) async fn commit_revocation<P>(app: &App, tx: Tx<P>, session_ids: &[Uuid]) -> Result<(), Error> {
+    commit_and_tell(app, tx, Topic::SessionRevoked, session_ids).await
+}
+
+/// Commits and tells of something that may concern someone without a partner. Events are a partner's: where there is
+/// none, it is a signal only.
+async fn commit_and_tell<P>(app: &App, mut tx: Tx<P>, topic: Topic, ids: &[Uuid]) -> Result<(), Error> {
     match tx.tenant() {
         Ok(tenant) => {
-            for event in events(tenant) {
-                tx.emit(event).await?;
+            for id in ids {
+                tx.emit(Event::new(topic, tenant, *id)).await?;
             }
             tx.commit().await
         }
-        // Someone without a partner: events are a partner's, so this one is a signal only.
         Err(_) => {
             tx.commit().await?;
-            events(Uuid::nil()).for_each(|event| app.bus.publish(event));
+            ids.iter().for_each(|id| app.bus.publish(Event::new(topic, Uuid::nil(), *id)));
             Ok(())
         }
     }

@@ -254,8 +254,12 @@ async fn a_session_acts_in_one_partner_of_its_person_at_a_time() {
         .unwrap();
     let browser = server.browser_as(&acme::ADMIN).await;
     browser.get(&format!("/api/v1/clients/{}", globex::ALPHA.id)).await.expect_problem(404, "NOT_FOUND");
+    let mut events = server.app().bus.subscribe();
     let moved =
         browser.put("/api/v1/session/partner", json!({ "partner_id": globex::PARTNER.id })).await.expect(200);
+    // Live sockets of this person look at their rights again.
+    let event = events.recv().await.unwrap();
+    assert_eq!((event.topic.as_str(), event.id), ("user.changed", Some(acme::ADMIN.id)));
     assert_eq!((&moved["role"], &moved["partner"]["name"]), (&json!("read_only"), &json!("Globex")));
     browser.get(&format!("/api/v1/clients/{}", globex::ALPHA.id)).await.expect(200);
     browser.get(&format!("/api/v1/clients/{}", acme::ALPHA.id)).await.expect_problem(404, "NOT_FOUND");
