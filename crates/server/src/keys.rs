@@ -1,5 +1,6 @@
 //! Keys of this installation: `data-dir/keys`, 0600. A digest names the key it was made with.
 
+use crate::db::embedded::Embedded;
 use anyhow::Context as _;
 use rand::TryRng as _;
 use std::io::Write as _;
@@ -16,7 +17,8 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Loads the keys, making them the first time. Fails when a key file is there and not readable or not whole.
+    /// Loads the keys, making them the first time. Fails when a key file is not readable or not whole, or is missing
+    /// where there is a database already: with new keys every machine would be locked out of it.
     pub fn load_or_create(data_dir: &Path) -> anyhow::Result<Self> {
         let folder = data_dir.join("keys");
         std::fs::DirBuilder::new()
@@ -26,6 +28,13 @@ impl Keys {
             .with_context(|| format!("cannot create {}", folder.display()))?;
         let path = folder.join("pepper-p1");
         if !path.exists() {
+            if Embedded::exists(data_dir) {
+                anyhow::bail!(
+                    "{} is missing, and all machines' keys and tokens in the database depend on it: restore it from \
+                     the backup",
+                    path.display()
+                );
+            }
             let mut fresh = Zeroizing::new([0_u8; 32]);
             rand::rngs::SysRng
                 .try_fill_bytes(fresh.as_mut_slice())

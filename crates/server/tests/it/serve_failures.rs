@@ -96,6 +96,15 @@ async fn a_data_folder_with_a_damaged_key() {
 }
 
 #[tokio::test]
+async fn a_data_folder_whose_key_is_lost() {
+    let data = folder();
+    std::fs::create_dir_all(data.path().join("postgres/cluster")).unwrap();
+    let said = sentence(serve_with(data.path(), &[&"--listen", &"127.0.0.1:0"])).await;
+    assert!(said.contains("pepper-p1 is missing") && said.contains("backup"), "{said}");
+    assert!(!data.path().join("keys/pepper-p1").exists(), "no new key was made");
+}
+
+#[tokio::test]
 async fn a_data_folder_that_is_someone_elses() {
     let data = folder();
     std::fs::create_dir(data.path().join("postgres")).unwrap();

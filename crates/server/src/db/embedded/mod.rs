@@ -93,6 +93,11 @@ impl Embedded {
         })
     }
 
+    /// Whether `data_dir` holds a cluster, running or not.
+    pub fn exists(data_dir: &Path) -> bool {
+        Layout::of(data_dir).is_ok_and(|layout| layout.cluster.exists())
+    }
+
     /// Where to reach it.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
