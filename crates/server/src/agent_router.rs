@@ -8,7 +8,7 @@ use crate::gateway::AgentSession;
 use crate::policies;
 use crate::telemetry;
 use gururmm_protocol::policy::AgentConfig;
-use gururmm_protocol::{AgentMessage, SUPPORTED, ServerMessage, negotiate};
+use gururmm_protocol::{AgentMessage, ServerMessage};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;

@@ -10,12 +10,15 @@ use gururmm_server::database::DatabaseChoice;
 use gururmm_server::keys::{PEPPER_KEY_ID, Purpose, random_token};
 use gururmm_server::serve::{ServeOptions, Server};
 use sqlx::PgConnection;
+use sqlx::postgres::{PgPool, PgPoolOptions};
 use std::net::SocketAddr;
 use uuid::Uuid;
 
 /// A running server with its own database; stopped and looked over when dropped.
 pub struct TestServer {
     pub database: TestDatabase,
+    /// For what this arranges by itself.
+    arranging: PgPool,
     server: Option<Server>,
     data_dir: tempfile::TempDir,
 }
@@ -57,7 +60,8 @@ impl TestServer {
         logs::keep_secret(PASSWORD);
         let data_dir = tempfile::tempdir().unwrap();
         let server = Self::launch(&database, &data_dir, configure).await;
-        Self { database, server: Some(server), data_dir }
+        let arranging = PgPoolOptions::new().max_connections(1).connect_lazy_with(database.owner_options());
+        Self { database, arranging, server: Some(server), data_dir }
     }
 
     /// Stops the server in order and starts it again on the same data.
@@ -152,7 +156,7 @@ impl TestServer {
         .bind(person.membership.map(|membership| membership.partner))
         .bind(kind.as_str())
         .bind(self.app().keys.digest(Purpose::SessionToken, &token).as_slice())
-        .execute(&mut self.owner().await)
+        .execute(&self.arranging)
         .await
         .unwrap();
         IssuedSession { id, csrf_token: credential::csrf_token(self.app(), id), token }
@@ -163,7 +167,6 @@ impl TestServer {
         let (id, key) = (Uuid::now_v7(), random_token("cak_").to_string());
         logs::keep_secret(&key);
         let machine_uid = blake3_hex(id.as_bytes());
-        let mut owner = self.owner().await;
         let num: i64 = sqlx::query_scalar(
             "INSERT INTO agents (id, tenant_id, client_id, site_id, state, hostname, os_type, os_version, arch,
                agent_version, machine_uid, machine_uid_source, key_digest, digest_key_id)
@@ -179,13 +182,13 @@ impl TestServer {
         .bind(&machine_uid)
         .bind(self.app().keys.digest(Purpose::AgentKey, &key).as_slice())
         .bind(PEPPER_KEY_ID)
-        .fetch_one(&mut owner)
+        .fetch_one(&self.arranging)
         .await
         .unwrap();
         sqlx::query("INSERT INTO agent_status (agent_id, tenant_id) VALUES ($1, $2)")
             .bind(id)
             .bind(site.partner)
-            .execute(&mut owner)
+            .execute(&self.arranging)
             .await
             .unwrap();
         SeededAgent { id, num, key, hostname: hostname.to_owned(), machine_uid, site: *site }

@@ -40,8 +40,10 @@ async fn connect(
     }
     let refused = || Error::new(Code::AgentKeyRefused);
     let key = credential::bearer(&headers).ok().flatten().ok_or_else(refused)?;
-    let agent_id: Uuid = headers
-        .get(AGENT_HEADER)
+    let mut ids = headers.get_all(AGENT_HEADER).iter();
+    let (id, second) = (ids.next(), ids.next());
+    let agent_id: Uuid = id
+        .filter(|_| second.is_none())
         .and_then(|value| value.to_str().ok())
         .and_then(|text| text.parse().ok())
         .ok_or_else(refused)?;

@@ -10,9 +10,14 @@
 mod admin;
 mod agent_socket;
 mod audit;
+<<<<<<< HEAD
 mod bootstrap;
+=======
+mod authz_matrix;
+>>>>>>> ccf003d (Every operation against everyone who may knock: the authorization matrix)
 mod commands;
 mod dashboard;
+mod errors;
 mod harness;
 mod health;
 mod live;
