@@ -70,6 +70,7 @@ pub struct Agent {
 
 words! {
     /// Whether a machine is there.
+    #[schema(as = AgentStatus)]
     Status {
         Online = "online",
         Offline = "offline",

@@ -49,6 +49,7 @@ words! {
 
 words! {
     /// Where an alert stands: open, seen by someone, over.
+    #[schema(as = AlertStatus)]
     Status { Open = "open", Acknowledged = "acknowledged", Resolved = "resolved", }
 }
 

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 /// Where a command stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = CommandStatus)]
 pub enum Status {
     /// Waits for the agent.
     Queued,

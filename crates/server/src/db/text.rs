@@ -24,8 +24,10 @@ macro_rules! stored_as_text {
 /// An enum of words: in the API by serde, in the database through [`stored_as_text`].
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {
-        $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+        // For the API's document: utoipa does not see a `rename` whose word comes from the macro's caller.
+        #[serde(rename_all = "snake_case")]
+        $(#[$doc])*
         pub enum $name { $($(#[$variant_doc])* #[serde(rename = $word)] $variant,)* }
 
         impl $name {
