@@ -39,8 +39,10 @@ struct AgentQuery {
     site_id: Option<Uuid>,
     os_type: Option<OsType>,
     /// `hostname` when absent.
+    #[param(inline)]
     sort: Option<SortBy>,
     /// `asc` when absent.
+    #[param(inline)]
     order: Option<Order>,
 }
 

@@ -46,7 +46,7 @@ async fn put_platform_policy(
 
 /// The settings of a partner, client, site or agent.
 #[utoipa::path(get, path = "/api/v1/policies/{scope}/{id}", tag = "policies",
-    params(("scope" = Level, Path), ("id" = Uuid, Path)), responses((status = 200, body = Policy)))]
+    params(("scope" = inline(Level), Path), ("id" = Uuid, Path)), responses((status = 200, body = Policy)))]
 async fn get_policy(
     State(app): State<AppState>,
     scope: Scope<ReadFleet>,
@@ -57,7 +57,7 @@ async fn get_policy(
 
 /// Change the settings of a partner, client, site or agent; null clears a field. Connected agents hear of it.
 #[utoipa::path(put, path = "/api/v1/policies/{scope}/{id}", tag = "policies",
-    params(("scope" = Level, Path), ("id" = Uuid, Path)), request_body = PolicyInput,
+    params(("scope" = inline(Level), Path), ("id" = Uuid, Path)), request_body = PolicyInput,
     responses((status = 200, body = Policy)))]
 async fn put_policy(
     State(app): State<AppState>,
