@@ -50,10 +50,6 @@ pub async fn handle(
             answers.extend(telemetry::agent::hello(app, session));
             Ok(answers)
         }
-        AgentMessage::NetworkState { seq, state } => {
-            retrying(|| agents::on_network_state(app, session, &state)).await?;
-            Ok(vec![ServerMessage::NetworkStateAck { seq }])
-        }
         AgentMessage::Metrics { seq, sample } => {
             telemetry::agent::metrics(app, session, seq, sample).await;
             Ok(Vec::new())

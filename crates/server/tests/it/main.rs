@@ -10,11 +10,8 @@
 mod admin;
 mod agent_socket;
 mod audit;
-<<<<<<< HEAD
-mod bootstrap;
-=======
 mod authz_matrix;
->>>>>>> ccf003d (Every operation against everyone who may knock: the authorization matrix)
+mod bootstrap;
 mod commands;
 mod dashboard;
 mod errors;
