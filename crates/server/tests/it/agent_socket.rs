@@ -95,7 +95,7 @@ async fn a_credential_opens_its_own_agents_socket_and_nothing_else_does() {
 #[tokio::test]
 async fn a_web_page_cannot_speak_as_an_agent() {
     let (server, machine) = stage().await;
-    for origin in ["https://evil.example.com", "null", &server.app().config.public_url.to_string()] {
+    for origin in ["https://evil.example.com", "null", server.app().config.public_url.as_str()] {
         let client = TestAgent::client(&server, &machine).with("origin", origin);
         client.upgrade(SOCKET_PATH).await.err().unwrap().expect_problem(403, "ORIGIN_REFUSED");
     }
