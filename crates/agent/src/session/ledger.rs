@@ -51,8 +51,9 @@ pub enum Sending {
 }
 
 /// All commands the agent has not been told to forget.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Ledger {
+    max_running: usize,
     held: BTreeMap<CommandId, Held>,
     waiting: VecDeque<CommandStart>,
     waiting_bytes: usize,
@@ -83,6 +84,12 @@ enum Progress {
     Ended(CommandEnd),
 }
 
+impl Default for Ledger {
+    fn default() -> Self {
+        Self::new(Vec::new(), &[], HashMap::new())
+    }
+}
+
 impl Ledger {
     /// From what the journal remembers: ends not yet acknowledged, commands whose leftovers are still being ended,
     /// and what is finished.
@@ -91,7 +98,16 @@ impl Ledger {
         unfinished: &[CommandId],
         finished: HashMap<CommandId, DateTime<Utc>>,
     ) -> Self {
-        let mut ledger = Self { finished, ..Self::default() };
+        let mut ledger = Self {
+            max_running: MAX_RUNNING,
+            held: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            finished,
+            orders: VecDeque::new(),
+            turns: VecDeque::new(),
+            is_closing: false,
+        };
         for command_id in unfinished {
             ledger.held.insert(*command_id, Held::new(Progress::Starting));
         }
@@ -103,6 +119,13 @@ impl Ledger {
             ledger.queue(command_id);
         }
         ledger
+    }
+
+    /// With room for fewer commands at once, so that a small test comes to its limit.
+    #[cfg(test)]
+    pub fn with_room(mut self, max_running: usize) -> Self {
+        self.max_running = max_running;
+        self
     }
 
     /// For the hello. Commands that only wait are not named: they are dropped with the connection, and the server
@@ -286,7 +309,7 @@ impl Ledger {
     /// Starts what waits, as far as there is room.
     fn promote(&mut self) {
         let mut running = self.held.values().filter(|held| !held.has_ended()).count();
-        while running < MAX_RUNNING {
+        while running < self.max_running {
             let Some(start) = self.waiting.pop_front() else { break };
             self.waiting_bytes -= size(&start);
             self.held.insert(start.command_id, Held::new(Progress::Starting));

@@ -26,6 +26,9 @@ pub fn start(command_id: CommandId) -> CommandStart {
     }
 }
 
+/// How many commands run at once: few, so that some wait.
+const ROOM: usize = 3;
+
 /// One thing that happens.
 #[derive(Debug, Clone)]
 enum Step {
@@ -83,6 +86,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 #[derive(Debug, Clone, Default)]
 struct Row {
     is_cancelled: bool,
+    is_running: bool,
     output: Vec<u32>,
     end: Option<CommandEnd>,
 }
@@ -121,7 +125,7 @@ impl World {
         let now = Instant::now();
         Self {
             now,
-            session: Session::new(now, 1, Ledger::default(), Outbox::new(1)),
+            session: Session::new(now, 1, Ledger::default().with_room(ROOM), Outbox::new(1)),
             is_connected: false,
             is_welcomed: false,
             to_server: VecDeque::new(),
@@ -144,7 +148,8 @@ impl World {
                 let id = CommandId::new();
                 self.ids.push(id);
                 self.rows.insert(id, Row::default());
-                if is_stuck {
+                // As many as there is room for would hold up the rest, until their time limits end them.
+                if is_stuck && self.stuck.len() < ROOM - 1 {
                     self.stuck.insert(id);
                 }
                 self.say(ServerMessage::CommandStart(start(id)));
@@ -158,7 +163,10 @@ impl World {
             }
             Step::Repeat(n) => {
                 let Some(id) = self.pick_id(n) else { return };
-                self.say(ServerMessage::CommandStart(start(id)));
+                // What the server closed on its own it never orders again; what the agent ended it might.
+                if self.rows[&id].end.is_none() || self.finished.contains_key(&id) {
+                    self.say(ServerMessage::CommandStart(start(id)));
+                }
             }
             Step::ToServer => {
                 if let Some(message) = self.to_server.pop_front() {
@@ -234,15 +242,29 @@ impl World {
             AgentMessage::Hello(hello) => {
                 self.is_welcomed = true;
                 self.to_agent.push_back(ServerMessage::Welcome(welcome(300)));
-                let held: HashSet<_> = hello.commands.iter().map(|held| held.command_id).collect();
-                for (id, row) in self.rows.iter().filter(|(_, row)| row.end.is_none()) {
-                    if !held.contains(id) {
-                        self.to_agent.push_back(ServerMessage::CommandStart(start(*id)));
-                    }
-                    if row.is_cancelled {
-                        self.to_agent.push_back(ServerMessage::CommandCancel { command_id: *id });
+                let held: HashMap<_, _> =
+                    hello.commands.iter().map(|held| (held.command_id, held.ended)).collect();
+                for (id, row) in &mut self.rows {
+                    let command_id = *id;
+                    match (row.end.is_some(), held.get(id)) {
+                        // Nobody started it, and nobody may any more.
+                        (false, None) if row.is_cancelled => {
+                            assert!(!row.is_running, "what ran is held until its end is acknowledged");
+                            row.end = Some(never_ran(command_id, Outcome::Cancelled, Utc::now()));
+                        }
+                        (false, None) => {
+                            assert!(!row.is_running, "what ran is held until its end is acknowledged");
+                            self.to_agent.push_back(ServerMessage::CommandStart(start(command_id)));
+                        }
+                        (is_final, Some(false)) if is_final || row.is_cancelled => {
+                            self.to_agent.push_back(ServerMessage::CommandCancel { command_id });
+                        }
+                        _ => {}
                     }
                 }
+            }
+            AgentMessage::CommandStarted { command_id, .. } => {
+                self.rows.get_mut(&command_id).unwrap().is_running = true;
             }
             AgentMessage::CommandOutput(chunk) => {
                 let row = self.rows.get_mut(&chunk.command_id).unwrap();
@@ -279,6 +301,7 @@ impl World {
                 }
                 assert!(self.journal.insert(id, Entry::default()).is_none(), "journaled twice");
                 assert!(!self.finished.contains_key(&id));
+                assert!(self.rows[&id].end.is_none(), "started although the server had closed it");
                 *self.starts.entry(id).or_default() += 1;
                 self.running.push(id);
                 self.session.command_started(id, Utc::now());
@@ -341,7 +364,7 @@ impl World {
                 CommandEnd { last_seq: entry.spooled, ..never_ran(*id, Outcome::Interrupted, Utc::now()) };
             ended.push(entry.end.get_or_insert(interrupted).clone());
         }
-        let ledger = Ledger::new(ended, &[], self.finished.clone());
+        let ledger = Ledger::new(ended, &[], self.finished.clone()).with_room(ROOM);
         self.session = Session::new(self.now, 1, ledger, Outbox::new(1));
     }
 
