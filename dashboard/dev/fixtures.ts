@@ -126,8 +126,7 @@ export const agents: Agent[] = Array.from({ length: 2400 }, (_, n) => {
     memory_percent: status === "pending" ? null : 25 + random() * 70,
     disk_percent: status === "pending" ? null : 20 + random() * 78,
     duplicate_hostname: n === 9,
-    pending_reason:
-      status === "pending" ? "duplicate machine id: another live machine has it" : null,
+    pending_reason: status === "pending" ? "identity_in_use" : null,
     open_alerts: n % 29 === 3 ? 1 : 0,
   };
 });
@@ -288,7 +287,7 @@ export const commands: Command[] = STATUSES.map((status, n) => ({
   sent_at: ago(39 + n * 1300),
   started_at: status === "queued" ? null : ago(39 + n * 1300),
   ended_at: ["running", "queued"].includes(status) ? null : ago(39 + n * 1300 - 4 - n),
-  expires_at: null,
+  expires_at: ago(-86400),
   cancel_requested_at: null,
 }));
 

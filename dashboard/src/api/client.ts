@@ -1,7 +1,8 @@
 import createClient, { type Middleware } from "openapi-fetch";
 import { ApiError } from "../lib/problem";
 import { networkError, problemToError } from "./errors";
-import type { paths } from "./provisional";
+import type { paths } from "./schema";
+import type { Sent } from "./types";
 
 /** The typed client. Every path, query and body is checked against the server's OpenAPI document. */
 export const api = createClient<paths>({ baseUrl: "" });
@@ -29,7 +30,7 @@ interface Answer<T> {
 }
 
 /** The body of a successful answer; anything else is thrown as `ApiError`. */
-export async function unwrap<T>(call: Promise<Answer<T>>): Promise<T> {
+export async function unwrap<T>(call: Promise<Answer<T>>): Promise<Sent<T>> {
   let answer: Answer<T>;
   try {
     answer = await call;
@@ -39,5 +40,5 @@ export async function unwrap<T>(call: Promise<Answer<T>>): Promise<T> {
     throw networkError();
   }
   if (!answer.response.ok) throw problemToError(answer.response.status, answer.error);
-  return answer.data as T;
+  return answer.data as Sent<T>;
 }

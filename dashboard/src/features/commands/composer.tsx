@@ -34,7 +34,7 @@ export function Composer({
     if (!again) return;
     form.reset({
       ...EMPTY,
-      command_type: again.command_type === "ai_task" ? "shell" : again.command_type,
+      command_type: again.command_type,
       command: again.command,
       interpreter: again.interpreter ?? "",
       timeout_seconds: String(again.timeout_seconds),

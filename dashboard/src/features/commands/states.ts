@@ -63,7 +63,6 @@ const TYPES: Record<CommandType, string> = {
   powershell: "PowerShell",
   python: "Python",
   script: "Script",
-  ai_task: "AI task",
 };
 
 export function commandTypeName(type: CommandType): string {

@@ -2,7 +2,8 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { api, unwrap } from "../../api/client";
 import { keys } from "../../api/keys";
-import type { Policy, PolicyScope, PolicySettings } from "../../api/types";
+import type { Policy, PolicyScope } from "../../api/types";
+import { formatBytes } from "../../lib/format";
 import { ApiError, errorMessage } from "../../lib/problem";
 import { Button } from "../../ui/button";
 import { Field, FormError } from "../../ui/field";
@@ -12,7 +13,7 @@ import { ErrorState, SkeletonRows } from "../../ui/states";
 import { RelativeTime } from "../../ui/time";
 import { toast } from "../../ui/toast";
 import { useDenied, useSession } from "../session/session";
-import { POLICY_FIELDS, type PolicyField } from "./fields";
+import { POLICY_FIELDS, sizeChoices, toDraft, toSettings } from "./fields";
 import { policyQuery } from "./queries";
 
 /** What is set at one level. A field left to inherit takes its value from the level above. */
@@ -57,27 +58,6 @@ export function PolicyEditor({
   );
 }
 
-type Draft = Record<PolicyField, string>;
-
-function toDraft(settings: PolicySettings): Draft {
-  return {
-    metrics_interval_seconds: settings.metrics_interval_seconds?.toString() ?? "",
-    process_list: settings.process_list?.toString() ?? "",
-    public_ip: settings.public_ip?.toString() ?? "",
-  };
-}
-
-/** Every field is sent: null clears it, so that it is inherited again. */
-function toSettings(draft: Draft): PolicySettings {
-  const onOff = (text: string) => (text === "" ? null : text === "true");
-  return {
-    metrics_interval_seconds:
-      draft.metrics_interval_seconds.trim() === "" ? null : Number(draft.metrics_interval_seconds),
-    process_list: onOff(draft.process_list),
-    public_ip: onOff(draft.public_ip),
-  };
-}
-
 function PolicyForm({ scope, id, policy }: { scope: PolicyScope; id: string; policy: Policy }) {
   const queryClient = useQueryClient();
   const session = useSession();
@@ -93,7 +73,8 @@ function PolicyForm({ scope, id, policy }: { scope: PolicyScope; id: string; pol
       unwrap(
         api.PUT("/api/v1/policies/{scope}/{id}", {
           params: { path: { scope, id } },
-          body: { settings: toSettings(draft) },
+          // The document leaves the settings' names open, which the generator takes for none at all.
+          body: { settings: toSettings(draft) as Record<string, never> },
         }),
       ),
     onSuccess: async (saved) => {
@@ -108,6 +89,8 @@ function PolicyForm({ scope, id, policy }: { scope: PolicyScope; id: string; pol
       ? save.error.fields.find(({ field }) => field === name || field.endsWith(`.${name}`))?.message
       : undefined;
   const changed = JSON.stringify(draft) !== JSON.stringify(toDraft(policy.settings));
+  const set = (name: string, value: string) => setDraft({ ...draft, [name]: value });
+  const placed = POLICY_FIELDS.some(({ name }) => fieldError(name) !== undefined);
   const inherit = scope === "platform" ? "Built-in default" : "Inherit";
   return (
     <form
@@ -125,34 +108,42 @@ function PolicyForm({ scope, id, policy }: { scope: PolicyScope; id: string; pol
             hint={field.hint}
             error={fieldError(field.name)}
           >
-            {field.kind === "seconds" ? (
+            {field.input.kind === "seconds" ? (
               <Input
                 type="number"
                 inputMode="numeric"
-                min={10}
-                max={3600}
+                min={field.input.min}
+                max={field.input.max}
                 placeholder={inherit}
                 disabled={denied !== null}
-                value={draft[field.name]}
-                onChange={(event) => setDraft({ ...draft, [field.name]: event.target.value })}
+                value={draft[field.name] ?? ""}
+                onChange={(event) => set(field.name, event.target.value)}
               />
             ) : (
               <Select
                 disabled={denied !== null}
-                value={draft[field.name]}
-                onChange={(event) => setDraft({ ...draft, [field.name]: event.target.value })}
+                value={draft[field.name] ?? ""}
+                onChange={(event) => set(field.name, event.target.value)}
               >
                 <option value="">{inherit}</option>
-                <option value="true">On</option>
-                <option value="false">Off</option>
+                {field.input.kind === "switch" ? (
+                  <>
+                    <option value="true">On</option>
+                    <option value="false">Off</option>
+                  </>
+                ) : (
+                  sizeChoices(draft[field.name] ?? "").map((size) => (
+                    <option key={size} value={size}>
+                      {formatBytes(size)}
+                    </option>
+                  ))
+                )}
               </Select>
             )}
           </Field>
         ))}
       </div>
-      {save.error && !fieldError("metrics_interval_seconds") && (
-        <FormError>{errorMessage(save.error)}</FormError>
-      )}
+      {save.error && !placed && <FormError>{errorMessage(save.error)}</FormError>}
       <div className="flex gap-2">
         <Button
           type="submit"

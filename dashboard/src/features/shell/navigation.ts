@@ -51,6 +51,6 @@ export const DESTINATIONS: readonly Destination[] = [
   { to: "/system", label: "System", icon: ServerCog, needs: "manage_platform", group: "manage" },
 ];
 
-export function visibleDestinations(permissions: readonly Permission[]): Destination[] {
+export function visibleDestinations(permissions: readonly string[]): Destination[] {
   return DESTINATIONS.filter(({ needs }) => !needs || permissions.includes(needs));
 }
