@@ -14,7 +14,7 @@ test("live figures arrive while someone looks", async ({ page, agentId }) => {
   const [first = 0, , , fourth = 0] = samples;
   expect(fourth - first).toBeLessThan(9_000);
   // Two points make a line.
-  await expect(page.locator("polyline").first()).toBeVisible();
+  await expect(page.locator("polyline")).not.toHaveCount(0);
 });
 
 test("a gauge opens what was behind it", async ({ page, agentId }) => {

@@ -38,7 +38,7 @@ test("failure, time limit and options are shown as they are", async ({ page, age
   await page.getByLabel("Environment").fill("GREETING=hello there");
   await page.getByLabel("Command", { exact: true }).fill('echo "$GREETING"; sleep 30');
   await page.getByRole("button", { name: "Run", exact: true }).click();
-  const run = page.getByRole("article", { name: "Command" });
+  const run = page.getByRole("article", { name: "Chosen run" });
   await expect(run.getByRole("log")).toContainText("hello there");
   await expect(run).toContainText("Timed out");
 });

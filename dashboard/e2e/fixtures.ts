@@ -38,5 +38,5 @@ export async function runCommand(page: Page, agentId: string, command: string) {
   await page.goto(`/agents/${agentId}/commands`);
   await page.getByLabel("Command", { exact: true }).fill(command);
   await page.getByRole("button", { name: "Run", exact: true }).click();
-  return page.getByRole("article", { name: "Command" });
+  return page.getByRole("article", { name: "Chosen run" });
 }

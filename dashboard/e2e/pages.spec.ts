@@ -44,59 +44,61 @@ async function violations(page: Page) {
   );
 }
 
-for (const colorScheme of ["light", "dark"] as const) {
-  test.describe(colorScheme, () => {
-    test.use({ colorScheme });
+const WIDE = { width: 1440, height: 900 };
+const PHONE = { width: 390, height: 844 };
 
-    test("every page is accessible and free of errors", async ({ page, agentId }) => {
-      test.setTimeout(90_000);
-      const errors = watchErrors(page);
-      for (const path of PATHS(agentId, firstSite().siteId)) {
-        await test.step(path, async () => {
-          await page.goto(path);
-          await settled(page);
-          expect(await violations(page)).toEqual([]);
-        });
-      }
-      expect(errors).toEqual([]);
-    });
-
-    test("dialogs and menus are accessible", async ({ page, agentId }) => {
-      await page.goto(`/agents/${agentId}`);
+test("every page is accessible in both themes, fits a phone, and is free of errors", async ({
+  page,
+  agentId,
+}) => {
+  test.setTimeout(150_000);
+  const errors = watchErrors(page);
+  for (const path of PATHS(agentId, firstSite().siteId)) {
+    await test.step(path, async () => {
+      await page.goto(path);
       await settled(page);
-      await page.getByRole("button", { name: /^CPU/ }).click();
-      await expect(page.getByRole("dialog").locator("tbody tr")).not.toHaveCount(0);
-      expect(await violations(page)).toEqual([]);
-      await page.keyboard.press("Escape");
-      await page.keyboard.press("Control+k");
-      await expect(page.getByRole("option").first()).toBeVisible();
-      expect(await violations(page)).toEqual([]);
-      await page.goto("/users?invite=true");
-      await expect(page.getByRole("dialog")).toBeVisible();
-      expect(await violations(page)).toEqual([]);
+      for (const colorScheme of ["light", "dark"] as const) {
+        await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
+        expect(await violations(page), `${path}, ${colorScheme}`).toEqual([]);
+      }
+      await page.setViewportSize(PHONE);
+      const width = () => page.evaluate(() => document.documentElement.scrollWidth);
+      await expect.poll(width, { message: path }).toBeLessThanOrEqual(PHONE.width);
+      await page.setViewportSize(WIDE);
     });
-  });
-}
+  }
+  expect(errors).toEqual([]);
+});
 
-test.describe("on a phone", () => {
-  test.use({ viewport: { width: 390, height: 844 }, hasTouch: true });
-
-  test("no page is wider than the screen, and all are within reach", async ({ page, agentId }) => {
-    test.setTimeout(60_000);
-    for (const path of PATHS(agentId, firstSite().siteId)) {
-      await test.step(path, async () => {
-        await page.goto(path);
-        await settled(page);
-        expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(
-          390,
-        );
-      });
+test("dialogs and menus are accessible in both themes", async ({ page, agentId }) => {
+  const both = async () => {
+    for (const colorScheme of ["light", "dark"] as const) {
+      await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
+      expect(await violations(page), colorScheme).toEqual([]);
     }
-    await page.getByRole("button", { name: "Open navigation" }).click();
-    await page.getByRole("dialog").getByRole("link", { name: "Agents" }).click();
-    await expect(page.getByRole("heading", { name: "Agents", level: 1 })).toBeVisible();
-    await expect(page.getByRole("dialog")).toBeHidden();
-  });
+  };
+  await page.goto(`/agents/${agentId}`);
+  await settled(page);
+  await page.getByRole("button", { name: /^CPU/ }).click();
+  await expect(page.getByRole("dialog").locator("tbody tr")).not.toHaveCount(0);
+  await both();
+  await page.keyboard.press("Escape");
+  await page.keyboard.press("Control+k");
+  await expect(page.getByRole("option").first()).toBeVisible();
+  await both();
+  await page.goto("/users?invite=true");
+  await expect(page.getByRole("dialog")).toBeVisible();
+  await both();
+});
+
+test("a phone finds its way by the drawer", async ({ page }) => {
+  await page.setViewportSize(PHONE);
+  await page.goto("/");
+  await settled(page);
+  await page.getByRole("button", { name: "Open navigation" }).click();
+  await page.getByRole("dialog").getByRole("link", { name: "Agents" }).click();
+  await expect(page.getByRole("heading", { name: "Agents", level: 1 })).toBeVisible();
+  await expect(page.getByRole("dialog")).toBeHidden();
 });
 
 test("the theme is kept", async ({ page }) => {

@@ -55,7 +55,11 @@ export function History({ agentId, onPick }: { agentId: string; onPick: (time: s
       resetScroll: false,
     });
   };
-  const pick = (time: number) => onPick(new Date(time * 1000).toISOString());
+  // A point stands for what follows its time: the sample looked for is the last one within it.
+  const pick = (time: number) => {
+    const end = (time + (query.data?.resolution_seconds ?? 0)) * 1000;
+    onPick(new Date(Math.min(end, Date.now())).toISOString());
+  };
   return (
     <Panel
       title="History"

@@ -44,7 +44,7 @@ function Loaded({
   const elapsed = elapsedMs(command, now);
   const sentence = outcome(command);
   return (
-    <article aria-label="Command" className="min-w-0">
+    <article aria-label="Chosen run" className="min-w-0">
       <div className="grid gap-3 px-4 py-3.5">
         <div className="flex flex-wrap items-start justify-between gap-3">
           <div className="flex flex-wrap items-center gap-x-4 gap-y-1 text-base" aria-live="polite">

@@ -159,11 +159,11 @@ function Keys({
           <tbody>
             {query.data.items.map((key) => (
               <Tr key={key.id}>
-                <Td>
+                <Td className="min-w-32">
                   <span className="whitespace-nowrap font-medium font-mono text-sm">
                     {key.label}
                   </span>
-                  <span className="block text-ink-2 text-sm">
+                  <span className="block text-ink-2 text-sm wrap-anywhere">
                     {key.kind === "standing" ? "standing key" : "deployment token"}
                     {key.note && `, ${key.note}`}
                   </span>

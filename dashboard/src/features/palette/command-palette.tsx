@@ -50,6 +50,7 @@ export function CommandPalette({
 
 function Palette({ close }: { close: () => void }) {
   const [text, setText] = useState("");
+  const [chosen, setChosen] = useState("");
   const search = useDeferredValue(text.trim());
   const session = useSession();
   const navigate = useNavigate();
@@ -104,14 +105,32 @@ function Palette({ close }: { close: () => void }) {
     { label: "Theme of the system", icon: <Monitor aria-hidden />, run: () => setTheme("system") },
     { label: "Sign out", icon: <LogOut aria-hidden />, run: () => signOut.mutate() },
   ].filter(({ label }) => matches(label));
+  const found = search === "" ? [] : (agents.data?.items ?? []);
+  const values = [
+    ...found.map(({ id }) => `agent-${id}`),
+    ...places.map(({ kind, id }) => `${kind}-${id}`),
+    ...pages.map(({ to }) => `page-${to}`),
+    ...actions.map(({ label }) => `do-${label}`),
+  ];
+  // Results arrive late: the first one is chosen until the arrows choose another that is still there.
+  const selected = values.includes(chosen) ? chosen : (values[0] ?? "");
   return (
     // The server searches the machines, so the list must not be filtered a second time here.
-    <Command shouldFilter={false} label="Search or jump to" loop>
+    <Command
+      shouldFilter={false}
+      label="Search or jump to"
+      loop
+      value={selected}
+      onValueChange={setChosen}
+    >
       <div className="flex items-center gap-2.5 border-b px-4">
         <Search aria-hidden className="size-4 text-ink-3" />
         <Command.Input
           value={text}
-          onValueChange={setText}
+          onValueChange={(next) => {
+            setText(next);
+            setChosen("");
+          }}
           placeholder="Machine, site, page or action"
           className="h-12 w-full bg-transparent text-lg outline-none placeholder:text-ink-3"
         />
@@ -120,9 +139,9 @@ function Palette({ close }: { close: () => void }) {
         <Command.Empty className="px-3 py-8 text-center text-base text-ink-2">
           {agents.isFetching ? "Searching" : "Nothing found."}
         </Command.Empty>
-        {search !== "" && (agents.data?.items.length ?? 0) > 0 && (
+        {found.length > 0 && (
           <Command.Group heading="Agents">
-            {agents.data?.items.map((agent) => (
+            {found.map((agent) => (
               <Command.Item
                 key={agent.id}
                 value={`agent-${agent.id}`}
