@@ -75,7 +75,7 @@ async fn converse(
     if app.gateway.is_stopping() {
         return goodbye(GoodbyeReason::ServerStopping);
     }
-    let config = match agent_router::config(app, &session).await {
+    let config = match Box::pin(agent_router::config(app, &session)).await {
         Ok(config) => config,
         Err(error) => {
             tracing::warn!(agent_id = %session.agent_id, %error, "no welcome: the settings could not be read");

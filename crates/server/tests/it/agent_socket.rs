@@ -240,3 +240,49 @@ async fn a_deleted_agent_is_sent_away() {
     shows(&server, &machine, false).await;
     assert_eq!(server.app().gateway.connected_count(), 0);
 }
+
+#[tokio::test]
+async fn markup_and_control_characters_in_every_string_are_only_text() {
+    let (server, machine) = stage().await;
+    let hostile = "<script>alert(1)</script>'; DROP TABLE agents; --\u{0}\u{202e}{{7*7}}".repeat(20);
+    let mut socket = TestAgent::open(&server, &machine).await.ok().unwrap();
+    let mut greeting = hello(&machine, Vec::new());
+    greeting.agent_version.clone_from(&hostile);
+    let system = &mut greeting.system;
+    for text in [&mut system.hostname, &mut system.os_version, &mut system.arch] {
+        text.clone_from(&hostile);
+    }
+    for text in [&mut system.kernel, &mut system.cpu_model, &mut system.manufacturer, &mut system.serial] {
+        *text = Some(hostile.clone());
+    }
+    system.memory_bytes = Some(u64::MAX);
+    socket.send_text(gururmm_protocol::encode(&AgentMessage::Hello(greeting)).unwrap()).await;
+    let welcome = socket.next().await.unwrap();
+    assert!(welcome.contains("welcome"), "{welcome}");
+    let interface = json!({"name": hostile, "mac": hostile, "ipv4": [hostile], "subnets": [hostile]});
+    let state = json!({"interfaces": [interface], "gateway": hostile, "dns": [hostile]});
+    socket.send_json(&json!({"type": "network_state", "seq": 1, "state": state})).await;
+    socket.expect("network_state_ack").await;
+    let reader = server.client_as(&acme::READER).await;
+    let agent = reader.get(&format!("/api/agents/{}", machine.id)).await.expect(200);
+    let hostname = agent["hostname"].as_str().unwrap();
+    assert!(hostname.starts_with("<script>") && hostname.chars().count() <= 255 && !hostname.contains('\0'));
+    still_serves(&server).await;
+}
+
+#[tokio::test]
+async fn an_agent_that_is_moved_keeps_its_session_and_is_told_of_in_its_new_place() {
+    let (server, machine) = stage().await;
+    let mut agent = TestAgent::connect(&server, &machine).await;
+    let admin = server.client_as(&acme::ADMIN).await;
+    let path = format!("/api/agents/{}/move", machine.id);
+    admin.post(&path, json!({"site_id": acme::SOUTH.id})).await.expect(200);
+    eventually("the new place to be known", async || {
+        let line = server.app().gateway.connected().into_iter().next()?;
+        (line.place().1 == acme::SOUTH.id).then_some(())
+    })
+    .await;
+    agent.send(&AgentMessage::Heartbeat {}).await;
+    let pick = |message| matches!(message, ServerMessage::HeartbeatAck { .. }).then_some(());
+    agent.expect("answer to a heartbeat", pick).await;
+}

@@ -136,3 +136,29 @@ async fn a_live_sample_is_not_stored() {
     expect_ack(&mut agent, 1).await;
     assert_eq!(stored(&server, &machine).await, 1);
 }
+
+#[tokio::test]
+async fn a_sample_is_acknowledged_after_its_commit_and_not_before() {
+    let (server, machine) = stage().await;
+    let mut agent = TestAgent::connect(&server, &machine).await;
+    let mut owner = server.owner().await;
+    sqlx::raw_sql("BEGIN; LOCK TABLE metric_samples IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut owner)
+        .await
+        .unwrap();
+    agent.send(&AgentMessage::Metrics { seq: 1, sample: sample() }).await;
+    // Longer than a batch waits: it is in the database's hands by now.
+    let early = tokio::time::timeout(std::time::Duration::from_millis(700), agent.next()).await;
+    assert!(early.is_err(), "nothing is stored, and yet: {early:?}");
+    // The connection that writes is cut: the batch is neither lost nor acknowledged, but tried again.
+    sqlx::query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+         WHERE datname = current_database() AND pid <> pg_backend_pid() AND wait_event_type = 'Lock'",
+    )
+    .execute(&mut owner)
+    .await
+    .unwrap();
+    sqlx::raw_sql("ROLLBACK").execute(&mut owner).await.unwrap();
+    expect_ack(&mut agent, 1).await;
+    assert_eq!(stored(&server, &machine).await, 1);
+}
