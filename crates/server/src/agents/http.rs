@@ -21,6 +21,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(list_all_agents))
         .routes(routes!(get_agent, delete_agent))
         .routes(routes!(move_agent))
+        .routes(routes!(update_agent))
         .routes(routes!(list_agents))
         .routes(routes!(get_agent_detail))
         .routes(routes!(approve_agent))
@@ -107,6 +108,17 @@ async fn move_agent(
     Json(MoveInput { site_id }): Json<MoveInput>,
 ) -> Result<Json<Agent>, Error> {
     super::move_to(&app, &scope, id, site_id).await.map(Json)
+}
+
+/// Let an agent update now; 409 while the server has no newer one to hand out.
+#[utoipa::path(post, path = "/api/agents/{id}/update", tag = "agents", params(("id" = Uuid, Path)),
+    responses((status = 204, description = "The agent was told to update")))]
+async fn update_agent(
+    State(app): State<AppState>,
+    scope: Scope<ManageAgents>,
+    Path(id): Path<Uuid>,
+) -> Result<StatusCode, Error> {
+    super::update(&app, &scope, id).await.map(|()| StatusCode::NO_CONTENT)
 }
 
 /// Machines, filtered and ordered.

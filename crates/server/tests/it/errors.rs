@@ -32,7 +32,10 @@ fn the_page_of_errors_lists_each_code_with_its_status_meaning_and_remedy() {
 async fn a_failing_database_is_a_500_that_says_nothing_of_it() {
     let mut fixture = Fixture::new().await;
     let mut callers = Vec::new();
-    for route in routes::all().filter(|route| route.needs != Needs::Nothing) {
+    // An export is cut off instead: its answer has begun when the database fails.
+    let routes =
+        routes::all().filter(|route| route.needs != Needs::Nothing && !route.path.ends_with("/export"));
+    for route in routes {
         callers.push((route, fixture.server.client_as(&route.right_person()).await));
     }
     // What the functions of the owner read still works, so every request gets as far as its first query.
@@ -55,7 +58,7 @@ async fn a_failing_database_is_a_500_that_says_nothing_of_it() {
         let cause = cause.unwrap_or_else(|| panic!("the cause of {route} is not in the log"));
         assert!(cause.contains("permission denied"), "{cause}");
     }
-    assert!(failed >= 30, "only {failed} routes reached the database");
+    assert!(failed >= 50, "only {failed} routes reached the database");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The API's contract, as scripts and the dashboard's generated client read it.
 
 use gururmm_server::router;
+use gururmm_testkit::TestServer;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -23,6 +24,20 @@ fn the_committed_document_is_the_routers() {
     assert!(
         committed == fresh,
         "the API has changed: run ./dev openapi and look at the difference in docs/api/openapi.json"
+    );
+}
+
+#[tokio::test]
+async fn the_document_and_its_page_are_served_to_everyone() {
+    let server = TestServer::start().await;
+    let served = server.anonymous().get("/api/openapi.json").await.expect(200);
+    assert_eq!(served, document());
+    let page = server.anonymous().get("/api/docs/").await;
+    assert_eq!(page.status, 200, "{page}");
+    assert!(
+        page.header("content-type").is_some_and(|kind| kind.starts_with("text/html")),
+        "{:?}",
+        page.headers
     );
 }
 

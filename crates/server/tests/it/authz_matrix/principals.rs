@@ -102,6 +102,8 @@ impl Principal {
             },
             // A client's name shows to whoever sees one of its sites.
             (OtherSite, Needs::Member(_)) if route.object == Object::Client => None,
+            // The partner's policy holds for everyone in it.
+            (OtherSite | OtherClient, Needs::Member(_)) if route.object == Object::Partner => None,
             (OtherSite | OtherClient | OtherPartner, _) => match route.object {
                 Object::None => None,
                 _ => Some(NotFound),

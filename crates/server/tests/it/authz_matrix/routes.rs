@@ -148,6 +148,8 @@ const TECH: Needs = Member("tech");
 
 /// Without any account.
 pub const PUBLIC: &[Route] = &[
+    get("/health", Nothing),
+    get("/ready", Nothing),
     post("/api/auth/login", Nothing, 200).with(|_, _| json!({"email": acme::TECH.email, "password": PASSWORD})),
     post("/api/v1/session", Nothing, 200).with(|_, _| json!({"email": acme::TECH.email, "password": PASSWORD})),
     // Setup is over: it does not exist any more, and registration says so.
@@ -165,6 +167,9 @@ pub const PUBLIC: &[Route] = &[
                "os_type": "linux", "os_version": "12", "arch": "x86_64", "agent_version": "0.1.0",
                "machine_uid": "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0",
                "machine_uid_source": "smbios_uuid"})
+    }),
+    post("/api/v1/bootstrap/hello", Nothing, 200).with(|_, _| {
+        json!({"agent_version": "0.1.0", "protocol_version": "1.0", "os_type": "linux", "arch": "x86_64"})
     }),
     post("/api/install-reports", Nothing, 202)
         .with(|_, _| json!({"site_code": acme::HQ.code, "stage": "download", "error": "no network"})),
@@ -185,6 +190,7 @@ pub const ACCOUNT: &[Route] = &[
     patch("/api/v1/profile", SignedIn).with(|_, _| json!({"name": "Renamed"})),
     post("/api/v1/profile/password", SignedIn, 204)
         .with(|_, _| json!({"current_password": PASSWORD, "new_password": "another-long-password-7"})),
+    post("/api/v1/live/ticket", SignedIn, 200),
 ];
 
 /// People.
@@ -221,6 +227,7 @@ pub const TENANCY: &[Route] = &[
     get("/api/v1/sites/{id}", READ).on(Object::Site),
     patch("/api/v1/sites/{id}", Unconfined("admin")).on(Object::Site).with(|_, _| json!({"name": "New"})),
     delete("/api/v1/sites/{id}", Unconfined("admin")).on(Object::EmptySite),
+    get("/api/v1/overview", READ),
 ];
 
 /// Enrollment keys and what goes with them.
@@ -237,8 +244,22 @@ pub const ENROLLMENT: &[Route] = &[
 
 /// Machines and what they measure.
 pub const AGENTS: &[Route] = &[
+    get("/api/agents", READ),
+    get("/api/agents/{id}", READ).on(Object::Agent),
+    delete("/api/agents/{id}", Member("admin")).on(Object::Agent),
+    post("/api/agents/{id}/move", Member("admin"), 200)
+        .on(Object::Agent)
+        .with(|fixture, _| json!({"site_id": fixture.id(Object::EmptySite)})),
+    post("/api/agents/{id}/update", Member("admin"), 409).on(Object::Agent),
+    get("/api/v1/agents", READ),
+    get("/api/v1/agents/{id}", READ).on(Object::Agent),
+    post("/api/v1/agents/{id}/approve", Member("admin"), 200)
+        .on(Object::PendingAgent)
+        .with(|_, _| json!({"as": "accept"})),
+    post("/api/v1/agents/{id}/reject", Member("admin"), 204).on(Object::PendingAgent),
     get("/api/v1/agents/{id}/metrics", READ).on(Object::Agent),
     get("/api/v1/agents/{id}/metrics/at", READ).on(Object::Agent),
+    get("/api/v1/agents/{id}/policy", READ).on(Object::Agent),
 ];
 
 /// Commands and sessions with machines.
@@ -251,6 +272,9 @@ pub const COMMANDS: &[Route] = &[
     post("/api/commands/{id}/cancel", TECH, 200).on(Object::Command),
     get("/api/v1/commands", READ),
     get("/api/v1/commands/{id}/output", READ).on(Object::Command),
+    post("/api/v1/tunnel/open", TECH, 200).on(Object::Agent).with(|_, id| json!({"agent_id": id})),
+    get("/api/v1/tunnel/status/{session_id}", TECH).on(Object::Tunnel),
+    post("/api/v1/tunnel/close", TECH, 200).on(Object::Tunnel).with(|_, id| json!({"session_id": id})),
 ];
 
 /// Alerts, audit, policies, the installation.
@@ -262,6 +286,17 @@ pub const OVERSIGHT: &[Route] = &[
     get("/api/v1/audit", Unconfined("admin")),
     get("/api/v1/audit/export", Unconfined("admin")).asking("?format=csv"),
     get("/api/v1/audit/verify", Unconfined("admin")),
+    get("/api/v1/policies/platform/{id}", PlatformAdmin),
+    put("/api/v1/policies/platform/{id}", PlatformAdmin).with(settings),
+    get(POLICY, READ).on(Object::Partner).filling(&[("scope", "partner")]),
+    put(POLICY, Unconfined("admin")).on(Object::Partner).filling(&[("scope", "partner")]).with(settings),
+    get(POLICY, READ).on(Object::Client).filling(&[("scope", "client")]),
+    put(POLICY, Unconfined("admin")).on(Object::Client).filling(&[("scope", "client")]).with(settings),
+    get(POLICY, READ).on(Object::Site).filling(&[("scope", "site")]),
+    put(POLICY, Unconfined("admin")).on(Object::Site).filling(&[("scope", "site")]).with(settings),
+    get(POLICY, READ).on(Object::Agent).filling(&[("scope", "agent")]),
+    put(POLICY, Unconfined("admin")).on(Object::Agent).filling(&[("scope", "agent")]).with(settings),
+    get("/api/v1/system/status", PlatformAdmin),
 ];
 
 const POLICY: &str = "/api/v1/policies/{scope}/{id}";
