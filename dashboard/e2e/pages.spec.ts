@@ -1,7 +1,7 @@
 import AxeBuilder from "@axe-core/playwright";
 import type { Page } from "@playwright/test";
 import { expect, test } from "./fixtures";
-import { firstSite } from "./stack";
+import { firstSite, serverUrl } from "./stack";
 
 const PATHS = (agentId: string, siteId: string) => [
   "/",
@@ -118,9 +118,7 @@ test("nothing is fetched from anywhere else, and nothing inline runs", async ({
 }) => {
   const foreign: string[] = [];
   page.on("request", (request) => {
-    if (new URL(request.url()).origin !== new URL(page.url() || request.url()).origin) {
-      foreign.push(request.url());
-    }
+    if (new URL(request.url()).origin !== serverUrl()) foreign.push(request.url());
   });
   const answer = await page.goto("/");
   const policy = answer?.headers()["content-security-policy"] ?? "";

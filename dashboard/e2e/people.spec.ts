@@ -99,7 +99,7 @@ test("own name and sessions", async ({ page, browser }) => {
 
 test("the audit log knows it all, and its chain holds", async ({ page }) => {
   await page.goto("/audit");
-  await page.getByRole("searchbox", { name: "Search the audit log" }).fill(GUEST.email);
+  await page.getByRole("searchbox", { name: "Search the audit log" }).fill(GUEST.name);
   await expect(page.locator("tbody tr")).not.toHaveCount(0);
   await page.locator("tbody tr").first().getByRole("button").click();
   await expect(page.getByRole("dialog")).toContainText("Detail");

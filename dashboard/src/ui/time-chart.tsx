@@ -92,7 +92,8 @@ export function TimeChart({
             {},
             ...series.map((line) => {
               const color = resolveColor(element, line.color);
-              return { label: line.label, stroke: color, width: 1.5, points: { show: false } };
+              const points = { show: true, size: 4, fill: color, filter: isolated };
+              return { label: line.label, stroke: color, width: 1.5, points };
             }),
           ],
           hooks: {
@@ -193,6 +194,16 @@ export function TimeChart({
       />
     </figure>
   );
+}
+
+/** A value with a gap on either side makes no line; it is drawn as a dot. */
+function isolated(u: uPlot, seriesIndex: number): number[] {
+  const values = u.data[seriesIndex] ?? [];
+  const found: number[] = [];
+  for (let i = 0; i < values.length; i++) {
+    if (values[i] != null && values[i - 1] == null && values[i + 1] == null) found.push(i);
+  }
+  return found;
 }
 
 /** The chart in words, for those who do not see it. */

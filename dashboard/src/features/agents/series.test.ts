@@ -20,9 +20,14 @@ const series = (...seconds: number[]) => ({
 
 describe("alignSeries", () => {
   it("breaks the line where buckets are missing", () => {
-    const { times, values } = alignSeries(series(0, 60, 300, 360));
-    expect(times).toEqual([0, 60, 120, 300, 360]);
-    expect(values.cpu_percent).toEqual([0, 60, null, 300, 360]);
+    const { times, values } = alignSeries(series(0, 60, 120, 300, 360));
+    expect(times).toEqual([0, 60, 120, 150, 300, 360]);
+    expect(values.cpu_percent).toEqual([0, 60, 120, null, 300, 360]);
+  });
+
+  it("sees no gap where a machine measures less often than the buckets are wide", () => {
+    const rare = { ...series(0, 60, 130, 190, 500, 560), resolution_seconds: 10 };
+    expect(alignSeries(rare).values.cpu_percent).toEqual([0, 60, 130, 190, null, 500, 560]);
   });
 
   it("does not take a little jitter for a gap", () => {

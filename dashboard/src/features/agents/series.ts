@@ -18,26 +18,34 @@ const METRICS: readonly MetricName[] = [
 ];
 
 /**
- * Turns the server's points into columns. Buckets without a sample are absent from the answer: where one is
- * missing, a row of nulls is put in, so that the line breaks there instead of bridging the gap.
+ * Turns the server's points into columns. Buckets without a sample are absent from the answer: where some are
+ * missing, a row of nulls is put in, so that the line breaks there instead of bridging the gap. A machine that
+ * measures less often than the buckets are wide has no gap between its samples: its own rhythm counts.
  */
 export function alignSeries(series: MetricSeries): AlignedSeries {
   const times: number[] = [];
   const values = Object.fromEntries(
     METRICS.map((name) => [name, [] as (number | null)[]]),
   ) as AlignedSeries["values"];
-  const longestStep = series.resolution_seconds * 1.75;
-  for (const point of series.points) {
-    const time = new Date(point.t).getTime() / 1000;
-    const former = times.at(-1);
-    if (former !== undefined && time - former > longestStep) {
-      times.push(former + series.resolution_seconds);
+  const at = series.points.map((point) => new Date(point.t).getTime() / 1000);
+  const step = Math.max(series.resolution_seconds, medianStep(at));
+  series.points.forEach((point, index) => {
+    const time = at[index] ?? 0;
+    const former = at[index - 1];
+    if (former !== undefined && time - former > step * 1.75) {
+      times.push(former + step / 2);
       for (const name of METRICS) values[name].push(null);
     }
     times.push(time);
     for (const name of METRICS) values[name].push(point[name]);
-  }
+  });
   return { times, values };
+}
+
+function medianStep(times: readonly number[]): number {
+  const steps = times.slice(1).map((time, index) => time - (times[index] ?? time));
+  steps.sort((a, b) => a - b);
+  return steps[Math.floor(steps.length / 2)] ?? 0;
 }
 
 export function memoryPercent(sample: Sample): number {
