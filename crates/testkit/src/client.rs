@@ -10,8 +10,10 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpSocket;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
 /// Talks to a server as one principal, from an address of its own: limits by address do not mix tests' people up.
 #[derive(Debug, Clone)]
@@ -21,17 +23,32 @@ pub struct ApiClient {
 }
 
 /// From where to where. All of 127.0.0.0/8 is this machine.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Line {
     from: Ipv4Addr,
     pub(crate) to: SocketAddr,
+    tls: Option<TlsConnector>,
 }
 
+/// A connection, in TLS or not.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
 impl Line {
-    pub(crate) async fn connect(self) -> TcpStream {
+    pub(crate) async fn connect(&self) -> Box<dyn Stream> {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind((self.from, 0).into()).unwrap();
-        socket.connect(self.to).await.unwrap()
+        let stream = socket.connect(self.to).await.unwrap();
+        match &self.tls {
+            Some(tls) => Box::new(tls.connect(self.to.ip().into(), stream).await.unwrap()),
+            None => Box::new(stream),
+        }
+    }
+}
+
+impl std::fmt::Debug for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} -> {}", self.from, self.to)
     }
 }
 
@@ -40,7 +57,13 @@ impl ApiClient {
     pub fn anonymous(address: SocketAddr) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0x7f01_0001);
         let from = Ipv4Addr::from_bits(NEXT.fetch_add(1, Ordering::Relaxed));
-        Self { line: Line { from, to: address }, headers: HeaderMap::new() }
+        Self { line: Line { from, to: address, tls: None }, headers: HeaderMap::new() }
+    }
+
+    /// The same client in TLS.
+    pub fn over_tls(mut self, tls: TlsConnector) -> Self {
+        self.line.tls = Some(tls);
+        self
     }
 
     /// The same client at another address of 127.0.0.0/8.
@@ -99,12 +122,12 @@ impl ApiClient {
     /// Anything else.
     pub fn request(&self, method: Method, path: &str) -> Call {
         let headers = self.headers.clone();
-        Call { line: self.line, method, path: path.to_owned(), headers, body: Bytes::new() }
+        Call { line: self.line.clone(), method, path: path.to_owned(), headers, body: Bytes::new() }
     }
 
     /// Opens a WebSocket; the answer instead, when the server refuses.
     pub async fn upgrade(&self, path: &str) -> Result<TestSocket, Answer> {
-        TestSocket::open(self.line, path, &self.headers).await
+        TestSocket::open(&self.line, path, &self.headers).await
     }
 }
 

@@ -9,9 +9,15 @@ use gururmm_server::auth::credential::{self, SESSION_PREFIX, SessionKind};
 use gururmm_server::database::DatabaseChoice;
 use gururmm_server::keys::{PEPPER_KEY_ID, Purpose, random_token};
 use gururmm_server::serve::{ServeOptions, Server};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
 use sqlx::PgConnection;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio_rustls::TlsConnector;
 use uuid::Uuid;
 
 /// A running server with its own database; stopped and looked over when dropped.
@@ -123,7 +129,27 @@ impl TestServer {
 
     /// Nobody.
     pub fn anonymous(&self) -> ApiClient {
-        ApiClient::anonymous(self.address())
+        let client = ApiClient::anonymous(self.address());
+        match self.app().config.ca_fingerprint {
+            Some(_) => client.over_tls(self.trusting_own_authority()),
+            None => client,
+        }
+    }
+
+    /// TLS as an agent speaks it that was told the server's own authority.
+    fn trusting_own_authority(&self) -> TlsConnector {
+        let authority = std::fs::read(self.keys_dir().join("ca.pem")).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(&authority).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config =
+            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        TlsConnector::from(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
+    }
+
+    /// Where the server keeps its keys.
+    fn keys_dir(&self) -> PathBuf {
+        self.data_dir.path().join("keys")
     }
 
     /// A script of this person, with a token of the API.

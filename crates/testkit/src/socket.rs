@@ -1,12 +1,11 @@
 //! A WebSocket, driven by hand.
 
 use crate::PATIENCE;
-use crate::client::{Answer, Line};
+use crate::client::{Answer, Line, Stream};
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::HeaderMap;
 use serde_json::Value;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -15,7 +14,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 /// An open WebSocket. Whatever it waits for must come within [`PATIENCE`].
 pub struct TestSocket {
-    stream: WebSocketStream<TcpStream>,
+    stream: WebSocketStream<Box<dyn Stream>>,
     /// The subprotocol the server picked.
     pub protocol: Option<String>,
 }
@@ -30,7 +29,7 @@ pub struct Closed {
 
 impl TestSocket {
     /// Opens one; the answer instead, when the server refuses.
-    pub(crate) async fn open(line: Line, path: &str, headers: &HeaderMap) -> Result<Self, Answer> {
+    pub(crate) async fn open(line: &Line, path: &str, headers: &HeaderMap) -> Result<Self, Answer> {
         let mut request = format!("ws://{}{path}", line.to).into_client_request().unwrap();
         for (name, value) in headers {
             match name == http::header::HOST {

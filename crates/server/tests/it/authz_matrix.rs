@@ -17,6 +17,7 @@ use gururmm_testkit::{Answer, ApiClient};
 use principals::{Principal, Refusal};
 use routes::{Needs, Route};
 use serde_json::Value;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use uuid::Uuid;
 
@@ -84,9 +85,8 @@ async fn hold(routes: &[Route]) {
     for (route, principal) in
         routes.iter().flat_map(|route| Principal::ALL.map(|principal| (route, principal)))
     {
-        if !callers.contains_key(&(principal, route.needs)) {
-            let client = principal.client(&mut fixture, route).await;
-            callers.insert((principal, route.needs), client);
+        if let Entry::Vacant(caller) = callers.entry((principal, route.needs)) {
+            caller.insert(principal.client(&mut fixture, route).await);
         }
     }
     let mut untouched = fixture.digest().await;

@@ -4,6 +4,7 @@ use super::live::ticket_of;
 use super::routes::SOCKETS;
 use gururmm_server::auth::credential;
 use gururmm_server::auth::credential::SessionKind;
+use gururmm_server::net::TlsMode;
 use gururmm_testkit::agent::{AGENT_HEADER, SOCKET_PATH};
 use gururmm_testkit::world::acme;
 use gururmm_testkit::{ApiClient, TestDatabase, TestServer};
@@ -13,20 +14,22 @@ struct Setup {
     what: &'static str,
     public_url: Option<&'static str>,
     behind_proxy: bool,
+    own_tls: bool,
 }
 
+const PLAIN: Setup =
+    Setup { what: "plain HTTP on loopback", public_url: None, behind_proxy: false, own_tls: false };
+
 const SETUPS: &[Setup] = &[
-    Setup { what: "plain HTTP on loopback", public_url: None, behind_proxy: false },
+    PLAIN,
+    Setup { what: "its own TLS", own_tls: true, ..PLAIN },
     Setup {
-        what: "behind a proxy that speaks TLS",
+        what: "behind a proxy's TLS",
         public_url: Some("https://rmm.example.com"),
         behind_proxy: true,
+        ..PLAIN
     },
-    Setup {
-        what: "a public name and no proxy",
-        public_url: Some("http://rmm.example.com:3001"),
-        behind_proxy: false,
-    },
+    Setup { what: "under a public name", public_url: Some("http://rmm.example.com:3001"), ..PLAIN },
 ];
 
 #[tokio::test]
@@ -99,6 +102,9 @@ async fn the_servers_own_page_gets_its_socket_and_a_browser_without_an_origin_do
 async fn start(setup: &Setup) -> TestServer {
     TestServer::start_with(TestDatabase::with_world().await, |options| {
         options.public_url = setup.public_url.map(|url| url.parse().unwrap());
+        if setup.own_tls {
+            options.tls = Some(TlsMode::SelfSigned { keys_dir: options.data_dir.join("keys") });
+        }
         if setup.behind_proxy {
             options.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
         }
