@@ -110,7 +110,7 @@ export function AuditPage() {
         <div className="flex flex-wrap items-center gap-2 border-b px-3 py-2">
           <SearchInput
             label="Search the audit log"
-            placeholder="Person, target, address"
+            placeholder="Person, target, action"
             value={filter.search ?? ""}
             onSearch={search}
             className="w-full sm:w-60"
