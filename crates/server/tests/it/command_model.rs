@@ -111,13 +111,11 @@ impl Machine {
                 }
                 self.say_all(id).await;
             }
-            ServerMessage::CommandCancel { command_id: id } => {
-                if !self.finished.contains_key(&id) {
-                    let held = self.journal.entry(id).or_default();
-                    held.end.get_or_insert(Outcome::Cancelled);
-                    self.started.insert(id);
-                    self.say_all(id).await;
-                }
+            ServerMessage::CommandCancel { command_id: id } if !self.finished.contains_key(&id) => {
+                let held = self.journal.entry(id).or_default();
+                held.end.get_or_insert(Outcome::Cancelled);
+                self.started.insert(id);
+                self.say_all(id).await;
             }
             ServerMessage::CommandOutputAck { command_id, seq } => {
                 if let Some(held) = self.journal.get_mut(&command_id) {
