@@ -1,0 +1,226 @@
+//! Machines under management: the array scripts rely on, the dashboard's list, moving and deleting.
+
+use gururmm_protocol::to_agent::GoodbyeReason;
+use gururmm_protocol::{AgentMessage, ServerMessage};
+use gururmm_testkit::world::{Site, acme, globex};
+use gururmm_testkit::{ApiClient, SeededAgent, TestAgent, TestServer, eventually};
+use serde_json::{Value, json};
+use std::collections::HashSet;
+
+fn path(machine: &SeededAgent) -> String {
+    format!("/api/agents/{}", machine.id)
+}
+
+async fn move_to(admin: &ApiClient, machine: &SeededAgent, site: &Site) -> gururmm_testkit::Answer {
+    admin.post(&format!("{}/move", path(machine)), json!({ "site_id": site.id })).await
+}
+
+#[tokio::test]
+async fn scripts_get_an_array_with_the_fields_they_rely_on() {
+    let server = TestServer::start().await;
+    let online = server.seed_agent(&acme::HQ, "a-online").await;
+    let offline = server.seed_agent(&acme::NORTH, "b-offline").await;
+    let waiting = server.seed_agent(&acme::HQ, "c-waiting").await;
+    server.seed_agent(&globex::HQ, "not-ours").await;
+    let mut owner = server.owner().await;
+    // A machine whose status nobody ever wrote is not connected, and that is no null.
+    sqlx::query("DELETE FROM agent_status WHERE agent_id = $1")
+        .bind(offline.id)
+        .execute(&mut owner)
+        .await
+        .unwrap();
+    sqlx::query("UPDATE agents SET state = 'pending', pending_reason = 'approval_required' WHERE id = $1")
+        .bind(waiting.id)
+        .execute(&mut owner)
+        .await
+        .unwrap();
+    let _agent = TestAgent::connect(&server, &online).await;
+    let reader = server.client_as(&acme::READER).await;
+    let agents = eventually("presence", async || {
+        let agents = reader.get("/api/agents").await.expect(200);
+        (agents[0]["status"] == "online").then_some(agents)
+    })
+    .await;
+    let relied_on = |agent: &Value| {
+        assert!(agent["os_type"].is_string() && agent["os_version"].is_string(), "{agent}");
+        assert!(agent["agent_version"].is_string() && agent.get("last_seen").is_some(), "{agent}");
+        json!([
+            agent["id"],
+            agent["hostname"],
+            agent["status"],
+            agent["is_connected"],
+            agent["site_id"],
+            agent["client_id"]
+        ])
+    };
+    let agents: Vec<Value> = agents.as_array().unwrap().iter().map(relied_on).collect();
+    assert_eq!(
+        agents,
+        [
+            json!([online.id, "a-online", "online", true, acme::HQ.id, acme::ALPHA.id]),
+            json!([offline.id, "b-offline", "offline", false, acme::NORTH.id, acme::BETA.id]),
+            json!([waiting.id, "c-waiting", "pending", false, acme::HQ.id, acme::ALPHA.id]),
+        ]
+    );
+}
+
+/// Thirty machines over all sites, with equal names, equal and missing values, and floats that are no round numbers.
+async fn fleet(server: &TestServer) {
+    for number in 0..30 {
+        let hostname = if number % 3 == 0 { "Same".to_owned() } else { format!("pc-{:02}", number / 2) };
+        server.seed_agent(&acme::SITES[number % acme::SITES.len()], &hostname).await;
+    }
+    sqlx::query(
+        "WITH n AS (SELECT id, row_number() OVER (ORDER BY id)::integer AS i FROM agents),
+           os AS (UPDATE agents a SET os_type = CASE WHEN i % 5 = 0 THEN 'windows' ELSE 'linux' END FROM n
+             WHERE n.id = a.id)
+         UPDATE agent_status s SET is_connected = i % 2 = 0, cpu_percent = nullif(i % 7, 0) * 3.37,
+           memory_percent = i * 1.3731, disk_percent = CASE WHEN i > 3 THEN 33.3 END,
+           last_seen = CASE WHEN i % 4 > 0 THEN now() - i % 5 * interval '1.000001 seconds' END
+         FROM n WHERE n.id = s.agent_id",
+    )
+    .execute(&mut server.owner().await)
+    .await
+    .unwrap();
+}
+
+/// Every machine of a list, page by page.
+async fn pages(reader: &ApiClient, query: &str) -> Vec<Value> {
+    let (mut seen, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = reader.get(&format!("/api/v1/agents?{query}&limit=7&cursor={cursor}")).await.expect(200);
+        assert_eq!(page["total"], 30);
+        seen.extend(page["items"].as_array().unwrap().clone());
+        assert!(seen.len() <= 30, "{query} goes round in circles");
+        match page["next_cursor"].as_str() {
+            Some(next) => next.clone_into(&mut cursor),
+            None => return seen,
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_order_pages_without_gaps_or_doubles() {
+    let server = TestServer::start().await;
+    fleet(&server).await;
+    let reader = server.client_as(&acme::READER).await;
+    for sort in ["hostname", "status", "last_seen", "os", "client", "site", "cpu", "memory", "disk"] {
+        for order in ["asc", "desc"] {
+            let query = format!("sort={sort}&order={order}");
+            let paged = pages(&reader, &query).await;
+            let ids: HashSet<&str> = paged.iter().map(|agent| agent["id"].as_str().unwrap()).collect();
+            assert_eq!(ids.len(), 30, "{query}");
+            let whole = reader.get(&format!("/api/v1/agents?{query}&limit=200")).await.expect(200);
+            assert_eq!(json!(paged), whole["items"], "{query}");
+        }
+    }
+    let names: Vec<String> = pages(&reader, "sort=hostname")
+        .await
+        .iter()
+        .map(|agent| agent["hostname"].to_string().to_lowercase())
+        .collect();
+    assert!(names.is_sorted(), "{names:?}");
+    let loads = pages(&reader, "sort=cpu&order=desc").await;
+    let loads: Vec<Option<f64>> = loads.iter().map(|agent| agent["cpu_percent"].as_f64()).collect();
+    // Downwards, and what is not known comes last.
+    assert!(loads.windows(2).all(|pair| pair[0] >= pair[1]), "{loads:?}");
+    assert_eq!((loads[0].is_some(), loads[29]), (true, None));
+}
+
+#[tokio::test]
+async fn a_list_is_filtered() {
+    let server = TestServer::start().await;
+    fleet(&server).await;
+    let reader = server.client_as(&acme::READER).await;
+    let (alpha, hq) = (format!("client_id={}", acme::ALPHA.id), format!("site_id={}", acme::HQ.id));
+    let foreign = format!("site_id={}", globex::HQ.id);
+    for (query, total) in [
+        ("status=online", 15),
+        ("status=offline", 15),
+        ("status=pending", 0),
+        ("os_type=windows", 6),
+        ("search=sAmE", 10),
+        // Wildcards are letters like any other.
+        ("search=%25", 0),
+        ("search=acme%20beta", 14),
+        (&alpha, 16),
+        (&hq, 8),
+        (&foreign, 0),
+        ("status=online&os_type=windows", 3),
+    ] {
+        let page = reader.get(&format!("/api/v1/agents?{query}&limit=200")).await.expect(200);
+        assert_eq!(
+            (&page["total"], page["items"].as_array().unwrap().len()),
+            (&json!(total), total),
+            "{query}"
+        );
+    }
+    let page = reader.get("/api/v1/agents?sort=cpu&limit=2").await.expect(200);
+    let cursor = page["next_cursor"].as_str().unwrap();
+    for bad in [
+        format!("sort=memory&cursor={cursor}"),
+        format!("sort=cpu&order=desc&cursor={cursor}"),
+        "sort=alerts".into(),
+    ] {
+        reader.get(&format!("/api/v1/agents?{bad}")).await.expect_problem(400, "INVALID_QUERY");
+    }
+}
+
+#[tokio::test]
+async fn a_machine_moves_with_its_key_and_its_session() {
+    let server = TestServer::start().await;
+    let machine = server.seed_agent(&acme::HQ, "web-01").await;
+    let mut agent = TestAgent::connect(&server, &machine).await;
+    let there = server.client_as(&acme::BETA_TECH).await;
+    there.get(&path(&machine)).await.expect_problem(404, "NOT_FOUND");
+    let moved = move_to(&server.client_as(&acme::ADMIN).await, &machine, &acme::NORTH).await.expect(200);
+    assert_eq!((&moved["site_id"], &moved["client_id"]), (&json!(acme::NORTH.id), &json!(acme::BETA.id)));
+    there.get(&path(&machine)).await.expect(200);
+    server.client_as(&acme::ALPHA_TECH).await.get(&path(&machine)).await.expect_problem(404, "NOT_FOUND");
+    agent.send(&AgentMessage::Heartbeat {}).await;
+    let pick = |message| matches!(message, ServerMessage::HeartbeatAck { .. }).then_some(());
+    agent.expect("answer to a heartbeat", pick).await;
+    drop(agent);
+    TestAgent::connect(&server, &machine).await;
+}
+
+#[tokio::test]
+async fn a_machine_moves_nowhere_its_mover_does_not_see() {
+    let server = TestServer::start().await;
+    let machine = server.seed_agent(&acme::HQ, "web-01").await;
+    let foreign = server.seed_agent(&globex::HQ, "db-01").await;
+    let admin = server.client_as(&acme::ADMIN).await;
+    let row = async |machine: &SeededAgent| -> Value {
+        sqlx::query_scalar("SELECT to_jsonb(a) FROM agents a WHERE id = $1")
+            .bind(machine.id)
+            .fetch_one(&mut server.owner().await)
+            .await
+            .unwrap()
+    };
+    let before = (row(&machine).await, row(&foreign).await);
+    move_to(&admin, &machine, &globex::HQ).await.expect_problem(404, "NOT_FOUND");
+    move_to(&admin, &foreign, &acme::HQ).await.expect_problem(404, "NOT_FOUND");
+    let confined = server.client_as(&acme::ALPHA_ADMIN).await;
+    move_to(&confined, &machine, &acme::NORTH).await.expect_problem(404, "NOT_FOUND");
+    assert_eq!((row(&machine).await, row(&foreign).await), before);
+}
+
+#[tokio::test]
+async fn a_deleted_machine_is_gone_with_its_key_and_its_session() {
+    let server = TestServer::start().await;
+    let machine = server.seed_agent(&acme::HQ, "web-01").await;
+    let mut agent = TestAgent::connect(&server, &machine).await;
+    let admin = server.client_as(&acme::ADMIN).await;
+    server.client_as(&globex::OWNER).await.delete(&path(&machine)).await.expect_problem(404, "NOT_FOUND");
+    admin.delete(&path(&machine)).await.expect(204);
+    let pick = |message| match message {
+        ServerMessage::Goodbye { reason, .. } => Some(reason),
+        _ => None,
+    };
+    assert_eq!(agent.expect("goodbye", pick).await, GoodbyeReason::Revoked);
+    agent.socket.closed().await;
+    TestAgent::open(&server, &machine).await.err().unwrap().expect_problem(401, "AGENT_KEY_REFUSED");
+    admin.get(&path(&machine)).await.expect_problem(404, "NOT_FOUND");
+    admin.delete(&path(&machine)).await.expect_problem(404, "NOT_FOUND");
+    assert_eq!(admin.get("/api/agents").await.expect(200), json!([]));
+}
