@@ -230,12 +230,14 @@ async fn a_machine_that_comes_back_is_itself_and_its_old_key_is_dead() {
 
 #[tokio::test]
 async fn the_uid_alone_hands_out_no_history() {
+    /// What half a fleet has for a serial.
+    const PLACEHOLDER: &str = "To be filled by O.E.M.";
     let server = TestServer::start().await;
     let (_, secret) = key_of(&server, &acme::HQ, json!({})).await;
     let known =
-        enroll(&server, &acme::HQ, &secret, &machine("web-01", "uid-of-web-01", "disk-1")).await.machine;
-    // It is not online: still nobody but a machine with its disk or board is it. Half a fleet has the second serial.
-    for disk in ["disk-2", "To be filled by O.E.M."] {
+        enroll(&server, &acme::HQ, &secret, &machine("web-01", "uid-of-web-01", PLACEHOLDER)).await.machine;
+    // It is not online: still nobody but a machine with its disk or board is it.
+    for disk in ["disk-2", PLACEHOLDER] {
         let other = enroll(&server, &acme::HQ, &secret, &machine("web-02", "uid-of-web-01", disk)).await;
         assert_eq!(other.status, "pending");
         assert_ne!(other.machine.id, known.id);
