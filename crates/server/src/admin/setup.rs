@@ -54,12 +54,17 @@ pub(super) async fn run(args: SetupArgs) -> anyhow::Result<()> {
             Code::NotFound => anyhow::anyhow!("setup is over: someone has an account already"),
             _ => explained(error),
         })?;
+        let key = &done.enrollment_key;
+        // Flat: scripts take one field each.
         print_json(&json!({
-            "user": { "id": done.user_id, "name": done.user_name },
-            "partner": { "id": done.partner_id, "name": done.partner_name },
-            "client": { "id": done.client.id, "name": done.client.name },
-            "site": { "id": done.site.id, "name": done.site.name, "code": done.site.code },
-            "enrollment_key": done.enrollment_key,
+            "user_id": done.user_id,
+            "partner_id": done.partner_id,
+            "client_id": done.client.id,
+            "site_id": done.site.id,
+            "site_code": done.site.code,
+            "enrollment_key": key.secret.as_str(),
+            "enrollment_key_id": key.key.id,
+            "enrollment_key_label": key.key.label,
         }))
     })
     .await

@@ -72,8 +72,8 @@ async fn a_machine_is_set_up_and_looked_after_without_a_browser() {
     let refused = machine.failure(&SETUP, "short\n").await;
     assert!(refused.contains("password must have at least 12 characters"), "{refused}");
     let made = machine.json(&SETUP, "a long enough password\n").await;
-    let code = made["site"]["code"].as_str().unwrap();
-    assert!(made["enrollment_key"]["secret"].as_str().unwrap().starts_with("gek_1_"));
+    let code = made["site_code"].as_str().unwrap();
+    assert!(made["enrollment_key"].as_str().unwrap().starts_with("gek_1_"));
     let again = machine.failure(&SETUP, "a long enough password\n").await;
     assert!(again.contains("setup is over"), "{again}");
 
