@@ -1,9 +1,9 @@
 # shellcheck shell=bash
 # The API called with generated data, as a signed-in owner, against a server of its own. Sourced by ./dev.
 
-# Calls that end the session that all others need, and those of the first run, which are gone by then. The server's
-# own tests have them.
-API_TESTS_WITHOUT='^/api/auth/(logout|register)$|^/api/v1/setup|^/api/v1/sessions?$|^/api/v1/profile/password$'
+# Calls that end the session that all others need, those of the first run, which are gone by then, and the tunnel's,
+# which need a connected agent. The server's own tests have them.
+API_TESTS_WITHOUT='^/api/auth/(logout|register)$|^/api/v1/setup|^/api/v1/sessions?$|^/api/v1/profile/password$|^/api/v1/tunnel/'
 
 api_tests() {
   local folder=$RUN/api port url setup
@@ -11,7 +11,7 @@ api_tests() {
   url=http://127.0.0.1:$port
   mkdir -p "$folder"
   setpriv --pdeathsig TERM "$TARGET/debug/gururmm-server" serve --data-dir "$folder/data" --listen "127.0.0.1:$port" \
-    >"$folder/server.out" 2>"$folder/server.log" &
+    --agent-binary "$TARGET/debug/gururmm-agent" >"$folder/server.out" 2>"$folder/server.log" &
   # shellcheck disable=SC2064 # the server of now
   trap "kill $! 2>/dev/null; wait" EXIT
   wait_for_line "#token=" "$folder/server.out" || die "The server does not start: $(tail -n 1 "$folder/server.log")"

@@ -7,6 +7,8 @@ from functools import cache
 
 import requests
 import schemathesis
+from requests.adapters import HTTPAdapter
+from urllib3 import Retry
 
 BASE = os.environ["GURURMM_URL"]
 OWNER = {"Authorization": "Bearer " + os.environ["GURURMM_TOKEN"]}
@@ -14,8 +16,13 @@ PASSWORD = os.environ["GURURMM_PASSWORD"]
 SETUP = json.loads(os.environ["GURURMM_SETUP"])
 
 
+# A server may close an idle connection just as it is used again.
+HTTP = requests.Session()
+HTTP.mount("http://", HTTPAdapter(max_retries=Retry(total=3, allowed_methods=None)))
+
+
 def ask(method, path, body=None):
-    answer = requests.request(method, BASE + path, json=body, headers=OWNER, timeout=15)
+    answer = HTTP.request(method, BASE + path, json=body, headers=OWNER, timeout=15)
     answer.raise_for_status()
     return answer.json()
 
@@ -63,7 +70,7 @@ def new_agent():
         "os_version": "Debian GNU/Linux 12",
         "arch": "x86_64",
         "agent_version": "0.1.0",
-        "machine_uid_source": "product_uuid",
+        "machine_uid_source": "smbios_uuid",
     }
     return ask("POST", "/api/enroll", machine() | more)["agent_id"]
 
@@ -78,7 +85,7 @@ def new_alert():
     twin = machine()
     for hostname in ("pc-1", "pc-2"):
         more = {"hostname": hostname, "os_version": "12", "arch": "x86_64", "agent_version": "0.1.0"}
-        ask("POST", "/api/enroll", twin | more | {"machine_uid_source": "product_uuid", "board_serial": hostname})
+        ask("POST", "/api/enroll", twin | more | {"machine_uid_source": "smbios_uuid", "board_serial": hostname})
     return ask("GET", "/api/v1/alerts?status=open")["items"][0]["id"]
 
 
