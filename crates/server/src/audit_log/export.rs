@@ -8,7 +8,7 @@ use crate::auth::Scope;
 use crate::auth::permission::ReadAudit;
 use crate::error::Error;
 use bytes::Bytes;
-use futures_util::stream::{self, Stream};
+use futures_util::stream::{self, Stream, StreamExt as _};
 use serde::Deserialize;
 use serde_json::json;
 use utoipa::ToSchema;
@@ -50,13 +50,16 @@ pub async fn export(
         .await?;
     tx.commit().await?;
     let start = Place { app, scope, filter, format, before: None, is_first: true };
+    // What is wrong with the question shows before the answer begins.
+    let (first, rest) = start.next().await?.unwrap_or_default();
     // Every piece has a transaction of its own: a slow download holds no connection.
-    Ok(stream::try_unfold(Some(start), |place| async {
+    let rest = stream::try_unfold(rest, |place| async {
         match place {
             Some(place) => place.next().await,
             None => Ok(None),
         }
-    }))
+    });
+    Ok(stream::once(async { Ok(first) }).chain(rest))
 }
 
 /// How far an export has come.
