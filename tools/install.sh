@@ -181,13 +181,14 @@ need_node() {
   PATH=$own:$PATH
 }
 
-# The dashboard's packages as its lock file names them. `npm ci` would refuse a lock that lacks other platforms'
-# optional packages; `npm install` keeps to the lock just as well and checks the same hashes.
+# The dashboard's packages as its lock file names them. `npm ci` refuses a registry that lacks other platforms' optional
+# packages; `npm install` keeps to the lock just as well and checks the same hashes. Without --no-save it would write
+# the lock again, and every stamp made from it would be stale.
 need_npm_packages() {
   local stamp=dashboard/node_modules/.installed now
   now=$(cat dashboard/package.json dashboard/package-lock.json | sha256sum)
   [[ -f $stamp && $(<"$stamp") == "$now" ]] && return
   say "Installing the dashboard's npm packages"
-  quietly npm --prefix dashboard install --no-audit --no-fund || die "npm could not install the dashboard's packages."
+  quietly npm --prefix dashboard install --no-save --no-audit --no-fund || die "npm could not install the dashboard's packages."
   echo "$now" >"$stamp"
 }

@@ -29,7 +29,8 @@ run_tests() {
   rm -rf "$RUN"
   mkdir -p "$RUN"
   export CARGO_TERM_COLOR=never NO_COLOR=1
-  local started=$SECONDS
+  local started=$SECONDS locks
+  locks=$(lock_files)
   need_everything_for_tests
   say "Set-up: $((SECONDS - started)) s"
 
@@ -48,6 +49,7 @@ run_tests() {
     step 'API document' api_document_is_current
     step 'API fuzzing' api_tests
     step 'chaos' chaos --rounds "$chaos_rounds"
+    step 'lock files' lock_files_are "$locks"
   fi
   summary $((SECONDS - started))
 }
@@ -147,6 +149,15 @@ api_document_is_current() {
     die "docs/api/openapi.json is not what the code says; $advice"
   (cd dashboard && npx openapi-typescript ../docs/api/openapi.json | diff src/api/schema.d.ts -) ||
     die "The dashboard's client is not what docs/api/openapi.json says; $advice"
+}
+
+# What is installed and built keeps to the lock files; a clean clone stays clean.
+lock_files_are() {
+  [[ $(lock_files) == "$1" ]] || die "A set-up step wrote Cargo.lock or dashboard/package-lock.json again; see git diff."
+}
+
+lock_files() {
+  sha256sum Cargo.lock dashboard/package-lock.json
 }
 
 dependency_checks() {
