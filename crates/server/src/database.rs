@@ -1,6 +1,6 @@
 //! Where the data lives: the private PostgreSQL of the data folder, or the one a URL names.
 
-use crate::db::embedded::{Embedded, Endpoint, SUPERUSER};
+use crate::db::embedded::{DataLock, Embedded, Endpoint, SUPERUSER};
 use crate::db::{self, APP_ROLE};
 use crate::keys::Keys;
 use anyhow::Context as _;
@@ -29,6 +29,8 @@ impl DatabaseChoice {
 /// An opened, migrated database. Holds the private cluster where there is one.
 pub struct Database {
     private: Option<Embedded>,
+    /// The data folder, where no private cluster keeps other servers off it.
+    _lock: Option<DataLock>,
     /// How the application role connects.
     pub app: PgConnectOptions,
     /// The owner's URL, for `admin db-url`; absent for [`DatabaseChoice::Ready`].
@@ -44,19 +46,23 @@ impl Database {
                 let endpoint = private.endpoint().clone();
                 Self::of_private(&endpoint, Some(private)).await
             }
-            DatabaseChoice::Url(url) => Self::of_url(url, keys).await,
-            DatabaseChoice::Ready(app) => Ok(Self { private: None, app: *app, owner_url: None }),
+            DatabaseChoice::Url(url) => {
+                let lock = DataLock::take(data_dir)?;
+                Ok(Self { _lock: Some(lock), ..Self::of_url(url, keys).await? })
+            }
+            DatabaseChoice::Ready(app) => Ok(Self { private: None, _lock: None, app: *app, owner_url: None }),
         }
     }
 
     /// The same for a command-line task: works beside a running server, and starts the cluster only when none runs.
     pub async fn open_for_task(data_dir: &Path, choice: DatabaseChoice, keys: &Keys) -> anyhow::Result<Self> {
-        if let DatabaseChoice::Private = choice
-            && let Some(endpoint) = Embedded::running(data_dir)?
-        {
-            return Self::of_private(&endpoint, None).await;
+        match choice {
+            DatabaseChoice::Private if let Some(endpoint) = Embedded::running(data_dir)? => {
+                Self::of_private(&endpoint, None).await
+            }
+            DatabaseChoice::Url(url) => Self::of_url(url, keys).await,
+            choice => Self::open(data_dir, choice, keys).await,
         }
-        Self::open(data_dir, choice, keys).await
     }
 
     /// The private cluster's end, should it die for good. Never, where there is none.
@@ -78,7 +84,7 @@ impl Database {
     async fn of_private(endpoint: &Endpoint, private: Option<Embedded>) -> anyhow::Result<Self> {
         db::migrate(endpoint.connect_options(SUPERUSER), None).await?;
         let (app, owner_url) = (endpoint.connect_options(APP_ROLE), Some(endpoint.owner_url()));
-        Ok(Self { private, app, owner_url })
+        Ok(Self { private, _lock: None, app, owner_url })
     }
 
     async fn of_url(url: String, keys: &Keys) -> anyhow::Result<Self> {
@@ -86,6 +92,11 @@ impl Database {
             PgConnectOptions::from_str(&url).map_err(|_| anyhow::anyhow!("the database URL is not valid"))?;
         let password = db::app_password(keys);
         db::migrate(owner.clone(), Some(&password)).await?;
-        Ok(Self { private: None, app: owner.username(APP_ROLE).password(&password), owner_url: Some(url) })
+        Ok(Self {
+            private: None,
+            _lock: None,
+            app: owner.username(APP_ROLE).password(&password),
+            owner_url: Some(url),
+        })
     }
 }

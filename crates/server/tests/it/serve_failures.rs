@@ -1,5 +1,7 @@
 //! `gururmm-server serve` as a person meets it when it cannot start: it ends by itself, and says why in one sentence.
 
+use gururmm_testkit::TestDatabase;
+use sqlx::ConnectOptions as _;
 use std::ffi::OsStr;
 use std::net::TcpListener;
 use std::path::Path;
@@ -140,12 +142,28 @@ async fn a_log_filter_that_cannot_be_read() {
 #[tokio::test]
 async fn a_second_server_on_the_same_data() {
     let data = folder();
-    let mut first = serve_with(data.path(), &[&"--listen", &"127.0.0.1:0"]).spawn().unwrap();
+    refuses_a_second(|| serve_with(data.path(), &[&"--listen", &"127.0.0.1:0"])).await;
+}
+
+#[tokio::test]
+async fn a_second_server_on_the_same_data_with_a_database_elsewhere() {
+    let (data, database) = (folder(), TestDatabase::empty().await);
+    refuses_a_second(|| {
+        let mut command = serve_with(data.path(), &[&"--listen", &"127.0.0.1:0"]);
+        command.env("GURURMM_DATABASE_URL", database.owner_options().to_url_lossy().as_str());
+        command
+    })
+    .await;
+}
+
+/// Starts what `command` makes, and sees the same refused beside it.
+async fn refuses_a_second(command: impl Fn() -> Command) {
+    let mut first = command().spawn().unwrap();
     let mut lines = BufReader::new(first.stdout.take().unwrap()).lines();
     let up = timeout(GIVES_UP_WITHIN, lines.next_line()).await.expect("the first must start").unwrap();
     assert!(up.is_some_and(|line| line.starts_with("[OK]")));
 
-    let said = sentence(serve_with(data.path(), &[&"--listen", &"127.0.0.1:0"])).await;
+    let said = sentence(command()).await;
     let pid = first.id().unwrap();
     assert!(said.contains(&format!("in use by another gururmm-server (pid {pid})")), "{said}");
     stop(first).await;

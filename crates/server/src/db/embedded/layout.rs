@@ -151,9 +151,13 @@ fn runtime_folder(data: &Path, folder: &Path, own_uid: u32) -> PathBuf {
 /// Keeps every other server away from a data folder for as long as it lives. The kernel lets go of it with the
 /// process, however that ends.
 #[derive(Debug)]
-pub(super) struct DataLock(#[expect(dead_code, reason = "held for its lock")] File);
+pub struct DataLock(#[expect(dead_code, reason = "held for its lock")] File);
 
 impl DataLock {
+    /// Takes the folder, which exists.
+    ///
+    /// # Errors
+    /// When another server has it, or the lock's file cannot be written.
     pub fn take(data: &Path) -> Result<Self, EmbeddedError> {
         let path = data.join("server.lock");
         let failed = |e| EmbeddedError::writing(data, e);

@@ -26,7 +26,8 @@ use tokio::time::{Instant, sleep};
 
 use self::cluster::Cluster;
 pub use self::error::EmbeddedError;
-use self::layout::{DataLock, Layout};
+pub use self::layout::DataLock;
+use self::layout::Layout;
 use self::postmaster::{Found, Postmaster};
 pub use self::settings::SUPERUSER;
 
