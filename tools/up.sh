@@ -77,7 +77,7 @@ build_programs() {
 run_server_and_agent() {
   local data=$1 listen=$2 with_agent=$3 programs=$TARGET/up logs=$TARGET/up-logs
   local arguments=(serve --data-dir "$data" --listen "$listen")
-  SERVER='' AGENT=''
+  SERVER='' AGENT='' AGENT_STARTED=0
   mkdir -p "$logs"
   [[ $with_agent == no ]] || arguments+=(--local-agent "$programs/gururmm-agent")
   trap 'stop_everything; exit 0' INT TERM HUP
@@ -117,10 +117,14 @@ keep_agent_running() {
     # Used or refused, a token is good for one attempt; the server makes another at its next start.
     rm -f "$enrollment" "$(json_field key_file "$enrollment")"
   fi
-  [[ -d $folder/state ]] || return 0
-  [[ -z $AGENT ]] || say "The agent has stopped by itself and is started again; see $log." >&2
+  [[ -f $folder/state/identity.json ]] || return 0
+  if [[ $AGENT ]]; then
+    # An agent that cannot run would otherwise be started, and complain, twice a second.
+    ((SECONDS >= AGENT_STARTED + 10)) || return 0
+    say "The agent has stopped by itself and is started again; see $log." >&2
+  fi
   own_child "$agent" run --state-dir "$folder/state" >>"$log" 2>&1
-  AGENT=$!
+  AGENT=$! AGENT_STARTED=$SECONDS
 }
 
 # json_field NAME FILE: a text without escapes, as the server writes this file

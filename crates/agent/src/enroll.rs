@@ -104,7 +104,7 @@ pub async fn enroll(state_dir: &Path, options: &EnrollOptions) -> Result<Enrolle
     let pin = options.ca_fingerprint.as_deref().map(CaPin::fingerprint).transpose()?;
     let (pin, captured) = pin.unzip();
     let connector = Connector::new(server.clone(), pin)?;
-    let request = request(&options.site, &key)?;
+    let request = request(&state, &options.site, &key)?;
     let response: EnrollResponse = post(&connector, "/api/enroll", &request).await?;
     let ca_pinned = server.is_tls() && captured.is_some();
     if ca_pinned {
@@ -137,8 +137,8 @@ pub async fn enroll(state_dir: &Path, options: &EnrollOptions) -> Result<Enrolle
     })
 }
 
-fn request(site: &str, key: &str) -> Result<EnrollRequest, EnrollError> {
-    let identity = machine_uid::read()?;
+fn request(state: &StateDir, site: &str, key: &str) -> Result<EnrollRequest, EnrollError> {
+    let identity = machine_uid::read(state)?;
     if identity.machine_uid_source == gururmm_protocol::system::UidSource::OsId {
         tracing::warn!("the hardware's ids cannot be read; a fresh installation would be a new machine");
     }

@@ -17,7 +17,7 @@ use gururmm_protocol::network::NetworkState;
 use gururmm_protocol::policy::AgentConfig;
 use gururmm_protocol::to_agent::{GoodbyeReason, Welcome};
 use gururmm_protocol::to_server::Hello;
-use gururmm_protocol::{AgentMessage, CommandId, SUPPORTED, ServerMessage};
+use gururmm_protocol::{AgentId, AgentMessage, CommandId, SUPPORTED, ServerMessage};
 use ledger::{Ledger, Order, Sending};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -48,10 +48,12 @@ pub enum Action {
         /// Why, for the log.
         reason: &'static str,
     },
-    /// The server welcomed the agent; its time was `server_time`.
+    /// The server welcomed the agent.
     Welcomed {
         /// The server's version.
         server_version: String,
+        /// The id the server knows this agent by.
+        agent_id: AgentId,
     },
     /// The server told its time.
     ServerTime(DateTime<Utc>),
@@ -215,7 +217,8 @@ impl Session {
         });
         self.ledger.prune(welcome.server_time);
         self.actions.push_back(Action::ServerTime(welcome.server_time));
-        self.actions.push_back(Action::Welcomed { server_version: welcome.server_version });
+        let Welcome { agent_id, server_version, .. } = welcome;
+        self.actions.push_back(Action::Welcomed { server_version, agent_id });
         self.actions.push_back(Action::Configure(welcome.config));
     }
 

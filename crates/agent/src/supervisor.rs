@@ -22,7 +22,7 @@ use connect::Connecting;
 use gururmm_protocol::command::{CommandEnd, OutputChunk};
 use gururmm_protocol::limits::{DEFAULT_OUTPUT_LIMIT_BYTES, MAX_OUTPUT_CHUNK_BYTES};
 use gururmm_protocol::system::MachineIdentity;
-use gururmm_protocol::{AgentMessage, CommandId, Decoded, decode_server_message, encode};
+use gururmm_protocol::{AgentId, AgentMessage, CommandId, Decoded, decode_server_message, encode};
 use schedule::Schedule;
 use std::collections::HashMap;
 use std::fs;
@@ -123,7 +123,7 @@ impl Supervisor {
         let journal = Arc::new(journal);
         let scripts = state.sub_dir("scripts")?;
         remove_files(&scripts);
-        let machine = machine_uid::read()?;
+        let machine = machine_uid::read(&state)?;
         let clock = Arc::new(ServerClock::default());
         let (sender, events) = mpsc::channel(EVENTS);
         let runner = Arc::new(Runner {
@@ -273,8 +273,9 @@ impl Supervisor {
                 self.disconnected(reason.to_owned());
             }
             Action::ServerTime(time) => self.clock.set(now, time),
-            Action::Welcomed { server_version } => {
+            Action::Welcomed { server_version, agent_id } => {
                 tracing::info!(%server_version, "connected");
+                self.adopt(agent_id);
                 let since = self.clock.now();
                 self.update_status(|status| {
                     status.connected = true;
@@ -286,6 +287,19 @@ impl Supervisor {
             Action::Configure(config) => self.schedule.configure(now, config),
             Action::Live(interval) => self.schedule.watch(now, interval),
             Action::Order(order) => self.obey(order),
+        }
+    }
+
+    /// The server knows this machine by another id since two records of it were found to be one. The key stays.
+    fn adopt(&mut self, agent_id: AgentId) {
+        if agent_id == self.identity.agent_id {
+            return;
+        }
+        tracing::info!(%agent_id, before = %self.identity.agent_id, "this machine has another id from now on");
+        self.identity.agent_id = agent_id;
+        // The server also knows the id before; without a disk to write to, it says so again at the next connect.
+        if let Err(error) = self.identity.save(&self.state) {
+            tracing::warn!(%error, "the machine's new id cannot be kept");
         }
     }
 

@@ -10,8 +10,16 @@ mod other;
 #[cfg(not(target_os = "linux"))]
 use other as platform;
 
-use crate::os::Unsupported;
+use crate::os::{self, Unsupported};
+use crate::state::{StateDir, StateError, write_atomic};
 use gururmm_protocol::system::{MachineIdentity, UidSource};
+use std::fs;
+use std::io;
+
+/// Where the id of a machine that has none of its own is kept.
+const MADE_UP_FILE: &str = "machine-id";
+/// As long as systemd's.
+const MADE_UP_DIGITS: usize = 32;
 
 /// What a system knows of its hardware and itself. A source that needs more rights than the agent has is absent.
 #[derive(Debug, Default, Clone)]
@@ -25,37 +33,58 @@ struct Sources {
 /// Why a machine has no id.
 #[derive(Debug, thiserror::Error)]
 pub enum NoMachineUid {
-    /// Neither the hardware nor the system has one.
-    #[error("this machine has neither a hardware id nor /etc/machine-id")]
-    NothingToGoBy,
+    /// There was none, and one could not be made and kept.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// Not built for this platform.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
 }
 
-/// Reads the machine's identity, best source first.
-pub fn read() -> Result<MachineIdentity, NoMachineUid> {
-    identify(platform::read()?)
-}
-
-fn identify(sources: Sources) -> Result<MachineIdentity, NoMachineUid> {
-    let Sources { smbios_uuid, board_serial, disk_serial, os_id } = sources;
-    let smbios = smbios_uuid.map(|uuid| uuid.to_ascii_lowercase()).filter(|uuid| is_unique(uuid));
-    let board_and_disk =
-        board_serial.as_ref().zip(disk_serial.as_ref()).map(|(board, disk)| format!("{board}\0{disk}"));
-    let (source, value) = smbios
-        .map(|uuid| (UidSource::SmbiosUuid, uuid))
-        .or(board_and_disk.map(|serials| (UidSource::BoardAndDisk, serials)))
-        .or(os_id.map(|id| (UidSource::OsId, id)))
-        .ok_or(NoMachineUid::NothingToGoBy)?;
-    let mut identity = MachineIdentity {
-        machine_uid: digest(source, &value),
-        machine_uid_source: source,
-        board_serial,
-        disk_serial,
+/// Reads the machine's identity, best source first. A container may have neither hardware nor an id of its system: it
+/// gets one that is kept in the state folder.
+pub fn read(state: &StateDir) -> Result<MachineIdentity, NoMachineUid> {
+    let sources = platform::read()?;
+    let (source, value) = match best(&sources) {
+        Some(found) => found,
+        None => (UidSource::OsId, made_up(state)?),
     };
+    let Sources { board_serial, disk_serial, .. } = sources;
+    let machine_uid = digest(source, &value);
+    let mut identity = MachineIdentity { machine_uid, machine_uid_source: source, board_serial, disk_serial };
     identity.clean();
     Ok(identity)
+}
+
+fn best(sources: &Sources) -> Option<(UidSource, String)> {
+    let Sources { smbios_uuid, board_serial, disk_serial, os_id } = sources;
+    let smbios = smbios_uuid.as_ref().map(|uuid| uuid.to_ascii_lowercase()).filter(|uuid| is_unique(uuid));
+    let board_and_disk =
+        board_serial.as_ref().zip(disk_serial.as_ref()).map(|(board, disk)| format!("{board}\0{disk}"));
+    smbios
+        .map(|uuid| (UidSource::SmbiosUuid, uuid))
+        .or(board_and_disk.map(|serials| (UidSource::BoardAndDisk, serials)))
+        .or(os_id.as_ref().map(|id| (UidSource::OsId, id.clone())))
+}
+
+/// The id that was made here, made now if there is none. A damaged one is made again.
+fn made_up(state: &StateDir) -> Result<String, StateError> {
+    let path = state.file(MADE_UP_FILE);
+    let is_whole = |id: &str| id.len() == MADE_UP_DIGITS && id.bytes().all(|b| b.is_ascii_hexdigit());
+    match fs::read_to_string(&path) {
+        Ok(id) if is_whole(id.trim()) => {
+            os::check_private(&path)?;
+            return Ok(id.trim().to_owned());
+        }
+        Err(source) if !matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
+            return Err(StateError::Io { path, source });
+        }
+        _ => {}
+    }
+    tracing::warn!("this machine has no id of its own; one is made and kept in the state folder");
+    let id = format!("{:032x}", rand::random::<u128>());
+    write_atomic(&path, id.as_bytes()).map_err(|source| StateError::Io { path, source })?;
+    Ok(id)
 }
 
 /// Frozen: a change makes every machine a new one. The source is part of the digest, so that a serial never equals
@@ -89,6 +118,11 @@ fn is_unique(uuid: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn identify(sources: Sources) -> (UidSource, String) {
+        let (source, value) = best(&sources).unwrap();
+        (source, digest(source, &value))
+    }
+
     fn sources() -> Sources {
         Sources {
             smbios_uuid: Some("4C4C4544-0042-3510-8052-B4C04F313233".into()),
@@ -100,20 +134,20 @@ mod tests {
 
     #[test]
     fn the_uid_is_frozen() {
-        let identity = identify(sources()).unwrap();
-        assert_eq!(identity.machine_uid_source, UidSource::SmbiosUuid);
-        assert_eq!(identity.machine_uid, "4ef1732e98b79da026401c6cbbdf0094c4d70fc96879b345bd0379c7afda5e6b");
+        let identity = identify(sources());
+        assert_eq!(identity.0, UidSource::SmbiosUuid);
+        assert_eq!(identity.1, "4ef1732e98b79da026401c6cbbdf0094c4d70fc96879b345bd0379c7afda5e6b");
     }
 
     #[test]
     fn hardware_comes_before_the_operating_system() {
         let reimaged = Sources { os_id: Some("ffffffffffffffffffffffffffffffff".into()), ..sources() };
-        assert_eq!(identify(reimaged).unwrap(), identify(sources()).unwrap());
-        let no_uuid = identify(Sources { smbios_uuid: None, ..sources() }).unwrap();
-        assert_eq!(no_uuid.machine_uid_source, UidSource::BoardAndDisk);
-        let one_serial = identify(Sources { smbios_uuid: None, board_serial: None, ..sources() }).unwrap();
-        assert_eq!(one_serial.machine_uid_source, UidSource::OsId);
-        assert!(matches!(identify(Sources::default()), Err(NoMachineUid::NothingToGoBy)));
+        assert_eq!(identify(reimaged), identify(sources()));
+        let no_uuid = identify(Sources { smbios_uuid: None, ..sources() });
+        assert_eq!(no_uuid.0, UidSource::BoardAndDisk);
+        let one_serial = identify(Sources { smbios_uuid: None, board_serial: None, ..sources() });
+        assert_eq!(one_serial.0, UidSource::OsId);
+        assert_eq!(best(&Sources::default()), None);
     }
 
     #[test]
@@ -126,17 +160,27 @@ mod tests {
             "Not Settable",
             "",
         ] {
-            let identity = identify(Sources { smbios_uuid: Some(junk.into()), ..sources() }).unwrap();
-            assert_eq!(identity.machine_uid_source, UidSource::BoardAndDisk, "{junk}");
+            let identity = identify(Sources { smbios_uuid: Some(junk.into()), ..sources() });
+            assert_eq!(identity.0, UidSource::BoardAndDisk, "{junk}");
         }
     }
 
     #[test]
     fn letters_case_of_the_uuid_does_not_matter() {
         let lower = sources().smbios_uuid.map(|uuid| uuid.to_ascii_lowercase());
-        assert_eq!(
-            identify(Sources { smbios_uuid: lower, ..sources() }).unwrap(),
-            identify(sources()).unwrap()
-        );
+        assert_eq!(identify(Sources { smbios_uuid: lower, ..sources() }), identify(sources()));
+    }
+
+    #[test]
+    fn a_machine_without_any_id_keeps_the_one_it_is_given() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::create(&folder.path().join("state")).unwrap();
+        let id = made_up(&state).unwrap();
+        assert_eq!(id.len(), MADE_UP_DIGITS);
+        assert_eq!(made_up(&state).unwrap(), id, "the second start");
+        fs::write(state.file(MADE_UP_FILE), "half").unwrap();
+        let another = made_up(&state).unwrap();
+        assert_ne!(another, id);
+        assert_eq!(made_up(&state).unwrap(), another);
     }
 }
