@@ -128,3 +128,22 @@ test("nothing is fetched from anywhere else, and nothing inline runs", async ({
   await settled(page);
   expect(foreign).toEqual([]);
 });
+
+test("pages and scripts come compressed and are kept", async ({ page }) => {
+  const answers: { url: string; encoding?: string; caching?: string }[] = [];
+  page.on("response", (response) => {
+    const headers = response.headers();
+    const { "content-encoding": encoding, "cache-control": caching } = headers;
+    answers.push({ url: new URL(response.url()).pathname, encoding, caching });
+  });
+  await page.goto("/");
+  await settled(page);
+  expect(answers[0]).toEqual({ url: "/", encoding: "br", caching: "no-cache" });
+  const scripts = answers.filter(({ url }) => url.endsWith(".js") || url.endsWith(".css"));
+  expect(scripts.length).toBeGreaterThan(1);
+  for (const { url, caching } of scripts) {
+    expect(caching, url).toContain("immutable");
+  }
+  const main = scripts.find(({ url }) => /\/index-[^/]+\.js$/.test(url));
+  expect(main?.encoding).toBe("br");
+});

@@ -21,6 +21,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(get_command))
         .routes(routes!(cancel_command))
         .routes(routes!(page_commands))
+        .routes(routes!(command_state))
         .routes(routes!(command_output))
 }
 
@@ -90,6 +91,17 @@ async fn page_commands(
     Query(page): Query<PageQuery>,
 ) -> Result<Json<Page<Command>>, Error> {
     super::list(&app, &scope, filter, &page).await.map(Json)
+}
+
+/// One command, without output.
+#[utoipa::path(get, path = "/api/v1/commands/{id}", tag = "commands", params(("id" = Uuid, Path)),
+    responses((status = 200, body = Command)))]
+async fn command_state(
+    State(app): State<AppState>,
+    scope: Scope<ReadFleet>,
+    Path(id): Path<Uuid>,
+) -> Result<Json<Command>, Error> {
+    super::get_without_output(&app, &scope, id).await.map(Json)
 }
 
 /// From where.

@@ -49,10 +49,12 @@ pub fn page(path: &str) -> Option<Page> {
     }
 }
 
-/// The name of the file an address could be. The page itself has no name: it is what pages are made of.
+/// The name of the file an address could be. The page itself has no name: it is what pages are made of. Nor have
+/// compressed forms: they are sent as what they are forms of.
 pub fn file_name(path: &str) -> Option<&str> {
     let name = path.strip_prefix('/')?;
-    let is_file = name.contains('.') && name != super::PAGE;
+    let is_form = [".br", ".gz"].iter().any(|form| name.ends_with(form));
+    let is_file = name.contains('.') && name != super::PAGE && !is_form;
     (is_file && name.split('/').all(is_file_segment)).then_some(name)
 }
 
@@ -119,6 +121,8 @@ mod tests {
         }
         for not_one in [
             "/index.html",
+            "/index.html.br",
+            "/assets/index-1a2b.js.gz",
             "/../x.js",
             "/assets/..",
             "/.env",

@@ -203,6 +203,8 @@ async fn repeated_output_and_ends_change_nothing_and_are_acknowledged_again() {
         expect_end_ack(&mut agent).await;
     }
     assert_eq!(stage.command(id).await["stdout"], "1;2;");
+    let state = stage.tech.get(&format!("/api/v1/commands/{id}")).await.expect(200);
+    assert_eq!((&state["status"], &state["stdout"]), (&json!("completed"), &json!("")), "its state alone");
     let output = stage.tech.get(&format!("/api/v1/commands/{id}/output?after_seq=1")).await.expect(200);
     assert_eq!(output["complete"], true);
     assert_eq!(output["chunks"], json!([{"seq": 2, "stream": "stdout", "text": "2;"}]));

@@ -36,10 +36,8 @@ export const commandsQuery = (filter: { agent_id?: string; status?: CommandStatu
 const commandQuery = (id: string) =>
   queryOptions({
     queryKey: keys.command(id),
-    queryFn: async (): Promise<Command> => {
-      const command = await unwrap(api.GET("/api/commands/{id}", { params: { path: { id } } }));
-      return { ...command, stdout: "", stderr: "" };
-    },
+    queryFn: ({ signal }): Promise<Command> =>
+      unwrap(api.GET("/api/v1/commands/{id}", { params: { path: { id } }, signal })),
   });
 
 /** A command's state. The live link reports every change; while it is down, the state is asked for. */

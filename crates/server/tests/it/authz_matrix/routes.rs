@@ -271,6 +271,7 @@ pub const COMMANDS: &[Route] = &[
     get("/api/commands/{id}", READ).on(Object::Command),
     post("/api/commands/{id}/cancel", TECH, 200).on(Object::Command),
     get("/api/v1/commands", READ),
+    get("/api/v1/commands/{id}", READ).on(Object::Command),
     get("/api/v1/commands/{id}/output", READ).on(Object::Command),
     post("/api/v1/tunnel/open", TECH, 200).on(Object::Agent).with(|_, id| json!({"agent_id": id})),
     get("/api/v1/tunnel/status/{session_id}", TECH).on(Object::Tunnel),
