@@ -1,9 +1,9 @@
 # shellcheck shell=bash
 # The API called with generated data, as a signed-in owner, against a server of its own. Sourced by ./dev.
 
-# Calls that end the session that all others need, those of the first run, which are gone by then, and the tunnel's,
-# which need a connected agent, as does a stored sample. The server's own tests have them.
-API_TESTS_WITHOUT='^/api/auth/(logout|register)$|^/api/v1/setup|^/api/v1/sessions?$|^/api/v1/profile/password$|^/api/v1/tunnel/|/metrics/at$'
+# Calls that end the session that all others need, and those of the first run, which are gone by then. The server's own
+# tests have them.
+API_TESTS_WITHOUT='^/api/auth/(logout|register)$|^/api/v1/setup|^/api/v1/sessions?$|^/api/v1/profile/password$'
 
 api_tests() {
   local folder=$RUN/api port url setup
@@ -12,17 +12,17 @@ api_tests() {
   mkdir -p "$folder"
   setpriv --pdeathsig TERM "$TARGET/debug/gururmm-server" serve --data-dir "$folder/data" --listen "127.0.0.1:$port" \
     --agent-binary "$TARGET/debug/gururmm-agent" >"$folder/server.out" 2>"$folder/server.log" &
-  # shellcheck disable=SC2064 # the server of now
-  trap "kill $! 2>/dev/null; wait" EXIT
+  trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT
   wait_for_line "#token=" "$folder/server.out" || die "The server does not start: $(tail -n 1 "$folder/server.log")"
 
-  export GURURMM_URL=$url GURURMM_PASSWORD='correct horse battery staple' GURURMM_SETUP GURURMM_TOKEN
+  export GURURMM_URL=$url GURURMM_PASSWORD='correct horse battery staple' GURURMM_SETUP GURURMM_TOKEN GURURMM_AGENT
   setup='{"setup_token": "'$(sed -n 's/.*#token=//p' "$folder/server.out")'", "email": "owner@example.com",
     "name": "Olive Owner", "password": "'$GURURMM_PASSWORD'", "partner_name": "Acme IT", "client_name": "Acme Bakery",
     "site_name": "Main street"}'
   GURURMM_SETUP=$(post "$url/api/v1/setup" "$setup")
   GURURMM_TOKEN=$(post "$url/api/auth/login" '{"email": "owner@example.com", "password": "'"$GURURMM_PASSWORD"'"}' |
     sed 's/.*"token": *"\([^"]*\)".*/\1/')
+  GURURMM_AGENT=$(connected_agent "$url" "$folder")
 
   local status=0 document=$folder/openapi.json
   "$TARGET/debug/gururmm-server" openapi >"$document"
@@ -31,6 +31,27 @@ api_tests() {
     --generation-database none) || status=$?
   ((status == 0)) || grep -A 20 panicked "$folder/server.log" || true
   return "$status"
+}
+
+# connected_agent URL FOLDER: the id of a real agent of this machine, once the server has a sample of it
+connected_agent() {
+  local url=$1 folder=$2 state=$2/agent log=$2/agent.log setup=$2/setup.json id deadline=$((SECONDS + 60))
+  (umask 077 && echo "$GURURMM_SETUP" >"$setup")
+  json_field secret "$setup" | "$TARGET/debug/gururmm-agent" enroll --server "$url" --site "$(json_field code "$setup")" \
+    --key-file - --state-dir "$state" >"$log" 2>&1 || die "The agent cannot enroll: $(tail -n 1 "$log")"
+  setpriv --pdeathsig TERM "$TARGET/debug/gururmm-agent" run --state-dir "$state" >>"$log" 2>&1 &
+  get "$url/api/agents" >"$folder/agents.json"
+  id=$(json_field id "$folder/agents.json")
+  until [[ $(get "$url/api/v1/agents/$id/metrics/at") == *'"taken_at"'* ]]; do
+    ((SECONDS < deadline)) || die "The agent sends no sample: $(tail -n 1 "$log")"
+    sleep 0.5
+  done
+  echo "$id"
+}
+
+# get URL: the answer to the owner
+get() {
+  curl --silent --show-error --header @- "$1" <<<"authorization: Bearer $GURURMM_TOKEN"
 }
 
 # post URL JSON: the answer, or a failure

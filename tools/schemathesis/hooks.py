@@ -3,6 +3,7 @@
 import json
 import os
 import uuid
+from datetime import UTC, datetime
 from functools import cache
 
 import requests
@@ -14,6 +15,8 @@ BASE = os.environ["GURURMM_URL"]
 OWNER = {"Authorization": "Bearer " + os.environ["GURURMM_TOKEN"]}
 PASSWORD = os.environ["GURURMM_PASSWORD"]
 SETUP = json.loads(os.environ["GURURMM_SETUP"])
+# A real, connected agent, which has sent a sample. Nothing here removes it.
+AGENT = os.environ["GURURMM_AGENT"]
 
 
 # A server may close an idle connection just as it is used again.
@@ -93,6 +96,10 @@ def new_key():
     return ask("POST", f"/api/v1/sites/{SETUP['site']['id']}/enrollment-keys", {"expires_in_hours": 1})["key"]["id"]
 
 
+def new_tunnel():
+    return ask("POST", "/api/v1/tunnel/open", {"agent_id": AGENT})["session_id"]
+
+
 @cache
 def one(make):
     """Something that is there for the whole run."""
@@ -126,6 +133,8 @@ BY_CALL = {
     "POST /api/auth/login": credentials,
     "POST /api/v1/session": credentials,
     "POST /api/enroll": machine,
+    "POST /api/v1/tunnel/open": lambda: {"agent_id": AGENT},
+    "POST /api/v1/tunnel/close": lambda: {"session_id": new_tunnel()},
     "POST /api/v1/invitations/check": lambda: {"token": invitation_token()},
     "POST /api/v1/invitations/accept": lambda: {"token": invitation_token()},
 }
@@ -153,6 +162,11 @@ def before_call(context, case, kwargs):
         parameters["id"] = one(make) if method == "GET" else make()
     if path.startswith("/api/v1/policies/") and is_uuid(parameters.get("id")):
         parameters.update(scope="site", id=SETUP["site"]["id"])
+    if path.startswith("/api/v1/tunnel/status/") and is_uuid(parameters.get("session_id")):
+        parameters["session_id"] = new_tunnel()
+    if path.endswith("/metrics/at") and is_uuid(parameters.get("id")) and "T" in str((case.query or {}).get("time")):
+        parameters["id"] = AGENT
+        case.query["time"] = datetime.now(UTC).isoformat()
     if isinstance(case.body, dict):
         for field, value in BY_FIELD.items():
             if is_uuid(case.body.get(field)):
