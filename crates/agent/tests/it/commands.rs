@@ -2,9 +2,10 @@
 
 use crate::harness::*;
 use gururmm_agent::os::is_elevated;
+use gururmm_agent::os::process_tree::Enclosure;
 use gururmm_protocol::command::{CommandKind, CommandStart, Outcome, RunContext};
 use gururmm_protocol::policy::AgentConfig;
-use gururmm_protocol::{AgentMessage, ServerMessage};
+use gururmm_protocol::{AgentMessage, CommandId, ServerMessage};
 use std::time::{Duration, Instant};
 
 #[tokio::test]
@@ -135,22 +136,30 @@ async fn bytes_that_are_no_text_arrive_unchanged() {
     assert_eq!(finished.stdout, [0xff, 0x00, 0xc3, 0x28, 0x80]);
 }
 
+/// Whether commands get something that holds their processes together here. Without, a process that leaves its parent,
+/// its session and its environment at once cannot be told from a stranger's.
+fn has_enclosures() -> bool {
+    Enclosure::around(CommandId::new(), &mut std::process::Command::new("true")).is_some()
+}
+
 /// Children that left the process group, the session and their parent, one of them deaf to SIGTERM, one without
-/// its environment. Each writes its number to a file.
+/// its environment, and one that did all of it at once. Each writes its number to a file.
 fn scatter(directory: &std::path::Path) -> String {
     let d = directory.display();
+    let all_at_once = if has_enclosures() { "setsid env -i sh -c" } else { "sh -c" };
     format!(
-        "setsid sh -c 'echo $$ > {d}/a; exec sleep 300' &
+        "({all_at_once} 'echo $$ > {d}/e; exec sleep 300' &)
+         setsid sh -c 'echo $$ > {d}/a; exec sleep 300' &
          (setsid sh -c '(trap \"\" TERM; echo $(exec sh -c \"echo \\$PPID\") > {d}/b; while :; do sleep 300; done) &' &)
          env -i sh -c 'echo $$ > {d}/c; exec sleep 300' &
          echo $$ > {d}/d
-         until [ -s {d}/a ] && [ -s {d}/b ] && [ -s {d}/c ]; do sleep 0.02; done
+         until [ -s {d}/a ] && [ -s {d}/b ] && [ -s {d}/c ] && [ -s {d}/e ]; do sleep 0.02; done
          echo ready; wait; sleep 300"
     )
 }
 
 fn scattered(directory: &std::path::Path) -> Vec<String> {
-    ["a", "b", "c", "d"].iter().map(|name| read(directory.join(name))).collect()
+    ["a", "b", "c", "d", "e"].iter().map(|name| read(directory.join(name))).collect()
 }
 
 async fn wait_for_output(connection: &mut Connection) {
@@ -184,6 +193,23 @@ async fn the_time_limit_ends_the_whole_process_tree() {
     assert_eq!((end.outcome, end.exit_code), (Outcome::Timeout, None));
     assert!(begun.elapsed() >= Duration::from_secs(1));
     assert_eq!(scattered(directory.path()).iter().filter(|pid| is_alive(pid)).count(), 0);
+}
+
+#[tokio::test]
+async fn a_commands_control_group_goes_with_it() {
+    if !has_enclosures() {
+        return;
+    }
+    let (_server, _agent, mut connection) = connected().await;
+    let start = shell("cat /proc/self/cgroup");
+    let name = format!("gururmm-command-{}", start.command_id);
+    let finished = connection.run(start).await;
+    let groups = String::from_utf8(finished.stdout).unwrap();
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap();
+    assert!(own.ends_with(&name), "{groups}");
+    for hierarchy in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"] {
+        assert!(!std::path::Path::new(hierarchy).join(own).exists(), "{own} is still there");
+    }
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ pub use tree::{Leader, end_tree};
 use crate::clock::ServerClock;
 use crate::journal::{Journal, SpoolState, SpoolWriter};
 use crate::os;
+use crate::os::process_tree::Enclosure;
 use crate::session::ledger::never_ran;
 use gururmm_protocol::CommandId;
 use gururmm_protocol::command::{CommandEnd, CommandStart, Outcome, RunContext};
@@ -95,11 +96,11 @@ impl Runner {
                 };
             }
         };
-        let Spawned { child, script, mut spool, started_at } = spawned;
+        let Spawned { child, enclosure, script, mut spool, started_at } = spawned;
         let event = Event::Started { command_id, started_at, spool: spool.state() };
         let _ = self.events.send(event).await;
         let exit = process::drive(child, &start, &mut spool, &self.output, stopped).await;
-        drop(script);
+        drop((enclosure, script));
         let end = CommandEnd {
             command_id,
             outcome: exit.outcome,
@@ -141,8 +142,9 @@ impl Runner {
             tracing::error!(%command_id, %error, "a command is refused: the journal cannot be written");
             NotRun::refused("JOURNAL_FAILED", format!("the agent's journal cannot be written: {error}"))
         })?;
+        let enclosure = Enclosure::around(command_id, command.as_std_mut());
         match command.spawn() {
-            Ok(child) => Ok(Spawned { child, script, spool, started_at }),
+            Ok(child) => Ok(Spawned { child, enclosure, script, spool, started_at }),
             Err(error) => {
                 let refused =
                     NotRun::refused("SPAWN_FAILED", format!("the command cannot be started: {error}"));
@@ -167,6 +169,7 @@ impl Runner {
 
 struct Spawned {
     child: tokio::process::Child,
+    enclosure: Option<Enclosure>,
     script: Option<invocation::ScriptFile>,
     spool: SpoolWriter,
     started_at: chrono::DateTime<chrono::Utc>,

@@ -1,5 +1,9 @@
 //! Reads `/proc`; signals through pidfds, so that a reused process number is never hit.
 
+mod cgroup;
+
+pub use cgroup::Enclosure;
+
 use super::{MARK, ProcessTree, Severity};
 use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
 use std::fs::{self, File};
@@ -13,6 +17,9 @@ pub(super) fn signal(tree: &ProcessTree, severity: Severity) -> io::Result<usize
         Severity::Terminate => Signal::TERM,
         Severity::Kill => Signal::KILL,
     };
+    if severity == Severity::Kill {
+        cgroup::kill(tree.command_id);
+    }
     let members = members(tree)?;
     for member in &members {
         let Some(pid) = i32::try_from(member.pid).ok().and_then(Pid::from_raw) else { continue };
@@ -40,6 +47,7 @@ struct Process {
 
 fn members(tree: &ProcessTree) -> io::Result<Vec<Process>> {
     let own_pid = getpid().as_raw_nonzero().get() as u32;
+    let enclosed = cgroup::pids(tree.command_id);
     let mark = format!("{MARK}={}", tree.command_id);
     let mut environ = Vec::new();
     let mut others = Vec::new();
@@ -50,7 +58,10 @@ fn members(tree: &ProcessTree) -> io::Result<Vec<Process>> {
         if pid == own_pid || process.is_zombie {
             continue;
         }
-        if tree.leader == Some(process.group) || is_marked(pid, mark.as_bytes(), &mut environ) {
+        let is_member = tree.leader == Some(process.group)
+            || enclosed.contains(&pid)
+            || is_marked(pid, mark.as_bytes(), &mut environ);
+        if is_member {
             found.push(process);
         } else {
             others.push(process);

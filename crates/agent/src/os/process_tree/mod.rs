@@ -1,7 +1,8 @@
 //! All processes that stem from one command, found again however they detached.
 //!
 //! A command's first process gets the environment variable [`MARK`]; its descendants inherit it through `fork`,
-//! `setsid` and double forks, where process groups and parents are lost.
+//! `setsid` and double forks, where process groups and parents are lost. Where the system has something that holds
+//! them together whatever they do, they also get an [`Enclosure`].
 
 #[cfg(target_os = "linux")]
 mod linux;
@@ -12,6 +13,8 @@ use linux as platform;
 mod other;
 #[cfg(not(target_os = "linux"))]
 use other as platform;
+
+pub use platform::Enclosure;
 
 use gururmm_protocol::CommandId;
 use std::io;
