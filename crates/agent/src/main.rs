@@ -85,8 +85,10 @@ struct Enrollment {
 }
 
 impl State {
-    fn path(self) -> PathBuf {
-        self.state_dir.unwrap_or_else(StateDir::default_path)
+    /// From the root on: commands run in other folders, and find their files there.
+    fn path(self) -> anyhow::Result<PathBuf> {
+        let path = self.state_dir.unwrap_or_else(StateDir::default_path);
+        std::path::absolute(&path).with_context(|| format!("{} is no folder", path.display()))
     }
 }
 
@@ -114,16 +116,16 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Enroll { enrollment, state } => {
-            let enrolled = block_on(async { Ok(enroll(&state.path(), &enrollment.into()).await?) })?;
+            let enrolled = block_on(async { Ok(enroll(&state.path()?, &enrollment.into()).await?) })?;
             say(&describe(&enrolled))
         }
         Command::Run { state } => block_on(async {
-            let supervisor = Supervisor::open(&state.path())?;
+            let supervisor = Supervisor::open(&state.path()?)?;
             supervisor.run(os::stop_signal().context("signals cannot be watched")?).await;
             Ok(())
         }),
         Command::Status { json, state } => {
-            let status = status::read(&state.path())?;
+            let status = status::read(&state.path()?)?;
             let text = if json { serde_json::to_string_pretty(&status)? } else { status.to_string() };
             say(&text)
         }

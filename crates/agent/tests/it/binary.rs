@@ -33,6 +33,18 @@ impl Drop for Process {
     }
 }
 
+#[tokio::test]
+async fn a_state_folder_given_from_here_serves_commands_that_run_elsewhere() {
+    let mut server = TestServer::start().await;
+    let dir = TestAgent::enrolled(&server.url);
+    let mut command = Command::new(PROGRAM);
+    command.args(["run", "--state-dir", "state"]).current_dir(dir.path()).stderr(Stdio::null());
+    let _process = Process(command.spawn().unwrap());
+    let (mut connection, _) = server.welcome().await;
+    let finished = connection.run(shell("echo there")).await;
+    assert_eq!((finished.end.outcome, finished.stdout.as_slice()), (Outcome::Completed, &b"there\n"[..]));
+}
+
 fn agent(arguments: &[&str]) -> Output {
     Command::new(PROGRAM).args(arguments).output().unwrap()
 }
