@@ -1,7 +1,7 @@
 //! Where the data lives: the private PostgreSQL of the data folder, or the one a URL names.
 
 use crate::db::embedded::{DataLock, Embedded, Endpoint, SUPERUSER};
-use crate::db::{self, APP_ROLE};
+use crate::db::{self, APP_ROLE, AppLogin};
 use crate::keys::Keys;
 use anyhow::Context as _;
 use sqlx::postgres::PgConnectOptions;
@@ -44,7 +44,7 @@ impl Database {
             DatabaseChoice::Private => {
                 let private = Embedded::start(data_dir).await?;
                 let endpoint = private.endpoint().clone();
-                Self::of_private(&endpoint, Some(private)).await
+                Self::of_private(&endpoint, Some(private), keys).await
             }
             DatabaseChoice::Url(url) => {
                 let lock = DataLock::take(data_dir)?;
@@ -58,7 +58,7 @@ impl Database {
     pub async fn open_for_task(data_dir: &Path, choice: DatabaseChoice, keys: &Keys) -> anyhow::Result<Self> {
         match choice {
             DatabaseChoice::Private if let Some(endpoint) = Embedded::running(data_dir)? => {
-                Self::of_private(&endpoint, None).await
+                Self::of_private(&endpoint, None, keys).await
             }
             DatabaseChoice::Url(url) => Self::of_url(url, keys).await,
             choice => Self::open(data_dir, choice, keys).await,
@@ -81,8 +81,8 @@ impl Database {
         }
     }
 
-    async fn of_private(endpoint: &Endpoint, private: Option<Embedded>) -> anyhow::Result<Self> {
-        db::migrate(endpoint.connect_options(SUPERUSER), None).await?;
+    async fn of_private(endpoint: &Endpoint, private: Option<Embedded>, keys: &Keys) -> anyhow::Result<Self> {
+        db::take_into_use(endpoint.connect_options(SUPERUSER), keys, AppLogin::Peer).await?;
         let (app, owner_url) = (endpoint.connect_options(APP_ROLE), Some(endpoint.owner_url()));
         Ok(Self { private, _lock: None, app, owner_url })
     }
@@ -91,7 +91,7 @@ impl Database {
         let owner =
             PgConnectOptions::from_str(&url).map_err(|_| anyhow::anyhow!("the database URL is not valid"))?;
         let password = db::app_password(keys);
-        db::migrate(owner.clone(), Some(&password)).await?;
+        db::take_into_use(owner.clone(), keys, AppLogin::Password).await?;
         Ok(Self {
             private: None,
             _lock: None,

@@ -66,6 +66,7 @@ pub enum Purpose {
     AgentKey,
     Throttle,
     DatabasePassword,
+    KeyFingerprint,
 }
 
 impl Purpose {
@@ -79,6 +80,7 @@ impl Purpose {
             Self::AgentKey => "gururmm 2026 agent key",
             Self::Throttle => "gururmm 2026 throttle key",
             Self::DatabasePassword => "gururmm 2026 database password",
+            Self::KeyFingerprint => "gururmm 2026 key fingerprint",
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::router;
 use anyhow::Context as _;
 use chrono::{TimeDelta, Utc};
 use ipnet::IpNet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
@@ -149,13 +149,20 @@ async fn invite_local_agent(app: AppState) {
     }
 }
 
-/// How the server is reached when nobody says otherwise: where it listens.
+/// How the server is reached when nobody says otherwise: where it listens, or by the machine's name where that is
+/// every address.
 fn public_url(options: &ServeOptions, addr: SocketAddr) -> anyhow::Result<Url> {
     let scheme = if options.tls.is_some() { "https" } else { "http" };
-    match &options.public_url {
-        Some(url) => Ok(url.clone()),
-        None => Url::parse(&format!("{scheme}://{addr}")).context("the listen address makes no URL"),
+    if let Some(url) = &options.public_url {
+        return Ok(url.clone());
     }
+    let host = match addr.ip() {
+        ip if ip.is_unspecified() => rustix::system::uname().nodename().to_string_lossy().to_lowercase(),
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    };
+    Url::parse(&format!("{scheme}://{host}:{}", addr.port()))
+        .with_context(|| format!("{host} makes no URL; say with --public-url how this server is reached"))
 }
 
 fn config(options: &ServeOptions, listener: &Listener) -> anyhow::Result<Config> {

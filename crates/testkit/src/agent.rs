@@ -38,10 +38,14 @@ impl TestAgent {
         machine: &SeededAgent,
         commands: Vec<ResumedCommand>,
     ) -> Self {
-        let mut socket = match Self::open(server, machine).await {
-            Ok(socket) => socket,
+        match Self::open(server, machine).await {
+            Ok(socket) => Self::greet(socket, machine, commands).await,
             Err(answer) => panic!("{answer}"),
-        };
+        }
+    }
+
+    /// Says hello on an open socket, and is welcomed.
+    pub async fn greet(mut socket: TestSocket, machine: &SeededAgent, commands: Vec<ResumedCommand>) -> Self {
         socket.send_text(encode(&AgentMessage::Hello(hello(machine, commands))).unwrap()).await;
         let first = socket.next().await.unwrap_or_else(|closed| panic!("no welcome but {closed:?}"));
         let Decoded::Known(ServerMessage::Welcome(welcome)) = decode_server_message(&first).unwrap() else {

@@ -92,7 +92,7 @@ async fn template(kind: &str, base: Option<&str>) -> String {
     execute(&mut maintenance, format!("CREATE DATABASE {draft} TEMPLATE {}", base.unwrap_or("template1")))
         .await;
     match base {
-        None => db::migrate(options("postgres", &draft), None).await.unwrap(),
+        None => drop(db::migrate(options("postgres", &draft)).await.unwrap()),
         Some(_) => {
             let mut connection = connect(&options("postgres", &draft)).await;
             world::seed(&mut connection).await;

@@ -14,7 +14,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 /// Newcomers with one identity that may wait at the same time; more is not an accident.
-const MAX_WAITING: i64 = 10;
+const MAX_WAITING: usize = 10;
 
 /// What a machine says of itself when it asks to be let in.
 #[derive(Debug, Clone)]
@@ -146,7 +146,8 @@ pub async fn admit<P>(
                 Some(earlier.agent_id)
             }
             (Verdict::Wait { reason, collides_with }, None) => {
-                if waiting.len() as i64 >= MAX_WAITING {
+                // Those that someone rejected wait for nothing, and must not keep a machine out for good.
+                if waiting.iter().filter(|machine| !machine.is_rejected).count() >= MAX_WAITING {
                     return Err(Error::retry_after(Code::RateLimited, 3_600));
                 }
                 store::insert(tx, newcomer, entrance, &key, Some((reason, collides_with))).await?

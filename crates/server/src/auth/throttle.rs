@@ -7,9 +7,11 @@ use crate::keys::Purpose;
 use chrono::{DateTime, TimeDelta, Utc};
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
+use uuid::Uuid;
 
 /// Failed sign-ins to an account within [`FAILURE_WINDOW`] before it is locked.
 const MAX_FAILURES: i32 = 10;
@@ -60,7 +62,7 @@ pub struct Limit<K: Clone + Hash + Eq> {
 }
 
 /// A limit by peer address.
-pub type PeerLimit = Limit<IpAddr>;
+pub type PeerLimit = Limit<IpNet>;
 
 impl<K: Clone + Hash + Eq> Limit<K> {
     /// A limit of `most` requests a minute; at least one.
@@ -107,28 +109,53 @@ fn at_least_one(number: u32) -> NonZeroU32 {
 }
 
 /// What counts as one peer: an IPv4 address, or the /64 that one IPv6 customer has at least.
-fn network_of(peer: Option<IpAddr>) -> IpAddr {
+fn network_of(peer: Option<IpAddr>) -> IpNet {
     match peer.map(|ip| ip.to_canonical()) {
-        Some(IpAddr::V6(ip)) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64))),
-        Some(v4) => v4,
-        None => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        Some(IpAddr::V6(ip)) => Ipv6Net::new_assert(ip, 64).trunc().into(),
+        Some(IpAddr::V4(ip)) => Ipv4Net::from(ip).into(),
+        None => Ipv4Net::from(Ipv4Addr::UNSPECIFIED).into(),
     }
 }
 
 /// The lock of one account. Named by the address that was typed, so that unknown accounts lock alike.
+///
+/// There is one for all the world, and one for each network that the person signed in from lately: whoever guesses
+/// from elsewhere, from however many places, locks the world out and not the person at their own desk.
 pub struct AccountLock {
     key: [u8; 32],
 }
 
 impl AccountLock {
-    /// The lock of an e-mail address.
-    pub fn of(app: &App, email: &str) -> Self {
-        Self { key: Self::key(app, email) }
+    /// The lock that counts for a person (`None`: nobody has this address) who asks from there.
+    pub async fn of(
+        app: &App,
+        email: &str,
+        user_id: Option<Uuid>,
+        request: &RequestInfo,
+    ) -> Result<Self, Error> {
+        let network = network_of(request.peer);
+        // Asked for nobody, too: the answer takes as long.
+        let is_known = app.db.knows_place(user_id.unwrap_or_default(), network).await?;
+        Ok(if is_known {
+            Self { key: key(app, email, &network.to_string()) }
+        } else {
+            Self::of_world(app, email)
+        })
     }
 
-    /// Under which digest an address is counted.
-    pub fn key(app: &App, email: &str) -> [u8; 32] {
-        app.keys.digest(Purpose::Throttle, &format!("account:{}", email.trim().to_lowercase()))
+    /// The lock that counts for someone who has a session and is asked once more.
+    pub fn of_session(app: &App, email: &str) -> Self {
+        Self { key: key(app, email, "session") }
+    }
+
+    /// The lock for all places where the person is not known.
+    pub fn of_world(app: &App, email: &str) -> Self {
+        Self { key: key(app, email, "") }
+    }
+
+    /// Under which digest failures are counted.
+    pub fn key(&self) -> [u8; 32] {
+        self.key
     }
 
     /// Refuses while the account is locked, whatever the password.
@@ -152,6 +179,10 @@ impl AccountLock {
     pub async fn clear(&self, app: &App) -> Result<(), Error> {
         app.db.throttle_clear(&self.key).await
     }
+}
+
+fn key(app: &App, email: &str, place: &str) -> [u8; 32] {
+    app.keys.digest(Purpose::Throttle, &format!("account:{}\n{place}", email.trim().to_lowercase()))
 }
 
 fn locked(until: DateTime<Utc>) -> Error {

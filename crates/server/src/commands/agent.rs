@@ -35,9 +35,16 @@ pub async fn hello(
     let (now, mut answers, mut resend, mut changed) = (Utc::now(), Vec::new(), Vec::new(), Vec::new());
     let mut tx = app.db.begin(&session.scope()).await?;
     let ids: Vec<Uuid> = held.keys().copied().collect();
+    // The line took orders before this hello was handled: what went out on it is on its way, and no news of it is yet
+    // due.
+    let connected_since = app.gateway.connected_since(session.agent_id);
+    let is_on_its_way = |sent_at: Option<DateTime<Utc>>| {
+        sent_at.zip(connected_since).is_some_and(|(sent_at, since)| sent_at >= since)
+    };
     for command in store::lock_of_agent(&mut tx, session.agent_id, &ids).await? {
         let is_cancelled = command.times.cancel_requested_at.is_some();
         let trigger = match (command.status, held.get(&command.id)) {
+            (Status::Sent, None) if is_on_its_way(command.times.sent_at) => continue,
             (Status::Sent, None) if is_cancelled => Trigger::Withdrawn,
             (Status::Sent, None) if command.times.expires_at <= now => Trigger::Expired,
             (Status::Sent, None) => {

@@ -60,7 +60,7 @@ async fn send_queued(app: &App, scope: &Scope<System>, agent_id: Uuid) -> Result
 pub async fn keep_deadlines(app: &App, now: DateTime<Utc>) -> Result<(), Error> {
     for tenant in app.db.list_tenants().await? {
         let scope = own_scope(tenant);
-        let open = store::open(&mut app.db.begin(&scope).await?).await?;
+        let open = store::open(&mut app.db.begin(&scope).await?, now).await?;
         for command in open {
             let connected_since = app.gateway.connected_since(command.agent_id);
             if overdue(&command.times, connected_since, now).is_some() {

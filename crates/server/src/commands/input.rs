@@ -7,7 +7,7 @@ use gururmm_protocol::limits::{
     MAX_COMMAND_BYTES, MAX_LIST_ITEMS, MAX_NAME_CHARS, MAX_STDIN_BYTES, MAX_TEXT_CHARS,
 };
 use gururmm_protocol::{CommandId, ServerMessage, encode};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
@@ -58,12 +58,12 @@ pub struct CommandInput {
     /// The command line, or the script's text; at most 128 KiB.
     #[schema(min_length = 1, max_length = 131_072)]
     pub command: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub context: Context,
     /// 1 to 86,400; 300 when absent.
     #[schema(minimum = 1, maximum = 86_400)]
     pub timeout_seconds: Option<i64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub elevated: bool,
     /// For `script` only: the program that runs it.
     #[schema(max_length = 255)]
@@ -71,7 +71,7 @@ pub struct CommandInput {
     #[schema(max_length = 2048)]
     pub working_directory: Option<String>,
     /// At most 128 variables.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub environment: BTreeMap<String, String>,
     /// At most 64 KiB.
     #[schema(max_length = 65_536)]
@@ -79,6 +79,11 @@ pub struct CommandInput {
     /// How long it waits for a machine that is away: 10 to 604,800; 3,600 when absent.
     #[schema(minimum = 10, maximum = 604_800)]
     pub expires_in_seconds: Option<i64>,
+}
+
+/// Scripts out there send `null` for what they do not choose.
+fn null_is_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 /// A checked order.

@@ -378,14 +378,19 @@ pub async fn lock_queued<P>(
     rows.fetch_all(tx.conn()).await?.into_iter().map(Locked::try_from).collect()
 }
 
-/// All open commands of the partner, as they stand.
-pub async fn open<P>(tx: &mut Tx<P>) -> Result<Vec<Locked>, Error> {
+/// The partner's open commands for which something may be due at `now`, as they stand. What waits in time for machines
+/// that are away is not among them: there can be any number of it.
+pub async fn open<P>(tx: &mut Tx<P>, now: DateTime<Utc>) -> Result<Vec<Locked>, Error> {
     let rows = sqlx::query_as!(
         LockedRow,
         r#"SELECT id, tenant_id, client_id, site_id, agent_id, status, last_seq,
              stdout_bytes + stderr_bytes AS "stored_bytes!", truncated, timeout_seconds, created_at, expires_at,
              sent_at, started_at, cancel_requested_at
-           FROM commands WHERE status IN ('queued', 'sent', 'running') ORDER BY created_at LIMIT 10000"#
+           FROM commands
+           WHERE status IN ('queued', 'sent', 'running') AND (status <> 'queued' OR expires_at <= $1
+             OR EXISTS (SELECT 1 FROM agent_directory agent WHERE agent.id = agent_id AND agent.is_connected))
+           ORDER BY created_at LIMIT 10000"#,
+        now
     );
     rows.fetch_all(tx.conn()).await?.into_iter().map(Locked::try_from).collect()
 }

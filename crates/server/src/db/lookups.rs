@@ -7,6 +7,7 @@ use crate::auth::permission::{OwnAccount, Role};
 use crate::auth::scope::{Confinement, Lane};
 use crate::error::Error;
 use chrono::{DateTime, TimeDelta, Utc};
+use ipnet::IpNet;
 use sqlx::postgres::types::PgInterval;
 use uuid::Uuid;
 
@@ -282,6 +283,16 @@ impl Db {
     /// Until when a key is locked, if it is.
     pub async fn throttle_locked_until(&self, key: &[u8]) -> Result<Option<DateTime<Utc>>, Error> {
         Ok(sqlx::query_scalar!("SELECT throttle_locked_until($1)", key).fetch_one(&self.operators).await?)
+    }
+
+    /// Whether this person signed in from this network lately.
+    pub async fn knows_place(&self, user_id: Uuid, network: IpNet) -> Result<bool, Error> {
+        let known = sqlx::query_scalar!(
+            r#"SELECT knows_place($1, ($2::text)::inet) AS "known!""#,
+            user_id,
+            network.to_string()
+        );
+        Ok(known.fetch_one(&self.operators).await?)
     }
 
     /// Forgets a key's failures.

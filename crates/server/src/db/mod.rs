@@ -14,10 +14,10 @@ pub use tx::Tx;
 
 use crate::auth::scope::Lane;
 use crate::bus::Bus;
-use crate::keys::{Keys, Purpose};
+use crate::keys::{Keys, PEPPER_KEY_ID, Purpose};
 use anyhow::Context as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions as _, Executor as _};
+use sqlx::{ConnectOptions as _, Executor as _, PgConnection};
 use std::time::Duration;
 
 /// Role the server works as: owns nothing, bypasses nothing.
@@ -101,16 +101,23 @@ impl Db {
     }
 }
 
-/// Brings the schema up to date as the owner, under sqlx's advisory lock, and gives the application role its
-/// password when one is needed (a database of one's own over TCP; the private one knows its peers).
-pub async fn migrate(owner: PgConnectOptions, app_password: Option<&str>) -> anyhow::Result<()> {
+/// Brings the schema up to date as the owner, under sqlx's advisory lock. Answers the owner's connection.
+pub async fn migrate(owner: PgConnectOptions) -> anyhow::Result<PgConnection> {
     let mut connection = owner.connect().await.context("cannot connect to the database as its owner")?;
     sqlx::migrate!().run(&mut connection).await.context("the database could not be brought up to date")?;
-    if let Some(password) = app_password {
+    Ok(connection)
+}
+
+/// The same for an installation: makes sure that the database belongs to these keys, and gives the application role
+/// its password when one is needed (a database of one's own over TCP; the private one knows its peers).
+pub async fn take_into_use(owner: PgConnectOptions, keys: &Keys, login: AppLogin) -> anyhow::Result<()> {
+    let mut connection = migrate(owner).await?;
+    check_keys(&mut connection, keys).await?;
+    if login == AppLogin::Password {
         // ALTER ROLE takes no bind parameters; format() quotes.
         let statement: String =
             sqlx::query_scalar("SELECT format('ALTER ROLE gururmm_app LOGIN PASSWORD %L', $1::text)")
-                .bind(password)
+                .bind(app_password(keys))
                 .fetch_one(&mut connection)
                 .await?;
         connection
@@ -118,6 +125,35 @@ pub async fn migrate(owner: PgConnectOptions, app_password: Option<&str>) -> any
             .await
             .context("cannot set up the application's role")?;
     }
+    Ok(())
+}
+
+/// How the application role proves itself to the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AppLogin {
+    /// By the socket it comes through.
+    Peer,
+    /// By [`app_password`].
+    Password,
+}
+
+/// Refuses other keys than those the database was first opened with: its digests would match nothing any more.
+async fn check_keys(connection: &mut PgConnection, keys: &Keys) -> anyhow::Result<()> {
+    let ours = keys.digest(Purpose::KeyFingerprint, PEPPER_KEY_ID);
+    sqlx::query("INSERT INTO installation_keys (key_id, fingerprint) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+        .bind(PEPPER_KEY_ID)
+        .bind(ours.as_slice())
+        .execute(&mut *connection)
+        .await?;
+    let first: Vec<u8> = sqlx::query_scalar("SELECT fingerprint FROM installation_keys WHERE key_id = $1")
+        .bind(PEPPER_KEY_ID)
+        .fetch_one(connection)
+        .await?;
+    anyhow::ensure!(
+        first == ours,
+        "this database was made with other keys than those in the data folder: give the data folder it belongs to, \
+         or restore its keys from the backup"
+    );
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! One agent's session. Reading, answering and writing live in one task and die together.
 
 use super::registry::{Goodbye, Line};
-use super::{AgentSession, Settings};
+use super::{AgentSession, Settings, store};
 use crate::agent_router;
 use crate::app::{App, AppState};
 use crate::error::{Code, Error};
@@ -11,6 +11,7 @@ use chrono::Utc;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use gururmm_protocol::limits::{MAX_NAME_CHARS, MAX_RESUMED_COMMANDS, clean};
+use gururmm_protocol::policy::AgentConfig;
 use gururmm_protocol::to_agent::{GoodbyeReason, Welcome};
 use gururmm_protocol::to_server::Hello;
 use gururmm_protocol::{AgentMessage, Decoded, SUPPORTED, ServerMessage, decode_agent_message, negotiate};
@@ -75,8 +76,10 @@ async fn converse(
     if app.gateway.is_stopping() {
         return goodbye(GoodbyeReason::ServerStopping);
     }
-    let config = match Box::pin(agent_router::config(app, &session)).await {
-        Ok(config) => config,
+    // From here on whoever deletes the agent or gives it a new key finds this line and ends it. Before, nobody did.
+    let config = match Box::pin(still_admitted(app, &session)).await {
+        Ok(Some(config)) => config,
+        Ok(None) => return goodbye(GoodbyeReason::Revoked),
         Err(error) => {
             tracing::warn!(agent_id = %session.agent_id, %error, "no welcome: the settings could not be read");
             return goodbye(GoodbyeReason::Other);
@@ -128,6 +131,14 @@ async fn converse(
         };
         app.gateway.registry.heard(session.agent_id);
     }
+}
+
+/// The agent's settings, unless its key has died since it knocked.
+async fn still_admitted(app: &App, session: &AgentSession) -> Result<Option<AgentConfig>, Error> {
+    if !store::is_current(app, session).await? {
+        return Ok(None);
+    }
+    agent_router::config(app, session).await.map(Some)
 }
 
 /// Frames from the socket, paced, decoded, and counted when they are no messages.

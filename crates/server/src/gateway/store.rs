@@ -30,6 +30,17 @@ pub async fn begin_session(app: &App, session: &AgentSession) -> Result<i64, Err
     Ok(epoch)
 }
 
+/// Whether nothing came between: no later session, no new key, no deletion.
+pub async fn is_current(app: &App, session: &AgentSession) -> Result<bool, Error> {
+    let mut tx = app.db.begin(&session.scope()).await?;
+    let is_current = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT 1 FROM agents WHERE id = $1 AND state = 'active' AND session_epoch = $2) AS "is!""#,
+        session.agent_id,
+        session.epoch
+    );
+    Ok(is_current.fetch_one(tx.conn()).await?)
+}
+
 /// Writes who is connected; answers what is not as it was before, with the place of each agent.
 pub async fn write_presence<P>(
     tx: &mut Tx<P>,

@@ -4,6 +4,7 @@ use super::{Refusal, User, commit_revocation, current, prove_password, store};
 use crate::app::App;
 use crate::audit::Entry;
 use crate::auth::permission::OwnAccount;
+use crate::auth::throttle::AccountLock;
 use crate::auth::{Scope, password};
 use crate::db::Tx;
 use crate::error::{Code, Error};
@@ -130,7 +131,8 @@ pub async fn change_password(
     let user = store::user(&mut app.db.begin(scope).await?, user_id).await?;
     password::check_rules("new_password", &input.new_password, &user.email, &user.name)?;
     let account = app.db.lookup_login(&user.email).await?;
-    match prove_password(app, &user.email, account, Zeroizing::new(input.current_password)).await {
+    let given = Zeroizing::new(input.current_password);
+    match prove_password(app, &AccountLock::of_session(app, &user.email), account, given).await {
         Ok(_) => {}
         Err(Refusal::Wrong { .. }) => return Err(Error::new(Code::InvalidCredentials)),
         Err(Refusal::Failed(error)) => return Err(error),

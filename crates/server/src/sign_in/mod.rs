@@ -109,7 +109,9 @@ pub async fn sign_in(
     let email = credentials.email.trim().to_owned();
     let account = app.db.lookup_login(&email).await?;
     let user_id = account.as_ref().map(|account| account.user_id);
-    let user_id = match prove_password(app, &email, account, Zeroizing::new(credentials.password)).await {
+    let given = Zeroizing::new(credentials.password);
+    let lock = AccountLock::of(app, &email, user_id, &request).await?;
+    let user_id = match prove_password(app, &lock, account, given).await {
         Ok(user_id) => user_id,
         Err(Refusal::Wrong { locks_now }) => {
             if let Some(user_id) = user_id.filter(|_| locks_now) {
@@ -234,11 +236,10 @@ impl From<Error> for Refusal {
 /// in once enough of them have failed, and a locked account refuses the right password, too.
 async fn prove_password(
     app: &App,
-    email: &str,
+    lock: &AccountLock,
     account: Option<LoginLookup>,
     given: Zeroizing<String>,
 ) -> Result<Uuid, Refusal> {
-    let lock = AccountLock::of(app, email);
     let account = account.filter(|account| account.is_active);
     let stored = account.as_ref().and_then(|account| account.password_hash.clone());
     let is_right = match &stored {

@@ -206,7 +206,8 @@ async fn load<P>(app: &App, tx: &mut Tx<P>, id: Uuid) -> Result<PartnerUser, Err
 /// Locks are counted by address, so someone who has not joined yet shows none: it would tell about an account
 /// that is still another partner's.
 async fn add_locks<P>(app: &App, tx: &mut Tx<P>, users: &mut [PartnerUser]) -> Result<(), Error> {
-    let keys: Vec<Vec<u8>> = users.iter().map(|user| AccountLock::key(app, &user.email).to_vec()).collect();
+    let keys: Vec<Vec<u8>> =
+        users.iter().map(|user| AccountLock::of_world(app, &user.email).key().to_vec()).collect();
     let locks = store::locks(tx, &keys).await?;
     for (user, key) in users.iter_mut().zip(&keys) {
         if user.status != MemberStatus::Invited {

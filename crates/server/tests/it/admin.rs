@@ -119,3 +119,17 @@ async fn a_database_out_of_reach_is_one_sentence() {
     let errors = String::from_utf8(output.stderr).unwrap();
     assert_eq!(errors.lines().filter(|line| line.starts_with("[ERROR]")).count(), 1, "{errors}");
 }
+
+#[tokio::test]
+async fn keys_of_another_data_folder_are_refused_and_change_nothing() {
+    let mut machine = Machine::new().await;
+    let output = machine.run(&["admin", "users", "list", "--json"], "").await;
+    assert!(output.status.success(), "{output:?}");
+    let right = std::mem::replace(&mut machine.data_dir, tempfile::tempdir().unwrap());
+    let output = machine.run(&["admin", "users", "list", "--json"], "").await;
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("made with other keys"), "{said}");
+    machine.data_dir = right;
+    let output = machine.run(&["admin", "users", "list", "--json"], "").await;
+    assert!(output.status.success(), "{output:?}");
+}

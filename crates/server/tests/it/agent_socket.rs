@@ -1,7 +1,7 @@
 //! The agents' socket: who gets in, how sessions end, and what a hostile agent cannot do.
 
 use gururmm_protocol::to_agent::GoodbyeReason;
-use gururmm_protocol::{AgentMessage, ServerMessage};
+use gururmm_protocol::{AgentMessage, ServerMessage, encode};
 use gururmm_server::serve::ServeOptions;
 use gururmm_testkit::agent::{AGENT_HEADER, SOCKET_PATH, hello};
 use gururmm_testkit::socket::Closed;
@@ -70,6 +70,18 @@ async fn presence_comes_and_goes_with_the_connection() {
     let presence: Vec<&str> =
         events.iter().map(String::as_str).filter(|topic| *topic != "agent.changed").collect();
     assert_eq!(presence, ["agent.online", "agent.offline"]);
+}
+
+#[tokio::test]
+async fn a_machine_deleted_between_its_knock_and_its_hello_stays_out() {
+    let (server, machine) = stage().await;
+    let mut socket = TestAgent::open(&server, &machine).await.unwrap();
+    let admin = server.client_as(&acme::ADMIN).await;
+    admin.delete(&format!("/api/agents/{}", machine.id)).await.expect(204);
+    socket.send_text(encode(&AgentMessage::Hello(hello(&machine, Vec::new()))).unwrap()).await;
+    let said = socket.next().await.unwrap();
+    assert!(said.contains("revoked"), "no goodbye but {said}");
+    assert!(!server.app().gateway.is_connected(machine.id));
 }
 
 #[tokio::test]

@@ -211,6 +211,67 @@ async fn repeated_output_and_ends_change_nothing_and_are_acknowledged_again() {
 }
 
 #[tokio::test]
+async fn a_command_sent_before_the_hello_was_handled_is_neither_expired_nor_withdrawn() {
+    let stage = stage().await;
+    let socket = TestAgent::open(&stage.server, &stage.machine).await.unwrap();
+    // The hello waits for this row, the order does not.
+    let mut owner = stage.server.owner().await;
+    sqlx::raw_sql("BEGIN").execute(&mut owner).await.unwrap();
+    sqlx::query("SELECT 1 FROM agents WHERE id = $1 FOR NO KEY UPDATE")
+        .bind(stage.machine.id)
+        .execute(&mut owner)
+        .await
+        .unwrap();
+    let mut agent = TestAgent::greet(socket, &stage.machine, Vec::new()).await;
+    let (id, _) = stage.shell("true").await;
+    let start = agent.expect_command().await;
+    assert_eq!(start.command_id, id);
+    sqlx::query("UPDATE commands SET expires_at = now() - interval '1 second' WHERE id = $1")
+        .bind(id.0)
+        .execute(&mut stage.server.owner().await)
+        .await
+        .unwrap();
+    sqlx::raw_sql("COMMIT").execute(&mut owner).await.unwrap();
+    agent.run(&start, "it ran", 0).await;
+    let command = stage.command(id).await;
+    assert_eq!((&command["status"], &command["stdout"]), (&json!("completed"), &json!("it ran")));
+}
+
+#[tokio::test]
+async fn what_a_script_leaves_open_with_null_is_as_if_it_were_absent() {
+    let stage = stage().await;
+    let (id, _) = stage
+        .order(json!({ "command_type": "shell", "command": "true", "context": null, "elevated": null,
+                       "environment": null, "timeout_seconds": null }))
+        .await;
+    let command = stage.command(id).await;
+    assert_eq!((&command["context"], &command["elevated"]), (&json!("system"), &json!(false)));
+}
+
+#[tokio::test]
+async fn a_long_queue_for_a_machine_that_is_away_keeps_no_deadline_of_others() {
+    let stage = stage().await;
+    let away = stage.server.seed_agent(&acme::HQ, "away-01").await;
+    sqlx::query(
+        "INSERT INTO commands (id, tenant_id, client_id, site_id, agent_id, command_type, command, context,
+           timeout_seconds, status, created_at, expires_at)
+         SELECT gen_random_uuid(), $1, $2, $3, $4, 'shell', 'true', 'system', 300, 'queued', now() - interval '1 hour',
+           now() + interval '1 day' FROM generate_series(1, 10000)",
+    )
+    .bind(acme::PARTNER.id)
+    .bind(acme::HQ.client)
+    .bind(acme::HQ.id)
+    .bind(away.id)
+    .execute(&mut stage.server.owner().await)
+    .await
+    .unwrap();
+    let (id, _) =
+        stage.order(json!({"command_type": "shell", "command": "true", "expires_in_seconds": 10})).await;
+    keep_deadlines(stage.server.app(), Utc::now() + TimeDelta::seconds(11)).await.unwrap();
+    assert_eq!(stage.command(id).await["status"], "expired");
+}
+
+#[tokio::test]
 async fn an_agent_cannot_touch_anothers_command() {
     let stage = stage().await;
     let neighbour = stage.server.seed_agent(&acme::HQ, "web-02").await;

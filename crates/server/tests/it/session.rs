@@ -131,6 +131,36 @@ async fn ten_failures_lock_an_account_and_an_unknown_one_just_the_same() {
 }
 
 #[tokio::test]
+async fn guesses_from_elsewhere_do_not_lock_someone_out_at_their_own_desk() {
+    let mut server = TestServer::start().await;
+    let desk = [127, 20, 0, 1].into();
+    let at_desk = |server: &TestServer| server.anonymous().from_address(desk);
+    login(&at_desk(&server), acme::OWNER.email, PASSWORD).await.expect(200);
+    let stranger = server.anonymous();
+    for _ in 0..10 {
+        login(&stranger, acme::OWNER.email, "a guess").await.expect_problem(401, "INVALID_CREDENTIALS");
+    }
+    // Wherever else the guesses come from, and whatever they are.
+    login(&server.anonymous(), acme::OWNER.email, PASSWORD).await.expect_problem(429, "ACCOUNT_LOCKED");
+    let session = login(&at_desk(&server), acme::OWNER.email, PASSWORD).await.expect(200);
+    login(&server.anonymous(), acme::OWNER.email, PASSWORD).await.expect_problem(429, "ACCOUNT_LOCKED");
+    let change = json!({ "current_password": PASSWORD, "new_password": "seven-herons-over-the-ford" });
+    let owner = server.anonymous().with_bearer(session["token"].as_str().unwrap());
+    owner.post("/api/v1/profile/password", change).await.expect(204);
+
+    // At the desk itself guessing ends all the same.
+    server.restart().await;
+    for _ in 0..10 {
+        login(&at_desk(&server), acme::OWNER.email, "a guess")
+            .await
+            .expect_problem(401, "INVALID_CREDENTIALS");
+    }
+    login(&at_desk(&server), acme::OWNER.email, "seven-herons-over-the-ford")
+        .await
+        .expect_problem(429, "ACCOUNT_LOCKED");
+}
+
+#[tokio::test]
 async fn an_address_that_tries_too_often_waits_whatever_its_headers_say() {
     let server = TestServer::start().await;
     let mut refused = 0;

@@ -50,6 +50,7 @@ SELECT gen_random_uuid(), tenant_id, user_id, uuid_send(gen_random_uuid()), now(
 INSERT INTO live_tickets (token_digest, session_id, expires_at) SELECT uuid_send(gen_random_uuid()), id, now() FROM sessions;
 INSERT INTO setup_tokens (token_digest, expires_at) VALUES ('x', now());
 INSERT INTO auth_throttle (key, failures, window_started_at) VALUES ('x', 1, now());
+INSERT INTO installation_keys (key_id, fingerprint) VALUES ('p1', sha256('x'));
 INSERT INTO events (tenant_id, topic, payload) SELECT id, 'client.changed', '{}' FROM partners;
 INSERT INTO policies (id, tenant_id, scope, client_id, site_id, agent_id, settings)
 SELECT gen_random_uuid(), NULL, 'platform', NULL::uuid, NULL::uuid, NULL::uuid, '{}'::jsonb
