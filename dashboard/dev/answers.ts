@@ -196,7 +196,7 @@ export function answer(method: string, url: URL): unknown {
         }
       : { chunks: [], complete: true };
   }
-  if (part[2] === "commands") return commands.find((command) => command.id === part[3]);
+  if (part[3] === "commands") return commands.find((command) => command.id === part[4]);
   if (path === "/api/v1/alerts")
     return page(query.get("status") === "open" || !query.get("status") ? alerts : []);
   if (path === "/api/v1/users") return page(users);

@@ -29,7 +29,7 @@ export function EnrollmentPage() {
       />
       {tree.isPending ? (
         <SkeletonRows />
-      ) : tree.isError ? (
+      ) : tree.isError && !tree.data ? (
         <ErrorState error={tree.error} onRetry={() => tree.refetch()} />
       ) : sites.length === 0 ? (
         <Panel>

@@ -138,7 +138,7 @@ function Keys({
     <Panel title="Keys" flush>
       {query.isPending ? (
         <SkeletonRows rows={3} />
-      ) : query.isError ? (
+      ) : query.isError && !query.data ? (
         <ErrorState error={query.error} onRetry={() => query.refetch()} />
       ) : query.data.items.length === 0 ? (
         <EmptyState title="No keys yet" />
@@ -242,7 +242,7 @@ function InstallReports({ siteId }: { siteId: string }) {
     <Panel title="Install reports" description="What installers of this site could not do." flush>
       {query.isPending ? (
         <SkeletonRows rows={2} />
-      ) : query.isError ? (
+      ) : query.isError && !query.data ? (
         <ErrorState error={query.error} onRetry={() => query.refetch()} />
       ) : query.data.items.length === 0 ? (
         <EmptyState title="No failed installations" className="py-8" />
