@@ -66,7 +66,7 @@ export function TimeChart({
         {
           width: Math.max(100, element.clientWidth),
           height,
-          padding: [8, 8, 0, 0],
+          padding: [8, 26, 0, 0],
           legend: { show: false },
           scales: {
             x: { range: () => [latest.current.from, latest.current.to] },

@@ -95,7 +95,7 @@ export function AgentTable({
         {toolbar}
         <span className="ml-auto flex items-center gap-3">
           <span className="text-ink-2 text-sm" aria-live="polite">
-            {query.isPending ? "" : plural(total, "agent")}
+            {query.data && plural(total, "agent")}
           </span>
           {wide && (
             <Menu
@@ -236,7 +236,7 @@ const AgentRow = memo(function AgentRow({
                 {agent.hostname}
               </Link>
               {agent.duplicate_hostname && <Badge>duplicate</Badge>}
-              {agent.open_alerts > 0 && !compact && (
+              {agent.open_alerts > 0 && (
                 <span className="inline-flex shrink-0 items-center gap-0.5 font-medium text-warn text-xs">
                   <Bell aria-hidden className="size-3" />
                   {agent.open_alerts}

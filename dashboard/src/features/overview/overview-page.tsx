@@ -119,7 +119,7 @@ function Fleet({ overview }: { overview: Overview }) {
         </Figure>
       </div>
       <GettingStarted overview={overview} />
-      <div className="grid items-start gap-5 xl:grid-cols-2">
+      <div className="grid gap-5 xl:grid-cols-2">
         <Panel
           title="Needs attention"
           flush

@@ -4,7 +4,6 @@ import { Plus } from "lucide-react";
 import { useState } from "react";
 import type { Client } from "../../api/types";
 import { plural } from "../../lib/format";
-import { ApiError } from "../../lib/problem";
 import { Button } from "../../ui/button";
 import { Panel } from "../../ui/panel";
 import { EmptyState, ErrorState, SkeletonRows } from "../../ui/states";
@@ -12,7 +11,7 @@ import { TabLinks, tabLink } from "../../ui/tab-links";
 import { Checkbox } from "../../ui/toggle";
 import { PolicyEditor } from "../policies/policy-editor";
 import { useCan, useSession } from "../session/session";
-import { NotFoundPage } from "../shell/fallbacks";
+import { ObjectFallback } from "../shell/fallbacks";
 import { PageHeader } from "../shell/page-header";
 import { useCreateSite, useDeleteClient, useRenameClient } from "./mutations";
 import { NameDialog } from "./name-dialog";
@@ -25,14 +24,7 @@ const HIDDEN = ["client"];
 export function ClientPage() {
   const { clientId } = useParams({ from: "/app/clients/$clientId" });
   const query = useQuery(clientQuery(clientId));
-  if (query.isPending) return <SkeletonRows />;
-  if (query.isError && !query.data) {
-    return query.error instanceof ApiError && query.error.status === 404 ? (
-      <NotFoundPage />
-    ) : (
-      <ErrorState error={query.error} onRetry={() => query.refetch()} />
-    );
-  }
+  if (!query.data) return <ObjectFallback kind="Client" query={query} />;
   return <Loaded key={clientId} client={query.data} />;
 }
 

@@ -2,17 +2,16 @@ import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
 import type { Site } from "../../api/types";
 import { plural } from "../../lib/format";
-import { ApiError } from "../../lib/problem";
 import { Badge } from "../../ui/badge";
 import { Button } from "../../ui/button";
 import { Panel } from "../../ui/panel";
-import { EmptyState, ErrorState, SkeletonRows } from "../../ui/states";
+import { EmptyState } from "../../ui/states";
 import { TabLinks, tabLink } from "../../ui/tab-links";
 import { toast } from "../../ui/toast";
 import { Switch } from "../../ui/toggle";
 import { PolicyEditor } from "../policies/policy-editor";
 import { useCan } from "../session/session";
-import { NotFoundPage } from "../shell/fallbacks";
+import { ObjectFallback } from "../shell/fallbacks";
 import { PageHeader } from "../shell/page-header";
 import { useChangeSite, useDeleteSite } from "./mutations";
 import { PlaceAgents } from "./place-agents";
@@ -24,14 +23,7 @@ const HIDDEN = ["client", "site"];
 export function SitePage() {
   const { siteId } = useParams({ from: "/app/sites/$siteId" });
   const query = useQuery(siteQuery(siteId));
-  if (query.isPending) return <SkeletonRows />;
-  if (query.isError && !query.data) {
-    return query.error instanceof ApiError && query.error.status === 404 ? (
-      <NotFoundPage />
-    ) : (
-      <ErrorState error={query.error} onRetry={() => query.refetch()} />
-    );
-  }
+  if (!query.data) return <ObjectFallback kind="Site" query={query} />;
   return <Loaded key={siteId} site={query.data} />;
 }
 
