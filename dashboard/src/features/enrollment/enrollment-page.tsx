@@ -1,5 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
-import { useNavigate, useSearch } from "@tanstack/react-router";
+import { Link, useNavigate, useSearch } from "@tanstack/react-router";
+import { Button } from "../../ui/button";
 import { Field } from "../../ui/field";
 import { Select } from "../../ui/input";
 import { Panel } from "../../ui/panel";
@@ -33,7 +34,16 @@ export function EnrollmentPage() {
         <ErrorState error={tree.error} onRetry={() => tree.refetch()} />
       ) : sites.length === 0 ? (
         <Panel>
-          <EmptyState title="No sites yet">Add a client and a site first.</EmptyState>
+          <EmptyState
+            title="No sites yet"
+            action={
+              <Button asChild variant="primary">
+                <Link to="/clients">Clients and sites</Link>
+              </Button>
+            }
+          >
+            Add a client and a site first.
+          </EmptyState>
         </Panel>
       ) : (
         <div className="grid gap-5">
