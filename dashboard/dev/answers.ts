@@ -99,6 +99,11 @@ export function answer(method: string, url: URL): unknown {
         (!query.get("site_id") || agent.site_id === query.get("site_id")) &&
         (!query.get("client_id") || agent.client_id === query.get("client_id")),
     );
+    const measure = (
+      { disk: "disk_percent", memory: "memory_percent", cpu: "cpu_percent" } as const
+    )[query.get("sort") ?? ""];
+    if (measure && query.get("order") === "desc")
+      found.sort((a, b) => (b[measure] ?? -1) - (a[measure] ?? -1));
     const next = start + limit;
     return {
       items: found.slice(start, next),
@@ -196,7 +201,7 @@ export function answer(method: string, url: URL): unknown {
         }
       : { chunks: [], complete: true };
   }
-  if (part[2] === "commands") return commands.find((command) => command.id === part[3]);
+  if (part[3] === "commands") return commands.find((command) => command.id === part[4]);
   if (path === "/api/v1/alerts")
     return page(query.get("status") === "open" || !query.get("status") ? alerts : []);
   if (path === "/api/v1/users") return page(users);

@@ -1,4 +1,5 @@
-// Pictures of every page from invented data, for looking at: `npm run shots`.
+// Pictures of every page from invented data, for looking at: `npm run shots`. SHOTS names the pages, STATE (loading,
+// empty, error, first-day) the state their lists are in, WIDTHS and SCHEMES what else to leave out.
 import AxeBuilder from "@axe-core/playwright";
 import { type Page, test } from "@playwright/test";
 import { answer } from "./answers";
@@ -77,6 +78,58 @@ async function fillAccount(page: Page) {
   await page.getByRole("button", { name: "Continue" }).click();
 }
 
+/** Lists have four states; many rows is the one of no name. */
+const STATE = process.env.STATE as "loading" | "empty" | "error" | "first-day" | undefined;
+const suffix = STATE ? `-${STATE}` : "";
+
+/** What a list that is in one of the other states answers; undefined leaves it to the invented data. */
+function stateAnswer(url: URL, json: unknown) {
+  if (!STATE || /\/(session|setup|invitations|live)\b/.test(url.pathname)) return undefined;
+  if (STATE === "error") {
+    return {
+      status: 500,
+      json: {
+        code: "INTERNAL",
+        status: 500,
+        detail: "The server made a mistake.",
+        request_id: "r1",
+      },
+    };
+  }
+  if (url.pathname === "/api/v1/overview" && json) {
+    const none = { total: 0, online: 0, offline: 0, pending: 0 };
+    const only = { total: 1, online: 1, offline: 0, pending: 0 };
+    return {
+      json: {
+        ...json,
+        agents: STATE === "empty" ? none : only,
+        alerts: { open: 0, acknowledged: 0, critical: 0, warning: 0, info: 0 },
+        clients_total: 1,
+        sites_total: 1,
+        commands: { running: 0, queued: 0, failed_24h: 0 },
+        attention: [],
+        recent_commands: [],
+        os: STATE === "empty" ? [] : [{ os_type: "linux", count: 1 }],
+      },
+    };
+  }
+  const keep = STATE === "empty" ? 0 : 1;
+  const cut = (field: "items" | "clients" | "points") =>
+    json && typeof json === "object" && field in json
+      ? {
+          json: {
+            ...json,
+            [field]: (json as Record<string, unknown[]>)[field]?.slice(
+              field === "points" ? -keep * 20 || Number.POSITIVE_INFINITY : 0,
+              field === "points" ? undefined : keep,
+            ),
+            ...(field === "items" && { next_cursor: null, total: keep }),
+          },
+        }
+      : undefined;
+  return cut("items") ?? cut("clients") ?? cut("points");
+}
+
 async function standIn(page: Page, signedIn = true) {
   await page.clock.install({ time: NOW });
   await page.route("**/api/**", (route) => {
@@ -85,6 +138,9 @@ async function standIn(page: Page, signedIn = true) {
       return route.fulfill({ status: 401, json: { code: "UNAUTHENTICATED", status: 401 } });
     }
     const json = answer(route.request().method(), url);
+    if (STATE === "loading" && !url.pathname.includes("session")) return;
+    const other = stateAnswer(url, json);
+    if (other) return route.fulfill(other);
     return json === undefined
       ? route.fulfill({
           status: 404,
@@ -115,8 +171,11 @@ async function standIn(page: Page, signedIn = true) {
 
 const only = process.env.SHOTS?.split(",");
 
-for (const width of [1440, 390]) {
-  for (const colorScheme of ["light", "dark"] as const) {
+const among = <T>(all: readonly T[], chosen: string | undefined) =>
+  all.filter((one) => !chosen || chosen.split(",").includes(String(one)));
+
+for (const width of among([1440, 390], process.env.WIDTHS)) {
+  for (const colorScheme of among(["light", "dark"] as const, process.env.SCHEMES)) {
     test.describe(`${width} ${colorScheme}`, () => {
       test.use({ viewport: { width, height: width === 390 ? 844 : 900 }, colorScheme });
       for (const name of [...Object.keys(PAGES), ...Object.keys(ACTS)]) {
@@ -129,10 +188,12 @@ for (const width of [1440, 390]) {
           await page.goto(path);
           await page.waitForLoadState("networkidle");
           await ACTS[name]?.act(page);
+          // A request that fails is tried again before the page says so.
+          for (let n = 0; STATE === "error" && n < 8; n++) await page.clock.runFor(4000);
           await page.clock.runFor(1500);
           await page.screenshot({
             animations: "disabled",
-            path: `${OUT}/${name}-${width}-${colorScheme}.png`,
+            path: `${OUT}/${name}${suffix}-${width}-${colorScheme}.png`,
             fullPage:
               !name.includes("detail") &&
               name !== "agents" &&

@@ -5,6 +5,7 @@ import {
   formatElapsed,
   formatPercent,
   formatRelative,
+  formatSystem,
   plural,
 } from "./format";
 
@@ -50,5 +51,14 @@ describe("formats", () => {
     expect(formatPercent(12.345)).toBe("12.3\u2009%");
     expect(plural(1, "process", "processes")).toBe("1 process");
     expect(plural(2, "process", "processes")).toBe("2 processes");
+  });
+});
+
+describe("formatSystem", () => {
+  it("keeps what tells systems apart", () => {
+    expect(formatSystem("Debian GNU/Linux 12 (bookworm)")).toBe("Debian 12");
+    expect(formatSystem("Ubuntu 24.04.2 LTS")).toBe("Ubuntu 24.04.2 LTS");
+    expect(formatSystem("Windows Server 2022")).toBe("Windows Server 2022");
+    expect(formatSystem("")).toBe("");
   });
 });

@@ -102,3 +102,11 @@ const OS_NAMES: Record<string, string> = { linux: "Linux", windows: "Windows", m
 export function formatOs(osType: string): string {
   return OS_NAMES[osType] ?? osType;
 }
+
+/** `Debian GNU/Linux 12 (bookworm)` -> `Debian 12`: what tells systems apart, where room is short. */
+export function formatSystem(osVersion: string): string {
+  return osVersion
+    .replace(/ GNU\/Linux\b/, "")
+    .replace(/ \([^)]*\)$/, "")
+    .trim();
+}

@@ -12,93 +12,73 @@ interface DialogProps {
   className?: string;
 }
 
-function Overlay() {
-  return <Primitive.Overlay className="fixed inset-0 z-40 animate-overlay bg-black/45" />;
-}
-
-function Close() {
-  return (
-    <Primitive.Close
-      aria-label="Close"
-      className="-mr-1 grid size-7 shrink-0 place-items-center rounded-md text-ink-3 hover:bg-hover hover:text-ink"
-    >
-      <X aria-hidden className="size-4" />
-    </Primitive.Close>
-  );
-}
-
-export function Dialog({
+/** What a dialog and a sheet share: the veil, the heading, the way out; focus returns to where it was. */
+function Shell({
   open,
   onOpenChange,
   title,
   description,
   children,
   className,
-}: DialogProps) {
+  headerClass,
+  bodyClass,
+}: DialogProps & { headerClass: string; bodyClass: string }) {
   return (
     <Primitive.Root open={open} onOpenChange={onOpenChange}>
       <Primitive.Portal>
-        <Overlay />
+        <Primitive.Overlay className="fixed inset-0 z-40 animate-overlay bg-black/45" />
         <Primitive.Content
           {...(!description && { "aria-describedby": undefined })}
-          className={cn(
-            "fixed top-1/2 left-1/2 z-50 flex max-h-[calc(100dvh-2rem)] w-[calc(100vw-2rem)] max-w-lg -translate-x-1/2 -translate-y-1/2 flex-col overflow-hidden rounded-lg border border-line bg-raised shadow-float",
-            className,
-          )}
+          className={cn("fixed z-50 flex flex-col border-line bg-raised shadow-float", className)}
         >
-          <header className="flex items-start justify-between gap-4 px-5 pt-4 pb-3">
-            <div className="grid gap-1">
-              <Primitive.Title className="font-semibold text-lg">{title}</Primitive.Title>
-              {description && (
-                <Primitive.Description className="text-base text-ink-2">
-                  {description}
-                </Primitive.Description>
-              )}
-            </div>
-            <Close />
-          </header>
-          <div className="scroll-thin overflow-y-auto px-5 pb-5">{children}</div>
-        </Primitive.Content>
-      </Primitive.Portal>
-    </Primitive.Root>
-  );
-}
-
-/** A panel from the right edge, for looking into something without leaving the page. */
-export function Sheet({
-  open,
-  onOpenChange,
-  title,
-  description,
-  children,
-  className,
-}: DialogProps) {
-  return (
-    <Primitive.Root open={open} onOpenChange={onOpenChange}>
-      <Primitive.Portal>
-        <Overlay />
-        <Primitive.Content
-          {...(!description && { "aria-describedby": undefined })}
-          className={cn(
-            "fixed inset-y-0 right-0 z-50 flex w-full max-w-2xl animate-sheet flex-col border-line border-l bg-raised shadow-float",
-            className,
-          )}
-        >
-          <header className="flex items-start justify-between gap-4 border-b px-5 py-4">
-            <div className="grid min-w-0 gap-0.5">
-              <Primitive.Title className="truncate font-semibold text-lg">{title}</Primitive.Title>
+          <header className={cn("flex items-start justify-between gap-4 px-5", headerClass)}>
+            <div className="grid min-w-0 gap-1">
+              <Primitive.Title className="font-semibold text-lg wrap-anywhere">
+                {title}
+              </Primitive.Title>
               {description && (
                 <Primitive.Description asChild className="text-base text-ink-2">
                   <div>{description}</div>
                 </Primitive.Description>
               )}
             </div>
-            <Close />
+            <Primitive.Close
+              aria-label="Close"
+              className="-mr-1 grid size-7 shrink-0 place-items-center rounded-md text-ink-3 hover:bg-hover hover:text-ink"
+            >
+              <X aria-hidden className="size-4" />
+            </Primitive.Close>
           </header>
-          <div className="scroll-thin min-h-0 flex-1 overflow-y-auto">{children}</div>
+          <div className={cn("scroll-thin min-h-0 overflow-y-auto", bodyClass)}>{children}</div>
         </Primitive.Content>
       </Primitive.Portal>
     </Primitive.Root>
+  );
+}
+
+export function Dialog({ className, ...props }: DialogProps) {
+  return (
+    <Shell
+      {...props}
+      headerClass="pt-4 pb-3"
+      bodyClass="px-5 pb-5"
+      className={cn(
+        "top-1/2 left-1/2 max-h-[calc(100dvh-2rem)] w-[calc(100vw-2rem)] max-w-lg -translate-x-1/2 -translate-y-1/2 overflow-hidden rounded-lg border",
+        className,
+      )}
+    />
+  );
+}
+
+/** A panel from the right edge, for looking into something without leaving the page. */
+export function Sheet({ className, ...props }: DialogProps) {
+  return (
+    <Shell
+      {...props}
+      headerClass="border-b py-4"
+      bodyClass="flex-1"
+      className={cn("inset-y-0 right-0 w-full max-w-2xl animate-sheet border-l", className)}
+    />
   );
 }
 

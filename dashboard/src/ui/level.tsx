@@ -11,18 +11,32 @@ function levelTone(percent: number): "none" | "warn" | "crit" {
 const BAR = { none: "bg-control", warn: "bg-warn", crit: "bg-crit" };
 const TEXT = { none: "", warn: "text-warn font-medium", crit: "text-crit font-medium" };
 
-/** A share of a whole, as figure and bar. Colour appears only where the level is one to act on. */
-export function Level({ percent, className }: { percent: number | null; className?: string }) {
-  if (percent === null) return <span className="text-ink-3">–</span>;
-  const tone = levelTone(percent);
+/**
+ * A share of a whole, as bar and figure. Colour appears only where the level is one to act on; a stale one, of a
+ * machine that is not there, stays quiet.
+ */
+export function Level({
+  percent,
+  stale = false,
+  className,
+}: {
+  percent: number | null;
+  stale?: boolean;
+  className?: string;
+}) {
+  const tone = percent === null || stale ? "none" : levelTone(percent);
   return (
-    <span className={cn("inline-flex items-center gap-2", className)}>
-      <span className={cn("w-9 text-right", TEXT[tone])}>{formatPercent(percent, 0)}</span>
+    <span className={cn("inline-flex items-center gap-2", stale && "text-ink-3", className)}>
       <span aria-hidden className="h-1 w-8 overflow-hidden rounded-full bg-line">
-        <span
-          className={cn("block h-full rounded-full", BAR[tone])}
-          style={{ width: `${Math.min(100, Math.max(0, percent))}%` }}
-        />
+        {percent !== null && (
+          <span
+            className={cn("block h-full rounded-full", stale ? "bg-line-strong" : BAR[tone])}
+            style={{ width: `${Math.min(100, Math.max(0, percent))}%` }}
+          />
+        )}
+      </span>
+      <span className={cn("w-9 text-right", percent === null ? "text-ink-3" : TEXT[tone])}>
+        {formatPercent(percent, 0)}
       </span>
     </span>
   );

@@ -26,7 +26,7 @@ export function Segmented<T extends string>({
         <ToggleGroup.Item
           key={option.value}
           value={option.value}
-          className="h-6 rounded-sm px-2.5 text-ink-2 text-sm hover:text-ink data-[state=on]:bg-surface data-[state=on]:font-medium data-[state=on]:text-ink data-[state=on]:shadow-[0_1px_2px_var(--shadow)]"
+          className="h-6 rounded-sm px-2.5 text-ink-2 text-sm hover:text-ink data-[state=on]:bg-raised data-[state=on]:font-medium data-[state=on]:text-ink data-[state=on]:shadow-[0_1px_2px_var(--shadow)]"
         >
           {option.label}
         </ToggleGroup.Item>

@@ -66,7 +66,7 @@ export function TimeChart({
         {
           width: Math.max(100, element.clientWidth),
           height,
-          padding: [8, 8, 0, 0],
+          padding: [8, 26, 0, 0],
           legend: { show: false },
           scales: {
             x: { range: () => [latest.current.from, latest.current.to] },
@@ -79,6 +79,14 @@ export function TimeChart({
               font,
               size: 66,
               space: 34,
+              // A scale that fits the values ends at a round number of its own unit, and so does its half.
+              ...(max === undefined && {
+                splits: (_u: uPlot, _axis: number, _bottom: number, top: number) => [
+                  0,
+                  top / 2,
+                  top,
+                ],
+              }),
               values: (_u, splits) => splits.map((value) => latest.current.format(value)),
             },
           ],
@@ -232,12 +240,18 @@ function resolveColor(element: HTMLElement, name: string): string {
 function niceTop(top: number | null): number {
   if (!top || top <= 0) return 1024;
   const unit = 2 ** Math.floor(Math.log2(top));
-  return [1, 1.25, 1.5, 2].map((factor) => factor * unit).find((value) => value >= top) ?? top;
+  return [1, 1.5, 2].map((factor) => factor * unit).find((value) => value >= top) ?? top;
 }
 
 const clock = new Intl.DateTimeFormat(undefined, {
   hour: "2-digit",
   minute: "2-digit",
+  hourCycle: "h23",
+});
+const clockSeconds = new Intl.DateTimeFormat(undefined, {
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
   hourCycle: "h23",
 });
 const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
@@ -247,6 +261,7 @@ function timeLabels(_u: uPlot, splits: number[]): string[] {
   return splits.map((split) => {
     const time = new Date(split * 1000);
     const midnight = time.getHours() === 0 && time.getMinutes() === 0;
+    if (step > 0 && step < 60) return clockSeconds.format(time);
     return step >= 86_400 || midnight ? day.format(time) : clock.format(time);
   });
 }

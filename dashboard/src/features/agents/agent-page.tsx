@@ -4,15 +4,13 @@ import { Ellipsis } from "lucide-react";
 import { useState } from "react";
 import type { Agent } from "../../api/types";
 import { formatDuration } from "../../lib/format";
-import { ApiError } from "../../lib/problem";
 import { Badge } from "../../ui/badge";
 import { Button } from "../../ui/button";
 import { Menu, MenuItem, MenuSeparator } from "../../ui/menu";
-import { ErrorState, Skeleton } from "../../ui/states";
 import { TabLinks, tabLink } from "../../ui/tab-links";
 import { RelativeTime } from "../../ui/time";
 import { useCan } from "../session/session";
-import { NotFoundPage } from "../shell/fallbacks";
+import { ObjectFallback } from "../shell/fallbacks";
 import { PageHeader } from "../shell/page-header";
 import { DeleteAgent, MoveAgent } from "./agent-actions";
 import { AgentStatusLabel } from "./agent-status";
@@ -22,22 +20,7 @@ import { agentQuery } from "./queries";
 export function AgentPage() {
   const { agentId } = useParams({ from: "/app/agents/$agentId" });
   const query = useQuery(agentQuery(agentId));
-  if (query.isPending) {
-    return (
-      <div role="status" aria-label="Loading" className="grid gap-4">
-        <Skeleton className="h-4 w-48" />
-        <Skeleton className="h-7 w-64" />
-        <Skeleton className="h-40" />
-      </div>
-    );
-  }
-  if (query.isError && !query.data) {
-    return query.error instanceof ApiError && query.error.status === 404 ? (
-      <NotFoundPage />
-    ) : (
-      <ErrorState error={query.error} onRetry={() => query.refetch()} />
-    );
-  }
+  if (!query.data) return <ObjectFallback kind="Agent" query={query} />;
   const { agent } = query.data;
   return (
     <>

@@ -2,7 +2,7 @@ import { useInfiniteQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { type Row, useTable } from "@tanstack/react-table";
 import { useWindowVirtualizer } from "@tanstack/react-virtual";
-import { Columns3 } from "lucide-react";
+import { Bell, Columns3 } from "lucide-react";
 import { memo, type ReactNode, useLayoutEffect, useMemo, useRef, useState } from "react";
 import type { Agent, AgentSort } from "../../api/types";
 import { plural } from "../../lib/format";
@@ -95,7 +95,7 @@ export function AgentTable({
         {toolbar}
         <span className="ml-auto flex items-center gap-3">
           <span className="text-ink-2 text-sm" aria-live="polite">
-            {query.isPending ? "" : plural(total, "agent")}
+            {query.data && plural(total, "agent")}
           </span>
           {wide && (
             <Menu
@@ -231,12 +231,19 @@ const AgentRow = memo(function AgentRow({
                 to="/agents/$agentId"
                 params={{ agentId: agent.id }}
                 className="truncate rounded-sm font-medium after:absolute after:inset-0"
+                title={agent.hostname}
               >
                 {agent.hostname}
               </Link>
               {agent.duplicate_hostname && <Badge>duplicate</Badge>}
-              {agent.open_alerts > 0 && !compact && (
-                <span className="sr-only">{agent.open_alerts} open alerts</span>
+              {agent.open_alerts > 0 && (
+                <span className="inline-flex shrink-0 items-center gap-0.5 font-medium text-warn text-xs">
+                  <Bell aria-hidden className="size-3" />
+                  {agent.open_alerts}
+                  <span className="sr-only">
+                    {agent.open_alerts === 1 ? " open alert" : " open alerts"}
+                  </span>
+                </span>
               )}
             </div>
             {compact && (

@@ -1,6 +1,6 @@
 import { columnVisibilityFeature, createColumnHelper, tableFeatures } from "@tanstack/react-table";
 import type { Agent, AgentSort } from "../../api/types";
-import { formatDuration, formatOs } from "../../lib/format";
+import { formatDuration, formatOs, formatSystem } from "../../lib/format";
 import { readPreference, writePreference } from "../../lib/storage";
 import { Badge } from "../../ui/badge";
 import { Level } from "../../ui/level";
@@ -21,14 +21,14 @@ export interface AgentColumn {
 
 /** What the list can show, in order. The host name is always there. */
 export const AGENT_COLUMNS: readonly AgentColumn[] = [
-  { id: "hostname", label: "Host name", width: 170, sort: "hostname", shown: true },
+  { id: "hostname", label: "Host name", width: 186, sort: "hostname", shown: true },
   { id: "status", label: "Status", width: 92, sort: "status", shown: true },
   { id: "client", label: "Client", width: 150, sort: "client", shown: true },
   { id: "site", label: "Site", width: 124, sort: "site", shown: true },
-  { id: "os", label: "System", width: 150, sort: "os", shown: true },
-  { id: "cpu", label: "CPU", width: 102, sort: "cpu", shown: true },
-  { id: "memory", label: "Memory", width: 102, sort: "memory", shown: true },
-  { id: "disk", label: "Disk", width: 102, sort: "disk", shown: true },
+  { id: "os", label: "System", width: 168, sort: "os", shown: true },
+  { id: "cpu", label: "CPU", width: 100, sort: "cpu", shown: true },
+  { id: "memory", label: "Memory", width: 100, sort: "memory", shown: true },
+  { id: "disk", label: "Disk", width: 100, sort: "disk", shown: true },
   { id: "last_seen", label: "Last seen", width: 104, sort: "last_seen", shown: true },
   { id: "alerts", label: "Alerts", width: 90, shown: false },
   { id: "user", label: "Signed-in user", width: 120, shown: false },
@@ -43,22 +43,40 @@ export const columns = column.columns([
     id: "status",
     cell: ({ row }) => <AgentStatusLabel agent={row.original} />,
   }),
-  column.display({ id: "client", cell: ({ row }) => row.original.client_name }),
-  column.display({ id: "site", cell: ({ row }) => row.original.site_name }),
+  column.display({
+    id: "client",
+    cell: ({ row }) => <span title={row.original.client_name}>{row.original.client_name}</span>,
+  }),
+  column.display({
+    id: "site",
+    cell: ({ row }) => <span title={row.original.site_name}>{row.original.site_name}</span>,
+  }),
   column.display({
     id: "os",
     cell: ({ row }) => (
       <span title={row.original.os_version}>
-        {row.original.os_version || formatOs(row.original.os_type)}
+        {formatSystem(row.original.os_version) || formatOs(row.original.os_type)}
       </span>
     ),
   }),
-  column.display({ id: "cpu", cell: ({ row }) => <Level percent={row.original.cpu_percent} /> }),
+  column.display({
+    id: "cpu",
+    cell: ({ row }) => (
+      <Level percent={row.original.cpu_percent} stale={!row.original.is_connected} />
+    ),
+  }),
   column.display({
     id: "memory",
-    cell: ({ row }) => <Level percent={row.original.memory_percent} />,
+    cell: ({ row }) => (
+      <Level percent={row.original.memory_percent} stale={!row.original.is_connected} />
+    ),
   }),
-  column.display({ id: "disk", cell: ({ row }) => <Level percent={row.original.disk_percent} /> }),
+  column.display({
+    id: "disk",
+    cell: ({ row }) => (
+      <Level percent={row.original.disk_percent} stale={!row.original.is_connected} />
+    ),
+  }),
   column.display({
     id: "last_seen",
     cell: ({ row }) =>

@@ -69,7 +69,8 @@ function SampleAt({
 }) {
   const query = useQuery(sampleAtQuery(agentId, time));
   if (query.isPending) return <SkeletonRows />;
-  if (query.isError) return <ErrorState error={query.error} onRetry={() => query.refetch()} />;
+  if (query.isError && !query.data)
+    return <ErrorState error={query.error} onRetry={() => query.refetch()} />;
   if (!query.data) {
     return <EmptyState title="No sample at or before this moment">Pick a later one.</EmptyState>;
   }

@@ -9,8 +9,8 @@ import { Panel } from "../../ui/panel";
 import { Segmented } from "../../ui/segmented";
 import { EmptyState, ErrorState, Skeleton } from "../../ui/states";
 import { TimeChart } from "../../ui/time-chart";
-import { metricsQuery, RANGES, type Span } from "./queries";
-import { alignSeries } from "./series";
+import { agentQuery, metricsQuery, RANGES, type Span } from "./queries";
+import { alignSeries, chartStart } from "./series";
 
 const MIN_SPAN_SECONDS = 60;
 
@@ -23,6 +23,18 @@ export function History({ agentId, onPick }: { agentId: string; onPick: (time: s
   const span: Span = zoomed ? { from, to } : { seconds: chosen.seconds };
   const query = useQuery(metricsQuery(agentId, span));
   const aligned = useMemo(() => (query.data ? alignSeries(query.data) : null), [query.data]);
+  const enrolledAt = useQuery(agentQuery(agentId)).data?.agent.enrolled_at;
+  const asked = {
+    from: new Date(query.data?.from ?? 0).getTime() / 1000,
+    to: new Date(query.data?.to ?? 0).getTime() / 1000,
+  };
+  const start = zoomed
+    ? asked.from
+    : chartStart(
+        asked,
+        aligned?.times ?? [],
+        enrolledAt ? new Date(enrolledAt).getTime() / 1000 : null,
+      );
   const load = useMemo(
     () =>
       aligned
@@ -44,11 +56,11 @@ export function History({ agentId, onPick }: { agentId: string; onPick: (time: s
         : [],
     [aligned],
   );
-  const select = (start: number, end: number) => {
-    if (end - start < MIN_SPAN_SECONDS) return;
+  const select = (begin: number, end: number) => {
+    if (end - begin < MIN_SPAN_SECONDS) return;
     void navigate({
       search: {
-        from: new Date(start * 1000).toISOString(),
+        from: new Date(begin * 1000).toISOString(),
         to: new Date(end * 1000).toISOString(),
         range: chosen.value,
       },
@@ -96,8 +108,8 @@ export function History({ agentId, onPick }: { agentId: string; onPick: (time: s
             label="Load"
             times={aligned.times}
             series={load}
-            from={new Date(query.data.from).getTime() / 1000}
-            to={new Date(query.data.to).getTime() / 1000}
+            from={start}
+            to={asked.to}
             max={100}
             format={(value) => formatPercent(value, 0)}
             height={190}
@@ -109,8 +121,8 @@ export function History({ agentId, onPick }: { agentId: string; onPick: (time: s
             label="Network"
             times={aligned.times}
             series={network}
-            from={new Date(query.data.from).getTime() / 1000}
-            to={new Date(query.data.to).getTime() / 1000}
+            from={start}
+            to={asked.to}
             format={formatRate}
             height={130}
             syncKey={agentId}
@@ -118,6 +130,8 @@ export function History({ agentId, onPick }: { agentId: string; onPick: (time: s
             onPick={pick}
           />
           <p className="text-ink-3 text-sm">
+            {start > asked.from &&
+              "The machine enrolled within this span; its history begins here. "}
             One point stands for {formatDuration(query.data.resolution_seconds)}. Drag to zoom in,
             click to see the processes of that moment.
           </p>

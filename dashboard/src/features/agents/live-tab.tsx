@@ -22,7 +22,7 @@ export function LiveTab() {
     <div className="grid gap-5">
       {samples.isPending ? (
         <GaugesSkeleton />
-      ) : samples.isError ? (
+      ) : samples.isError && !samples.data ? (
         <Panel>
           <ErrorState error={samples.error} onRetry={() => samples.refetch()} />
         </Panel>

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { MetricPoint, Sample } from "../../api/types";
-import { alignSeries, appendSample, LIVE_SAMPLES, networkRate } from "./series";
+import { alignSeries, appendSample, chartStart, LIVE_SAMPLES, networkRate } from "./series";
 
 const point = (seconds: number): MetricPoint => ({
   t: new Date(seconds * 1000).toISOString(),
@@ -36,6 +36,27 @@ describe("alignSeries", () => {
 
   it("is empty for an empty answer", () => {
     expect(alignSeries(series()).times).toEqual([]);
+  });
+});
+
+describe("chartStart", () => {
+  const hour = { from: 0, to: 3600 };
+
+  it("begins at the first sample of a machine that enrolled within the span", () => {
+    expect(chartStart(hour, [2400, 2460], 2390)).toBe(2400);
+  });
+
+  it("keeps some minutes of width while there are only a few samples", () => {
+    expect(chartStart(hour, [3590], 3585)).toBe(3300);
+  });
+
+  it("shows the whole span of a machine that was off, which is worth seeing", () => {
+    expect(chartStart(hour, [2400, 2460], -86_400)).toBe(0);
+    expect(chartStart(hour, [2400, 2460], null)).toBe(0);
+  });
+
+  it("never begins before the span", () => {
+    expect(chartStart({ from: 3500, to: 3600 }, [3550], 3540)).toBe(3500);
   });
 });
 

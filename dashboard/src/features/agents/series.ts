@@ -42,6 +42,23 @@ export function alignSeries(series: MetricSeries): AlignedSeries {
   return { times, values };
 }
 
+/** Seconds; a chart younger than this would be drawn by single samples. */
+const LEAST_SPAN = 300;
+
+/**
+ * Where the chart of a span begins, in seconds since 1970. A machine that enrolled within the span has no past
+ * before its first sample: the chart begins there, instead of pressing what there is against its right edge.
+ */
+export function chartStart(
+  span: { from: number; to: number },
+  times: readonly number[],
+  enrolledAt: number | null,
+): number {
+  const first = times[0];
+  if (first === undefined || enrolledAt === null || enrolledAt <= span.from) return span.from;
+  return Math.max(span.from, Math.min(first, span.to - LEAST_SPAN));
+}
+
 function medianStep(times: readonly number[]): number {
   const steps = times.slice(1).map((time, index) => time - (times[index] ?? time));
   steps.sort((a, b) => a - b);

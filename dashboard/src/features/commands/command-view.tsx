@@ -24,7 +24,8 @@ export function CommandView({
 }) {
   const query = useCommand(commandId);
   if (query.isPending) return <SkeletonRows rows={4} />;
-  if (query.isError) return <ErrorState error={query.error} onRetry={() => query.refetch()} />;
+  if (query.isError && !query.data)
+    return <ErrorState error={query.error} onRetry={() => query.refetch()} />;
   return <Loaded command={query.data} onRunAgain={onRunAgain} showAgent={showAgent} />;
 }
 
@@ -107,7 +108,7 @@ function Loaded({
       <div className="border-t">
         {output.isPending ? (
           <SkeletonRows rows={3} />
-        ) : output.isError ? (
+        ) : output.isError && !output.data ? (
           <ErrorState error={output.error} onRetry={() => output.refetch()} />
         ) : (
           <OutputView

@@ -1,5 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
-import { useNavigate, useSearch } from "@tanstack/react-router";
+import { Link, useNavigate, useSearch } from "@tanstack/react-router";
+import { Button } from "../../ui/button";
 import { Field } from "../../ui/field";
 import { Select } from "../../ui/input";
 import { Panel } from "../../ui/panel";
@@ -29,11 +30,20 @@ export function EnrollmentPage() {
       />
       {tree.isPending ? (
         <SkeletonRows />
-      ) : tree.isError ? (
+      ) : tree.isError && !tree.data ? (
         <ErrorState error={tree.error} onRetry={() => tree.refetch()} />
       ) : sites.length === 0 ? (
         <Panel>
-          <EmptyState title="No sites yet">Add a client and a site first.</EmptyState>
+          <EmptyState
+            title="No sites yet"
+            action={
+              <Button asChild variant="primary">
+                <Link to="/clients">Clients and sites</Link>
+              </Button>
+            }
+          >
+            Add a client and a site first.
+          </EmptyState>
         </Panel>
       ) : (
         <div className="grid gap-5">

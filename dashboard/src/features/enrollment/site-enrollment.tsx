@@ -134,11 +134,29 @@ function Keys({
   const wide = useWide();
   const [revoking, setRevoking] = useState<EnrollmentKey | null>(null);
   const revoke = useRevokeKey(siteId);
+  const actions = (key: EnrollmentKey) =>
+    key.status === "active" && (
+      <span className="inline-flex gap-2">
+        {key.kind === "standing" && (
+          <Button size="sm" disabledReason={denied} onClick={onRotate}>
+            Rotate
+          </Button>
+        )}
+        <Button
+          size="sm"
+          variant="dangerOutline"
+          disabledReason={denied}
+          onClick={() => setRevoking(key)}
+        >
+          Revoke
+        </Button>
+      </span>
+    );
   return (
     <Panel title="Keys" flush>
       {query.isPending ? (
         <SkeletonRows rows={3} />
-      ) : query.isError ? (
+      ) : query.isError && !query.data ? (
         <ErrorState error={query.error} onRetry={() => query.refetch()} />
       ) : query.data.items.length === 0 ? (
         <EmptyState title="No keys yet" />
@@ -151,9 +169,11 @@ function Keys({
               {wide && <Th className="text-right">Used</Th>}
               {wide && <Th>Expires</Th>}
               {wide && <Th>Made</Th>}
-              <Th>
-                <span className="sr-only">Actions</span>
-              </Th>
+              {wide && (
+                <Th>
+                  <span className="sr-only">Actions</span>
+                </Th>
+              )}
             </tr>
           </thead>
           <tbody>
@@ -167,6 +187,9 @@ function Keys({
                     {key.kind === "standing" ? "standing key" : "deployment token"}
                     {key.note && `, ${key.note}`}
                   </span>
+                  {!wide && key.status === "active" && (
+                    <span className="mt-2 mb-1 block">{actions(key)}</span>
+                  )}
                 </Td>
                 <Td>
                   <Badge tone={KEY_STATUS[key.status]?.tone}>
@@ -190,25 +213,7 @@ function Keys({
                     {key.created_by_name && ` by ${key.created_by_name}`}
                   </Td>
                 )}
-                <Td className="text-right">
-                  {key.status === "active" && (
-                    <span className="inline-flex gap-2">
-                      {key.kind === "standing" && (
-                        <Button size="sm" disabledReason={denied} onClick={onRotate}>
-                          Rotate
-                        </Button>
-                      )}
-                      <Button
-                        size="sm"
-                        variant="dangerOutline"
-                        disabledReason={denied}
-                        onClick={() => setRevoking(key)}
-                      >
-                        Revoke
-                      </Button>
-                    </span>
-                  )}
-                </Td>
+                {wide && <Td className="text-right">{actions(key)}</Td>}
               </Tr>
             ))}
           </tbody>
@@ -242,7 +247,7 @@ function InstallReports({ siteId }: { siteId: string }) {
     <Panel title="Install reports" description="What installers of this site could not do." flush>
       {query.isPending ? (
         <SkeletonRows rows={2} />
-      ) : query.isError ? (
+      ) : query.isError && !query.data ? (
         <ErrorState error={query.error} onRetry={() => query.refetch()} />
       ) : query.data.items.length === 0 ? (
         <EmptyState title="No failed installations" className="py-8" />

@@ -13,6 +13,9 @@ import { AgentStatusLabel } from "../agents/agent-status";
 import { CommandRows } from "../commands/command-table";
 import { useCan, useSession } from "../session/session";
 import { PageHeader } from "../shell/page-header";
+import { GettingStarted } from "./getting-started";
+import { HighestUse } from "./highest-use";
+import { PlaceHealth } from "./place-health";
 import { overviewQuery } from "./queries";
 
 export function OverviewPage() {
@@ -36,7 +39,10 @@ export function OverviewPage() {
       ) : query.isError && !query.data ? (
         <ErrorState error={query.error} onRetry={() => query.refetch()} />
       ) : query.data.agents.total === 0 ? (
-        <FirstSteps partner={session.partner?.name ?? "your organisation"} />
+        <div className="grid gap-5">
+          <FirstSteps partner={session.partner?.name ?? "your organisation"} />
+          <GettingStarted overview={query.data} />
+        </div>
       ) : (
         <Fleet overview={query.data} />
       )}
@@ -112,12 +118,13 @@ function Fleet({ overview }: { overview: Overview }) {
           {`${formatCount(commands.queued)} queued, ${formatCount(commands.failed_24h)} failed in 24 h`}
         </Figure>
       </div>
-      <div className="grid items-start gap-5 xl:grid-cols-2">
+      <GettingStarted overview={overview} />
+      <div className="grid gap-5 xl:grid-cols-2">
         <Panel
           title="Needs attention"
           flush
           actions={
-            <Button asChild size="sm" variant="quiet">
+            <Button asChild size="sm" variant="quiet" className="-mr-2.5">
               <Link to="/agents" search={{ status: "offline" }}>
                 All offline
               </Link>
@@ -140,7 +147,7 @@ function Fleet({ overview }: { overview: Overview }) {
           title="Latest commands"
           flush
           actions={
-            <Button asChild size="sm" variant="quiet">
+            <Button asChild size="sm" variant="quiet" className="-mr-2.5">
               <Link to="/commands">All commands</Link>
             </Button>
           }
@@ -164,6 +171,8 @@ function Fleet({ overview }: { overview: Overview }) {
             />
           )}
         </Panel>
+        <HighestUse />
+        <PlaceHealth />
       </div>
     </div>
   );
@@ -241,7 +250,7 @@ function Figure({
 
 function AttentionRow({ agent }: { agent: Agent }) {
   return (
-    <li className="relative flex items-center gap-4 px-4 py-2 hover:bg-hover">
+    <li className="relative flex h-13 items-center gap-4 px-4 hover:bg-hover">
       <div className="min-w-0 flex-1">
         <Link
           to="/agents/$agentId"

@@ -29,7 +29,7 @@ export function AgentPolicyTab() {
       >
         {query.isPending ? (
           <SkeletonRows rows={3} />
-        ) : query.isError ? (
+        ) : query.isError && !query.data ? (
           <ErrorState error={query.error} onRetry={() => query.refetch()} />
         ) : query.data.fields.length === 0 ? (
           <EmptyState title="No policy applies" />

@@ -31,7 +31,7 @@ export function SettingsPage() {
         <Panel title="Organisation">
           {query.isPending ? (
             <SkeletonRows rows={2} />
-          ) : query.isError ? (
+          ) : query.isError && !query.data ? (
             <ErrorState error={query.error} onRetry={() => query.refetch()} />
           ) : (
             <PartnerForm partner={query.data} />

@@ -34,10 +34,10 @@ export function FleetTree() {
           <Skeleton className="h-4 w-2/3" />
         </div>
       )}
-      {tree.isError && (
+      {tree.isError && !tree.data && (
         <button
           type="button"
-          className="rounded-sm px-2.5 py-1 text-crit text-sm hover:underline"
+          className="rounded-sm px-2.5 py-1 text-left text-crit text-sm hover:underline"
           onClick={() => tree.refetch()}
         >
           The tree could not be loaded. Try again

@@ -132,7 +132,7 @@ function Partners() {
     >
       {query.isPending ? (
         <SkeletonRows rows={2} />
-      ) : query.isError ? (
+      ) : query.isError && !query.data ? (
         <ErrorState error={query.error} onRetry={() => query.refetch()} />
       ) : query.data.items.length === 0 ? (
         <EmptyState title="No partners yet" />

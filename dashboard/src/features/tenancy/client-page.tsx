@@ -1,25 +1,22 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
-import { Ellipsis, Plus } from "lucide-react";
+import { Plus } from "lucide-react";
 import { useState } from "react";
 import type { Client } from "../../api/types";
 import { plural } from "../../lib/format";
-import { ApiError, errorMessage } from "../../lib/problem";
 import { Button } from "../../ui/button";
-import { Confirm } from "../../ui/confirm";
-import { Menu, MenuItem, MenuSeparator } from "../../ui/menu";
 import { Panel } from "../../ui/panel";
 import { EmptyState, ErrorState, SkeletonRows } from "../../ui/states";
 import { TabLinks, tabLink } from "../../ui/tab-links";
-import { toast } from "../../ui/toast";
 import { Checkbox } from "../../ui/toggle";
 import { PolicyEditor } from "../policies/policy-editor";
 import { useCan, useSession } from "../session/session";
-import { NotFoundPage } from "../shell/fallbacks";
+import { ObjectFallback } from "../shell/fallbacks";
 import { PageHeader } from "../shell/page-header";
 import { useCreateSite, useDeleteClient, useRenameClient } from "./mutations";
 import { NameDialog } from "./name-dialog";
 import { PlaceAgents } from "./place-agents";
+import { PlaceMenu } from "./place-menu";
 import { clientQuery, treeQuery } from "./queries";
 
 const HIDDEN = ["client"];
@@ -27,14 +24,7 @@ const HIDDEN = ["client"];
 export function ClientPage() {
   const { clientId } = useParams({ from: "/app/clients/$clientId" });
   const query = useQuery(clientQuery(clientId));
-  if (query.isPending) return <SkeletonRows />;
-  if (query.isError && !query.data) {
-    return query.error instanceof ApiError && query.error.status === 404 ? (
-      <NotFoundPage />
-    ) : (
-      <ErrorState error={query.error} onRetry={() => query.refetch()} />
-    );
-  }
+  if (!query.data) return <ObjectFallback kind="Client" query={query} />;
   return <Loaded key={clientId} client={query.data} />;
 }
 
@@ -114,6 +104,8 @@ function Sites({ clientId, action }: { clientId: string; action: React.ReactNode
     <Panel title="Sites" flush>
       {tree.isPending ? (
         <SkeletonRows rows={2} />
+      ) : tree.isError && !tree.data ? (
+        <ErrorState className="py-8" error={tree.error} onRetry={() => tree.refetch()} />
       ) : sites.length === 0 ? (
         <EmptyState title="No sites yet" action={action} className="py-8">
           A site is one of the client's locations, with an enrollment key of its own.
@@ -191,60 +183,15 @@ function AddSite({
 
 function ClientMenu({ client }: { client: Client }) {
   const navigate = useNavigate();
-  const [dialog, setDialog] = useState<"rename" | "delete" | null>(null);
-  const rename = useRenameClient(client.id);
-  const remove = useDeleteClient(client.id);
-  const close = () => {
-    setDialog(null);
-    rename.reset();
-    remove.reset();
-  };
   return (
-    <>
-      <Menu
-        trigger={
-          <Button size="icon" aria-label={`More actions for ${client.name}`}>
-            <Ellipsis aria-hidden />
-          </Button>
-        }
-      >
-        <MenuItem onSelect={() => setDialog("rename")}>Rename</MenuItem>
-        <MenuSeparator />
-        <MenuItem danger onSelect={() => setDialog("delete")}>
-          Delete client
-        </MenuItem>
-      </Menu>
-      <NameDialog
-        open={dialog === "rename"}
-        onClose={close}
-        title="Rename client"
-        label="Name"
-        initial={client.name}
-        action="Rename"
-        busy={rename.isPending}
-        error={rename.error}
-        onSubmit={(name) => rename.mutate(name, { onSuccess: close })}
-      />
-      <Confirm
-        open={dialog === "delete"}
-        onOpenChange={(open) => {
-          if (!open) close();
-        }}
-        title={`Delete ${client.name}?`}
-        action="Delete client"
-        busy={remove.isPending}
-        error={remove.error && errorMessage(remove.error)}
-        onConfirm={() =>
-          remove.mutate(undefined, {
-            onSuccess: () => {
-              toast.done(`${client.name} was deleted.`);
-              void navigate({ to: "/clients" });
-            },
-          })
-        }
-      >
-        <p>A client can be deleted once it has no sites left.</p>
-      </Confirm>
-    </>
+    <PlaceMenu
+      kind="client"
+      name={client.name}
+      rename={useRenameClient(client.id)}
+      toChange={(name) => name}
+      remove={useDeleteClient(client.id)}
+      warning="A client can be deleted once it has no sites left."
+      onDeleted={() => navigate({ to: "/clients" })}
+    />
   );
 }

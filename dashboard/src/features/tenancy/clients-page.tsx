@@ -54,7 +54,7 @@ export function ClientsPage() {
       >
         {tree.isPending ? (
           <SkeletonRows />
-        ) : tree.isError ? (
+        ) : tree.isError && !tree.data ? (
           <ErrorState error={tree.error} onRetry={() => tree.refetch()} />
         ) : tree.data.clients.length === 0 ? (
           <EmptyState title="No clients yet" action={add}>

@@ -1,26 +1,21 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
-import { Ellipsis } from "lucide-react";
-import { useState } from "react";
 import type { Site } from "../../api/types";
 import { plural } from "../../lib/format";
-import { ApiError, errorMessage } from "../../lib/problem";
 import { Badge } from "../../ui/badge";
 import { Button } from "../../ui/button";
-import { Confirm } from "../../ui/confirm";
-import { Menu, MenuItem, MenuSeparator } from "../../ui/menu";
 import { Panel } from "../../ui/panel";
-import { EmptyState, ErrorState, SkeletonRows } from "../../ui/states";
+import { EmptyState } from "../../ui/states";
 import { TabLinks, tabLink } from "../../ui/tab-links";
 import { toast } from "../../ui/toast";
 import { Switch } from "../../ui/toggle";
 import { PolicyEditor } from "../policies/policy-editor";
 import { useCan } from "../session/session";
-import { NotFoundPage } from "../shell/fallbacks";
+import { ObjectFallback } from "../shell/fallbacks";
 import { PageHeader } from "../shell/page-header";
 import { useChangeSite, useDeleteSite } from "./mutations";
-import { NameDialog } from "./name-dialog";
 import { PlaceAgents } from "./place-agents";
+import { PlaceMenu } from "./place-menu";
 import { siteQuery } from "./queries";
 
 const HIDDEN = ["client", "site"];
@@ -28,14 +23,7 @@ const HIDDEN = ["client", "site"];
 export function SitePage() {
   const { siteId } = useParams({ from: "/app/sites/$siteId" });
   const query = useQuery(siteQuery(siteId));
-  if (query.isPending) return <SkeletonRows />;
-  if (query.isError && !query.data) {
-    return query.error instanceof ApiError && query.error.status === 404 ? (
-      <NotFoundPage />
-    ) : (
-      <ErrorState error={query.error} onRetry={() => query.refetch()} />
-    );
-  }
+  if (!query.data) return <ObjectFallback kind="Site" query={query} />;
   return <Loaded key={siteId} site={query.data} />;
 }
 
@@ -141,63 +129,15 @@ function Loaded({ site }: { site: Site }) {
 
 function SiteMenu({ site }: { site: Site }) {
   const navigate = useNavigate();
-  const [dialog, setDialog] = useState<"rename" | "delete" | null>(null);
-  const rename = useChangeSite(site.id);
-  const remove = useDeleteSite(site.id);
-  const close = () => {
-    setDialog(null);
-    rename.reset();
-    remove.reset();
-  };
   return (
-    <>
-      <Menu
-        trigger={
-          <Button size="icon" aria-label={`More actions for ${site.name}`}>
-            <Ellipsis aria-hidden />
-          </Button>
-        }
-      >
-        <MenuItem onSelect={() => setDialog("rename")}>Rename</MenuItem>
-        <MenuSeparator />
-        <MenuItem danger onSelect={() => setDialog("delete")}>
-          Delete site
-        </MenuItem>
-      </Menu>
-      <NameDialog
-        open={dialog === "rename"}
-        onClose={close}
-        title="Rename site"
-        label="Name"
-        initial={site.name}
-        action="Rename"
-        busy={rename.isPending}
-        error={rename.error}
-        onSubmit={(name) => rename.mutate({ name }, { onSuccess: close })}
-      />
-      <Confirm
-        open={dialog === "delete"}
-        onOpenChange={(open) => {
-          if (!open) close();
-        }}
-        title={`Delete ${site.name}?`}
-        action="Delete site"
-        busy={remove.isPending}
-        error={remove.error && errorMessage(remove.error)}
-        onConfirm={() =>
-          remove.mutate(undefined, {
-            onSuccess: () => {
-              toast.done(`${site.name} was deleted.`);
-              void navigate({ to: "/clients/$clientId", params: { clientId: site.client_id } });
-            },
-          })
-        }
-      >
-        <p>
-          A site can be deleted once it has no machines left. Its enrollment keys stop working at
-          once.
-        </p>
-      </Confirm>
-    </>
+    <PlaceMenu
+      kind="site"
+      name={site.name}
+      rename={useChangeSite(site.id)}
+      toChange={(name) => ({ name })}
+      remove={useDeleteSite(site.id)}
+      warning="A site can be deleted once it has no machines left. Its enrollment keys stop working at once."
+      onDeleted={() => navigate({ to: "/clients/$clientId", params: { clientId: site.client_id } })}
+    />
   );
 }

@@ -16,7 +16,8 @@ export function ConfinementPicker({
 }) {
   const tree = useQuery(treeQuery);
   if (tree.isPending) return <SkeletonRows rows={2} />;
-  if (tree.isError) return <ErrorState error={tree.error} onRetry={() => tree.refetch()} />;
+  if (tree.isError && !tree.data)
+    return <ErrorState error={tree.error} onRetry={() => tree.refetch()} />;
   const toggle = (list: readonly string[], id: string, on: boolean) =>
     on ? [...list, id] : list.filter((entry) => entry !== id);
   return (

@@ -175,7 +175,7 @@ function Sessions({ user, denied }: { user: PartnerUser; denied: string | null }
       </div>
       {query.isPending ? (
         <SkeletonRows rows={2} />
-      ) : query.isError ? (
+      ) : query.isError && !query.data ? (
         <ErrorState error={query.error} onRetry={() => query.refetch()} />
       ) : some ? (
         <div className="px-1">

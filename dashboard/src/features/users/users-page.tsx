@@ -95,7 +95,7 @@ export function UsersPage() {
                     <UserStatus user={user} />
                   </Td>
                   {wide && (
-                    <Td className="w-56 max-w-56 truncate text-ink-2">
+                    <Td className="w-88 max-w-88 truncate text-ink-2">
                       <Sees user={user} />
                     </Td>
                   )}
