@@ -8,7 +8,7 @@ Usage: ./dev test [--long] [FILTER]
 Everything that must hold before a change is merged: formatting, lints, architecture, unit and integration tests,
 dependencies, the dashboard, end-to-end tests in Chromium, the API against its document, and a short chaos run.
 
-  --long    also what takes hours: more seeds, more rounds, documentation tests
+  --long    also what takes hours: more seeds, more rounds, documentation tests, whether times tell secrets
   FILTER    only the Rust, dashboard and end-to-end tests whose name contains it
 
 Logs of every step are kept in target/test/.
@@ -49,6 +49,7 @@ run_tests() {
     step 'API document' api_document_is_current
     step 'API fuzzing' api_tests
     step 'chaos' chaos --rounds "$chaos_rounds"
+    [[ $long == no ]] || step 'long Rust tests' nextest long
     step 'lock files' lock_files_are "$locks"
   fi
   summary $((SECONDS - started))
@@ -88,11 +89,15 @@ rust_tests_matching() {
   step 'Rust tests' rust_tests --no-tests pass "$@"
 }
 
-# Nextest reads .config/nextest.toml, whose profile `ci` writes the report that the count comes from.
 rust_tests() {
-  local report=$TARGET/nextest/ci/junit.xml status=0
+  nextest ci "$@"
+}
+
+# nextest PROFILE ARGUMENT…: a profile of .config/nextest.toml, which writes the report that the count comes from
+nextest() {
+  local report=$TARGET/nextest/$1/junit.xml status=0
   rm -f "$report"
-  cargo nextest run --workspace --locked --profile ci "$@" || status=$?
+  cargo nextest run --workspace --locked --profile "$@" || status=$?
   if [[ -f $report ]]; then
     local all failures errors
     all=$(first_number tests "$report")

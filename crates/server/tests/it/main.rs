@@ -25,6 +25,7 @@ mod install;
 mod jobs;
 mod keys;
 mod live;
+mod long;
 mod metrics;
 mod observability;
 mod openapi;
