@@ -2,13 +2,15 @@
 //! and are digested instead (`keys`).
 //!
 //! Every call is counted, so that a test can show that each way to refuse someone costs the same, and at most as
-//! many run at once as there are cores: a flood of attempts waits here and not on the whole server.
+//! many run at once as there are cores: a flood of attempts waits here and not on the whole server. Their memory is
+//! kept and used again, so that the flood leaves nothing behind.
 
 use crate::error::{Code, Error};
-use argon2::password_hash::phc::PasswordHash;
-use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version};
-use std::sync::LazyLock;
+use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use rand::RngExt as _;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
@@ -21,19 +23,31 @@ pub const MAX_CHARACTERS: usize = 200;
 const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
+const SALT_BYTES: usize = 16;
 /// How long an attempt waits for its turn before the server says that it is busy.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// What [`verify_dummy`] is salted with; nothing is ever compared with its result.
 const DUMMY_SALT: &[u8] = b"gururmm dummy salt";
 
+/// The memory of runs that are over. Given back to the allocator it would stay, in part, with every thread that ever
+/// ran one: hundreds of megabytes after a flood of attempts.
+static MEMORY: Mutex<Vec<Vec<Block>>> = Mutex::new(Vec::new());
 static CALLS: AtomicU64 = AtomicU64::new(0);
 static TURNS: LazyLock<Semaphore> =
     LazyLock::new(|| Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from)));
 
 /// The PHC string of a secret, with a fresh salt.
 pub async fn hash(secret: &str) -> Result<String, Error> {
-    slow(secret, |argon, secret| {
-        let hash: PasswordHash = argon.hash_password(secret).map_err(internal)?;
+    let salt = Salt::new(&rand::rng().random::<[u8; SALT_BYTES]>()).map_err(Error::internal)?;
+    slow(secret, move |secret| {
+        let params = params()?;
+        let hash = PasswordHash {
+            algorithm: Algorithm::Argon2id.ident(),
+            version: Some(Version::V0x13.into()),
+            params: ParamsString::try_from(&params).map_err(Error::internal)?,
+            salt: Some(salt),
+            hash: Some(argon2id(params, secret, &salt)?),
+        };
         Ok(hash.to_string())
     })
     .await
@@ -42,20 +56,23 @@ pub async fn hash(secret: &str) -> Result<String, Error> {
 /// Whether the secret is the one behind the PHC string.
 pub async fn verify(secret: &str, phc: &str) -> Result<bool, Error> {
     let phc = phc.to_owned();
-    slow(secret, move |argon, secret| {
-        let hash = PasswordHash::new(&phc).map_err(|error| internal(error.into()))?;
-        Ok(argon.verify_password(secret, &hash).is_ok())
+    slow(secret, move |secret| {
+        let stored = PasswordHash::new(&phc).map_err(Error::internal)?;
+        let params = Params::try_from(&stored).map_err(Error::internal)?;
+        match (&stored.salt, &stored.hash) {
+            // The comparison takes the same time wherever they differ.
+            (Some(salt), Some(hash)) if stored.algorithm == Algorithm::Argon2id.ident() => {
+                Ok(argon2id(params, secret, salt)? == *hash)
+            }
+            _ => Err(Error::internal(anyhow::anyhow!("a stored hash is not one of Argon2id"))),
+        }
     })
     .await
 }
 
 /// The same work as [`verify`] where there is nothing to compare with: an unknown account or site.
 pub async fn verify_dummy(secret: &str) -> Result<(), Error> {
-    slow(secret, |argon, secret| {
-        let _unused: PasswordHash = argon.hash_password_with_salt(secret, DUMMY_SALT).map_err(internal)?;
-        Ok(())
-    })
-    .await
+    slow(secret, |secret| argon2id(params()?, secret, DUMMY_SALT).map(|_unused| ())).await
 }
 
 /// The rules for a new password. Length counts characters; what matters is that it is long and not guessable from
@@ -188,7 +205,7 @@ pub fn argon2_calls() -> u64 {
 async fn slow<T, F>(secret: &str, work: F) -> Result<T, Error>
 where
     T: Send + 'static,
-    F: FnOnce(&Argon2<'_>, &[u8]) -> Result<T, Error> + Send + 'static,
+    F: FnOnce(&[u8]) -> Result<T, Error> + Send + 'static,
 {
     let secret = Zeroizing::new(secret.as_bytes().to_vec());
     let turn = tokio::time::timeout(LONGEST_WAIT, TURNS.acquire())
@@ -199,18 +216,32 @@ where
     // The turn ends with the work, also when the caller has gone away meanwhile.
     let done = tokio::task::spawn_blocking(move || {
         let _turn = turn;
-        work(&argon()?, &secret)
+        work(&secret)
     });
     done.await.map_err(Error::internal)?
 }
 
-fn argon() -> Result<Argon2<'static>, Error> {
-    let params = Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(Error::internal)?;
-    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+fn params() -> Result<Params, Error> {
+    Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(Error::internal)
 }
 
-fn internal(error: argon2::password_hash::Error) -> Error {
-    Error::internal(error)
+/// One run, in memory of an earlier one where there is some.
+fn argon2id(params: Params, secret: &[u8], salt: &[u8]) -> Result<Output, Error> {
+    let mut out = [0; Output::MAX_LENGTH];
+    let length = params.output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN);
+    let out = out.get_mut(..length).ok_or_else(|| Error::internal(anyhow::anyhow!("too long a hash")))?;
+    let mut memory = kept_memory().pop().unwrap_or_default();
+    memory.resize(params.block_count(), Block::new());
+    let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    let done = argon.hash_password_into_with_memory(secret, salt, out, memory.as_mut_slice());
+    kept_memory().push(memory);
+    done.map_err(Error::internal)?;
+    Output::new(out).map_err(Error::internal)
+}
+
+/// As many as ran at once so far; [`TURNS`] bounds that.
+fn kept_memory() -> MutexGuard<'static, Vec<Vec<Block>>> {
+    MEMORY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -226,6 +257,32 @@ mod tests {
         assert!(!verify("wrong horse", &phc).await.unwrap());
         verify_dummy("anything").await.unwrap();
         assert_eq!(argon2_calls() - before, 3);
+    }
+
+    #[tokio::test]
+    async fn hashes_of_any_argon2id_are_read_and_others_are_not() {
+        // Of the reference implementation: argon2 "password" -t 2 -m 16 -p 1, with another memory than ours.
+        let other = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
+        assert!(verify("password", other).await.unwrap());
+        assert!(!verify("passwore", other).await.unwrap());
+        let own = hash("password").await.unwrap();
+        assert!(verify("password", &own).await.unwrap(), "after memory of another size");
+        assert!(verify("password", &other.replace("argon2id", "argon2d")).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn many_attempts_leave_no_more_memory_than_may_run_at_once() {
+        let mut attempts = tokio::task::JoinSet::new();
+        for _ in 0..20 {
+            attempts.spawn(verify_dummy("anything"));
+        }
+        while let Some(done) = attempts.join_next().await {
+            done.unwrap().unwrap();
+        }
+        let kept: usize = kept_memory().iter().map(Vec::len).sum();
+        let at_once = std::thread::available_parallelism().map_or(2, usize::from);
+        assert!((1..=at_once).contains(&kept_memory().len()));
+        assert!(kept * Block::SIZE <= at_once * 64 * 1024 * 1024, "{kept}");
     }
 
     #[test]
