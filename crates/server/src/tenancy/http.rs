@@ -2,7 +2,7 @@
 
 use super::partners::{self, NewPartner, Partner, PartnerInput, PartnerUpdate, Tree};
 use super::sites::{self, Site, SiteFilter, SiteInput, SiteUpdate};
-use super::{Client, ClientInput};
+use super::{Client, ClientFilter, ClientInput};
 use crate::app::AppState;
 use crate::auth::Scope;
 use crate::auth::permission::{ManagePartner, ManagePlatform, ManageTenancy, ReadFleet};
@@ -46,7 +46,8 @@ async fn list_clients(
     Query(search): Query<Search>,
     Query(page): Query<PageQuery>,
 ) -> Result<Json<Page<Client>>, Error> {
-    super::list_clients(&app, &scope, search.search.as_deref(), &page).await.map(Json)
+    let filter = ClientFilter { search: search.search.as_deref(), ..ClientFilter::default() };
+    super::list_clients(&app, &scope, filter, &page).await.map(Json)
 }
 
 /// Make a client.
@@ -114,7 +115,7 @@ async fn list_sites(
     Query(query): Query<SiteQuery>,
     Query(page): Query<PageQuery>,
 ) -> Result<Json<Page<Site>>, Error> {
-    let filter = SiteFilter { search: query.search.as_deref(), client_id: query.client_id };
+    let filter = SiteFilter { id: None, search: query.search.as_deref(), client_id: query.client_id };
     sites::list_sites(&app, &scope, filter, &page).await.map(Json)
 }
 

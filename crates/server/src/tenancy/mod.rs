@@ -37,17 +37,24 @@ pub struct ClientInput {
     pub name: String,
 }
 
+/// Which clients to list.
+#[derive(Debug, Default)]
+pub struct ClientFilter<'a> {
+    pub id: Option<Uuid>,
+    pub search: Option<&'a str>,
+}
+
 /// One page of the clients the caller may see, by name.
 pub async fn list_clients(
     app: &App,
     scope: &Scope<ReadFleet>,
-    search: Option<&str>,
+    filter: ClientFilter<'_>,
     page: &PageQuery,
 ) -> Result<Page<Client>, Error> {
     let (limit, after) = (page.limit()?, page.after::<(String, Uuid)>()?);
     let mut tx = app.db.begin(scope).await?;
-    let total = store::count_clients(&mut tx, search).await?;
-    let clients = store::list_clients(&mut tx, search, after, limit + 1).await?;
+    let total = store::count_clients(&mut tx, &filter).await?;
+    let clients = store::list_clients(&mut tx, &filter, after, limit + 1).await?;
     Page::of(clients, limit, total, |client| (client.name.to_lowercase(), client.id))
 }
 

@@ -1,5 +1,6 @@
 //! The partner one works in, and the whole of it as a tree.
 
+use super::sites::Site;
 use super::{checked_name, store};
 use crate::app::App;
 use crate::audit::Entry;
@@ -70,6 +71,13 @@ pub struct TreeSite {
     pub code: String,
     pub agents_total: i64,
     pub agents_online: i64,
+}
+
+impl From<Site> for TreeSite {
+    fn from(site: Site) -> Self {
+        let Site { id, client_id, name, code, agents_total, agents_online, .. } = site;
+        Self { id, client_id, name, code, agents_total, agents_online }
+    }
 }
 
 /// The caller's partner.

@@ -62,6 +62,7 @@ pub struct SiteUpdate {
 /// Which sites to list.
 #[derive(Debug, Default)]
 pub struct SiteFilter<'a> {
+    pub id: Option<Uuid>,
     pub search: Option<&'a str>,
     pub client_id: Option<Uuid>,
 }

@@ -1,8 +1,8 @@
 //! SQL of the hierarchy. Row-level security confines every query to the transaction's partner.
 
-use super::Client;
 use super::partners::{Partner, TreeSite};
 use super::sites::{Site, SiteFilter};
+use super::{Client, ClientFilter};
 use crate::db::Tx;
 use crate::error::Error;
 use uuid::Uuid;
@@ -10,17 +10,18 @@ use uuid::Uuid;
 /// Most clients, and most sites, of one tree: beyond that people use the searchable lists.
 const MAX_TREE_ROWS: i64 = 10_000;
 
-pub async fn count_clients<P>(tx: &mut Tx<P>, search: Option<&str>) -> Result<i64, Error> {
+pub async fn count_clients<P>(tx: &mut Tx<P>, filter: &ClientFilter<'_>) -> Result<i64, Error> {
     let total = sqlx::query_scalar!(
         r#"SELECT count(*) AS "total!" FROM clients WHERE $1::text IS NULL OR strpos(lower(name), lower($1)) > 0"#,
-        search
+        filter.search
     );
     Ok(total.fetch_one(tx.conn()).await?)
 }
 
+/// Clients by name: those after a place in the list, or the one of an id.
 pub async fn list_clients<P>(
     tx: &mut Tx<P>,
-    search: Option<&str>,
+    filter: &ClientFilter<'_>,
     after: Option<(String, Uuid)>,
     limit: i64,
 ) -> Result<Vec<Client>, Error> {
@@ -32,10 +33,12 @@ pub async fn list_clients<P>(
              count(a.id) AS "agents_total!", count(a.id) FILTER (WHERE a.is_connected) AS "agents_online!"
            FROM clients c
            LEFT JOIN agent_directory a ON a.client_id = c.id AND a.state = 'active'
-           WHERE ($1::text IS NULL OR strpos(lower(c.name), lower($1)) > 0)
-             AND ($2::text IS NULL OR (lower(c.name), c.id) > ($2, $3))
-           GROUP BY c.id ORDER BY lower(c.name), c.id LIMIT $4"#,
-        search,
+           WHERE ($1::uuid IS NULL OR c.id = $1)
+             AND ($2::text IS NULL OR strpos(lower(c.name), lower($2)) > 0)
+             AND ($3::text IS NULL OR (lower(c.name), c.id) > ($3, $4))
+           GROUP BY c.id ORDER BY lower(c.name), c.id LIMIT $5"#,
+        filter.id,
+        filter.search,
         after_name,
         after_id,
         limit
@@ -44,17 +47,8 @@ pub async fn list_clients<P>(
 }
 
 pub async fn get_client<P>(tx: &mut Tx<P>, id: Uuid) -> Result<Option<Client>, Error> {
-    let client = sqlx::query_as!(
-        Client,
-        r#"SELECT c.id, c.name, c.created_at,
-             (SELECT count(*) FROM sites s WHERE s.client_id = c.id) AS "sites_total!",
-             count(a.id) AS "agents_total!", count(a.id) FILTER (WHERE a.is_connected) AS "agents_online!"
-           FROM clients c
-           LEFT JOIN agent_directory a ON a.client_id = c.id AND a.state = 'active'
-           WHERE c.id = $1 GROUP BY c.id"#,
-        id
-    );
-    Ok(client.fetch_optional(tx.conn()).await?)
+    let filter = ClientFilter { id: Some(id), ..ClientFilter::default() };
+    Ok(list_clients(tx, &filter, None, 1).await?.pop())
 }
 
 pub async fn insert_client<P>(tx: &mut Tx<P>, id: Uuid, tenant: Uuid, name: &str) -> Result<(), Error> {
@@ -110,6 +104,7 @@ pub async fn count_sites<P>(tx: &mut Tx<P>, filter: &SiteFilter<'_>) -> Result<i
     Ok(total.fetch_one(tx.conn()).await?)
 }
 
+/// Sites by name: those after a place in the list, or the one of an id.
 pub async fn list_sites<P>(
     tx: &mut Tx<P>,
     filter: &SiteFilter<'_>,
@@ -124,10 +119,12 @@ pub async fn list_sites<P>(
            FROM sites s
            JOIN clients c ON c.id = s.client_id
            LEFT JOIN agent_directory a ON a.site_id = s.id AND a.state = 'active'
-           WHERE ($1::text IS NULL OR strpos(lower(s.name), lower($1)) > 0)
-             AND ($2::uuid IS NULL OR s.client_id = $2)
-             AND ($3::text IS NULL OR (lower(s.name), s.id) > ($3, $4))
-           GROUP BY s.id, c.name ORDER BY lower(s.name), s.id LIMIT $5"#,
+           WHERE ($1::uuid IS NULL OR s.id = $1)
+             AND ($2::text IS NULL OR strpos(lower(s.name), lower($2)) > 0)
+             AND ($3::uuid IS NULL OR s.client_id = $3)
+             AND ($4::text IS NULL OR (lower(s.name), s.id) > ($4, $5))
+           GROUP BY s.id, c.name ORDER BY lower(s.name), s.id LIMIT $6"#,
+        filter.id,
         filter.search,
         filter.client_id,
         after_name,
@@ -138,17 +135,8 @@ pub async fn list_sites<P>(
 }
 
 pub async fn get_site<P>(tx: &mut Tx<P>, id: Uuid) -> Result<Option<Site>, Error> {
-    let site = sqlx::query_as!(
-        Site,
-        r#"SELECT s.id, s.client_id, c.name AS client_name, s.name, s.code, s.approval_required, s.created_at,
-             count(a.id) AS "agents_total!", count(a.id) FILTER (WHERE a.is_connected) AS "agents_online!"
-           FROM sites s
-           JOIN clients c ON c.id = s.client_id
-           LEFT JOIN agent_directory a ON a.site_id = s.id AND a.state = 'active'
-           WHERE s.id = $1 GROUP BY s.id, c.name"#,
-        id
-    );
-    Ok(site.fetch_optional(tx.conn()).await?)
+    let filter = SiteFilter { id: Some(id), ..SiteFilter::default() };
+    Ok(list_sites(tx, &filter, None, 1).await?.pop())
 }
 
 pub async fn update_site<P>(tx: &mut Tx<P>, site: &Site) -> Result<(), Error> {
@@ -202,15 +190,8 @@ pub async fn tree_clients<P>(tx: &mut Tx<P>) -> Result<Vec<(Uuid, String)>, Erro
 }
 
 pub async fn tree_sites<P>(tx: &mut Tx<P>) -> Result<Vec<TreeSite>, Error> {
-    let sites = sqlx::query_as!(
-        TreeSite,
-        r#"SELECT s.id, s.client_id, s.name, s.code,
-             count(a.id) AS "agents_total!", count(a.id) FILTER (WHERE a.is_connected) AS "agents_online!"
-           FROM sites s LEFT JOIN agent_directory a ON a.site_id = s.id AND a.state = 'active'
-           GROUP BY s.id ORDER BY lower(s.name), s.id LIMIT $1"#,
-        MAX_TREE_ROWS
-    );
-    Ok(sites.fetch_all(tx.conn()).await?)
+    let sites = list_sites(tx, &SiteFilter::default(), None, MAX_TREE_ROWS).await?;
+    Ok(sites.into_iter().map(TreeSite::from).collect())
 }
 
 pub async fn all_exist<P>(tx: &mut Tx<P>, client_ids: &[Uuid], site_ids: &[Uuid]) -> Result<bool, Error> {
