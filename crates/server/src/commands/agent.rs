@@ -20,6 +20,8 @@ use uuid::Uuid;
 
 /// Output kept of one command: the agents' limit and some slack, for agents that do not keep theirs.
 const MAX_STORED_BYTES: i64 = DEFAULT_OUTPUT_LIMIT_BYTES as i64 + 1024 * 1024;
+/// Output of one command that is listened to at all. No agent that keeps its limit comes near it.
+const MAX_HEARD_BYTES: i64 = 2 * MAX_STORED_BYTES;
 /// Chunks kept of one command.
 const MAX_STORED_CHUNKS: i32 = 1_000_000;
 
@@ -122,6 +124,9 @@ pub async fn output(
         return Ok(acknowledge(command.last_seq));
     }
     let bytes = i64::try_from(chunk.data.0.len()).unwrap_or(i64::MAX);
+    if command.stored_bytes.saturating_add(bytes) > MAX_HEARD_BYTES {
+        return Err(Error::with_detail(Code::ValidationFailed, "output far beyond the limit"));
+    }
     let fits = command.stored_bytes.saturating_add(bytes) <= MAX_STORED_BYTES && next <= MAX_STORED_CHUNKS;
     store::put_chunk(&mut tx, &command, next, chunk, fits).await?;
     tx.commit().await?;

@@ -1,12 +1,13 @@
 //! Routes of commands. Those under `/api/agents` and `/api/commands` are in scripts out there: their shape stays.
 
-use super::{Command, CommandFilter, CommandInput, Created, Output};
+use super::{Command, CommandFilter, CommandInput, Created, Output, whole};
 use crate::app::AppState;
 use crate::auth::Scope;
 use crate::auth::permission::{ReadFleet, RunCommands};
 use crate::error::Error;
 use crate::http::{Json, Page, PageQuery, Path, Query};
 use axum::extract::State;
+use axum::response::Response;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
@@ -66,8 +67,8 @@ async fn get_command(
     State(app): State<AppState>,
     scope: Scope<ReadFleet>,
     Path(id): Path<Uuid>,
-) -> Result<Json<Command>, Error> {
-    super::get(&app, &scope, id).await.map(Json)
+) -> Result<Response, Error> {
+    whole::answer(app, scope, id).await
 }
 
 /// Cancel a command.
@@ -77,8 +78,9 @@ async fn cancel_command(
     State(app): State<AppState>,
     scope: Scope<RunCommands>,
     Path(id): Path<Uuid>,
-) -> Result<Json<Command>, Error> {
-    super::cancel(&app, &scope, id).await.map(Json)
+) -> Result<Response, Error> {
+    super::cancel(&app, &scope, id).await?;
+    whole::answer(app, scope, id).await
 }
 
 /// Commands, newest first, without output.

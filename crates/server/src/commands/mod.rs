@@ -7,10 +7,12 @@ pub mod agent;
 pub mod dispatch;
 pub mod http;
 pub mod input;
+mod output_store;
 pub mod signals;
 pub mod state;
 mod store;
 mod text;
+mod whole;
 
 pub use input::CommandInput;
 pub use state::Status;
@@ -124,6 +126,20 @@ pub enum StreamName {
     Stderr,
 }
 
+impl StreamName {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+        }
+    }
+
+    /// By its word in the database, which knows these two.
+    fn of(word: &str) -> Self {
+        if word == "stderr" { Self::Stderr } else { Self::Stdout }
+    }
+}
+
 /// How many commands there are, for an overview.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 pub struct Summary {
@@ -196,11 +212,6 @@ pub async fn list(
     Page::of(commands, limit, total, |command| (command.created_at, command.id))
 }
 
-/// One command with what it has written so far.
-pub async fn get(app: &App, scope: &Scope<ReadFleet>, id: Uuid) -> Result<Command, Error> {
-    read(&mut app.db.begin(scope).await?, id).await
-}
-
 /// One command without its output.
 pub async fn get_without_output(app: &App, scope: &Scope<ReadFleet>, id: Uuid) -> Result<Command, Error> {
     store::get(&mut app.db.begin(scope).await?, id).await?.ok_or_else(Error::not_found)
@@ -211,18 +222,18 @@ pub async fn output(app: &App, scope: &Scope<ReadFleet>, id: Uuid, after_seq: i3
     let mut tx = app.db.begin(scope).await?;
     // Read first: what has ended has all its output.
     let status = store::status_of(&mut tx, id).await?.ok_or_else(Error::not_found)?;
-    let chunks = store::output_after(&mut tx, id, after_seq).await?;
-    let complete = status.is_final() && chunks.len() < store::CHUNKS_PER_READ;
+    let chunks = output_store::output_after(&mut tx, id, after_seq).await?;
+    let complete = status.is_final() && chunks.len() < output_store::CHUNKS_PER_READ;
     Ok(Output { chunks, complete })
 }
 
 /// Cancels a command. One that waits is cancelled at once; of one that an agent has, its process tree is killed,
 /// which is waited for a few seconds. 409 when it has ended in another way.
-pub async fn cancel(app: &App, scope: &Scope<RunCommands>, id: Uuid) -> Result<Command, Error> {
+pub async fn cancel(app: &App, scope: &Scope<RunCommands>, id: Uuid) -> Result<(), Error> {
     let mut tx = app.db.begin(scope).await?;
     let locked = store::lock(&mut tx, id).await?.ok_or_else(Error::not_found)?;
     let changed = match locked.status {
-        Status::Cancelled => return read(&mut tx, id).await,
+        Status::Cancelled => return Ok(()),
         Status::Queued => apply(&mut tx, &locked, Trigger::Withdrawn, None, Utc::now()).await?,
         Status::Sent | Status::Running => {
             store::request_cancel(&mut tx, id).await?;
@@ -250,7 +261,7 @@ pub async fn cancel(app: &App, scope: &Scope<RunCommands>, id: Uuid) -> Result<C
     {
         while !is_final(app, scope, id).await? && timeout_at(until, signal.changed()).await.is_ok() {}
     }
-    read(&mut app.db.begin(scope).await?, id).await
+    Ok(())
 }
 
 /// How many commands the caller may see in which kind of state.
@@ -261,16 +272,6 @@ pub async fn summary(app: &App, scope: &Scope<ReadFleet>) -> Result<Summary, Err
 async fn is_final(app: &App, scope: &Scope<RunCommands>, id: Uuid) -> Result<bool, Error> {
     let status = store::status_of(&mut app.db.begin(scope).await?, id).await?;
     Ok(status.is_none_or(Status::is_final))
-}
-
-async fn read<P>(tx: &mut Tx<P>, id: Uuid) -> Result<Command, Error> {
-    let command = store::get(tx, id).await?.ok_or_else(Error::not_found)?;
-    let (stdout, stderr) = store::whole_output(tx, id).await?;
-    let text = |bytes: Vec<u8>| match String::from_utf8(bytes) {
-        Ok(text) => text,
-        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
-    };
-    Ok(Command { stdout: text(stdout), stderr: text(stderr), ..command })
 }
 
 /// A locked row: what deciding about a command takes.

@@ -3,8 +3,7 @@
 
 use super::input::{CommandType, Context, Order};
 use super::state::Times;
-use super::text::Decoder;
-use super::{Chunk, Command, CommandFilter, Locked, Status, StreamName, Summary};
+use super::{Command, CommandFilter, Locked, Status, Summary};
 use crate::db::Tx;
 use crate::error::Error;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -13,9 +12,6 @@ use gururmm_protocol::command::{CommandStart, OutputChunk};
 use sqlx::types::Json;
 use std::collections::BTreeMap;
 use uuid::Uuid;
-
-/// Chunks read at a time.
-pub const CHUNKS_PER_READ: usize = 64;
 
 /// A command's agent, as the `agents` slice publishes it.
 pub struct Agent {
@@ -228,58 +224,6 @@ pub async fn summary<P>(tx: &mut Tx<P>) -> Result<Summary, Error> {
            WHERE status IN ('queued', 'sent', 'running') OR ended_at > now() - interval '24 hours'"#
     );
     Ok(summary.fetch_one(tx.conn()).await?)
-}
-
-/// Both streams, whole. Bounded by what is stored of one command.
-pub async fn whole_output<P>(tx: &mut Tx<P>, id: Uuid) -> Result<(Vec<u8>, Vec<u8>), Error> {
-    let chunks =
-        sqlx::query!("SELECT stream, data FROM command_output WHERE command_id = $1 ORDER BY seq", id)
-            .fetch_all(tx.conn())
-            .await?;
-    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    for chunk in chunks {
-        let stream = if chunk.stream == "stderr" { &mut stderr } else { &mut stdout };
-        stream.extend_from_slice(&chunk.data);
-    }
-    Ok((stdout, stderr))
-}
-
-/// Some chunks after a number, as text.
-pub async fn output_after<P>(tx: &mut Tx<P>, id: Uuid, after_seq: i32) -> Result<Vec<Chunk>, Error> {
-    let mut stdout = decoder_after(tx, id, "stdout", after_seq).await?;
-    let mut stderr = decoder_after(tx, id, "stderr", after_seq).await?;
-    let chunks = sqlx::query!(
-        "SELECT seq, stream, data FROM command_output WHERE command_id = $1 AND seq > $2 ORDER BY seq LIMIT $3",
-        id,
-        after_seq,
-        CHUNKS_PER_READ as i64
-    )
-    .fetch_all(tx.conn())
-    .await?;
-    let mut text = |seq: i32, stream: &str, data: &[u8]| match stream {
-        "stderr" => Chunk { seq, stream: StreamName::Stderr, text: stderr.next(data) },
-        _ => Chunk { seq, stream: StreamName::Stdout, text: stdout.next(data) },
-    };
-    Ok(chunks.iter().map(|chunk| text(chunk.seq, &chunk.stream, &chunk.data)).collect())
-}
-
-/// A character may be cut in the chunk before: its last bytes are three at most, of as many chunks.
-async fn decoder_after<P>(tx: &mut Tx<P>, id: Uuid, stream: &str, after_seq: i32) -> Result<Decoder, Error> {
-    if after_seq == 0 {
-        return Ok(Decoder::default());
-    }
-    let mut tails = sqlx::query_scalar!(
-        r#"SELECT substring(data FROM greatest(length(data) - 2, 1)) AS "tail!" FROM command_output
-           WHERE command_id = $1 AND stream = $2 AND seq <= $3 ORDER BY seq DESC LIMIT 3"#,
-        id,
-        stream,
-        after_seq
-    )
-    .fetch_all(tx.conn())
-    .await?;
-    tails.reverse();
-    let tail = tails.concat();
-    Ok(Decoder::after(&tail[tail.len().saturating_sub(3)..]))
 }
 
 struct LockedRow {

@@ -21,6 +21,11 @@ impl Decoder {
         self.carry.drain(..whole);
         text
     }
+
+    /// What is left when no chunk follows: U+FFFD for a character that never got its end.
+    pub fn rest(&self) -> &'static str {
+        if self.carry.is_empty() { "" } else { "\u{FFFD}" }
+    }
 }
 
 /// How many bytes at the end are the beginning of a character that is not complete.
@@ -69,6 +74,15 @@ mod tests {
                 decoder.next(&chunk);
                 prop_assert!(decoder.carry.len() <= 3);
             }
+        }
+
+        #[test]
+        fn chunks_are_read_as_the_whole_would_be(chunks in proptest::collection::vec(
+            proptest::collection::vec(prop_oneof![0x20_u8..0x7F, 0x80..=0xFF_u8], 0..12), 0..8)) {
+            let mut decoder = Decoder::default();
+            let text: String = chunks.iter().map(|chunk| decoder.next(chunk)).collect();
+            let whole = chunks.concat();
+            prop_assert_eq!(text + decoder.rest(), String::from_utf8_lossy(&whole));
         }
     }
 }

@@ -272,6 +272,71 @@ async fn a_long_queue_for_a_machine_that_is_away_keeps_no_deadline_of_others() {
 }
 
 #[tokio::test]
+async fn long_output_of_both_streams_is_told_whole() {
+    let stage = stage().await;
+    let mut agent = stage.agent().await;
+    let (id, _) = stage.shell("cat \"\\").await;
+    agent.expect_command().await;
+    agent.send(&AgentMessage::CommandStarted { command_id: id, started_at: Utc::now() }).await;
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    for seq in 1..=30 {
+        // Characters are cut between chunks, and some have to be escaped.
+        let data: Vec<u8> =
+            format!("{seq} \"\u{1}\\\n\u{20ac}").bytes().cycle().skip(seq as usize).take(1_000).collect();
+        let (stream, all) = match seq % 3 {
+            0 => (Stream::Stderr, &mut stderr),
+            _ => (Stream::Stdout, &mut stdout),
+        };
+        all.extend_from_slice(&data);
+        let chunk = OutputChunk { command_id: id, seq, stream, data: Bytes(data) };
+        agent.send(&AgentMessage::CommandOutput(chunk)).await;
+        assert_eq!(expect_output_ack(&mut agent).await, seq);
+        if seq == 20 {
+            let so_far = stage.command(id).await;
+            assert_eq!(so_far["stdout"], String::from_utf8_lossy(&stdout).as_ref());
+        }
+    }
+    agent.send(&end(id, Outcome::Completed, 30)).await;
+    expect_end_ack(&mut agent).await;
+    let mut expected = stage.tech.get(&format!("/api/v1/commands/{id}")).await.expect(200);
+    expected["stdout"] = json!(String::from_utf8_lossy(&stdout));
+    expected["stderr"] = json!(String::from_utf8_lossy(&stderr));
+    let answer = stage.tech.get(&format!("/api/commands/{id}")).await;
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    assert_eq!(answer.expect(200), expected);
+    let again = stage.tech.post(&format!("/api/commands/{id}/cancel"), json!({})).await;
+    again.expect_problem(409, "INVALID_STATE");
+}
+
+#[tokio::test]
+async fn an_agent_that_never_stops_writing_is_sent_away() {
+    const HEARD: i64 = 2 * 17 * 1024 * 1024;
+    let stage = stage().await;
+    let mut agent = stage.agent().await;
+    let (id, _) = stage.shell("yes").await;
+    agent.expect_command().await;
+    agent.send(&AgentMessage::CommandStarted { command_id: id, started_at: Utc::now() }).await;
+    agent.send(&chunk(id, 1, b"y")).await;
+    assert_eq!(expect_output_ack(&mut agent).await, 1);
+    // As if it had gone on: the rest of the way is long.
+    sqlx::query("UPDATE commands SET stdout_bytes = $2 WHERE id = $1")
+        .bind(id.0)
+        .bind(HEARD - 1)
+        .execute(&mut stage.server.owner().await)
+        .await
+        .unwrap();
+    agent.send(&chunk(id, 2, b"y")).await;
+    assert_eq!(expect_output_ack(&mut agent).await, 2);
+    let command = stage.command(id).await;
+    assert_eq!((&command["truncated"], &command["stdout_bytes"]), (&json!(true), &json!(HEARD)));
+    for _ in 0..10 {
+        agent.send(&chunk(id, 3, b"y")).await;
+    }
+    assert_eq!(agent.socket.closed().await.code, Some(1008));
+    assert_eq!(stage.command(id).await["stdout"], "y");
+}
+
+#[tokio::test]
 async fn an_agent_cannot_touch_anothers_command() {
     let stage = stage().await;
     let neighbour = stage.server.seed_agent(&acme::HQ, "web-02").await;
