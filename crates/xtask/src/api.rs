@@ -30,6 +30,11 @@ impl Api {
         Ok(Self { token: Some(token.to_owned()), ..self.clone() })
     }
 
+    /// The header that says who this is; empty for someone who has not signed in.
+    pub fn authorization(&self) -> String {
+        self.token.as_ref().map_or_else(String::new, |token| format!("Bearer {token}"))
+    }
+
     /// GET, expecting 2xx and JSON.
     pub fn get(&self, path: &str) -> anyhow::Result<Value> {
         let request = self.http.get(format!("{}{path}", self.base));
@@ -53,7 +58,7 @@ impl Api {
 
 fn answer(mut response: ureq::http::Response<ureq::Body>, path: &str) -> anyhow::Result<Value> {
     let status = response.status();
-    let text = response.body_mut().with_config().limit(64 * 1024 * 1024).read_to_string()?;
+    let text = response.body_mut().with_config().limit(128 * 1024 * 1024).read_to_string()?;
     if !status.is_success() {
         bail!("{path} answered {status}: {text}");
     }

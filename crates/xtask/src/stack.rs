@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ pub struct Stack {
     folder: PathBuf,
     server_binary: PathBuf,
     agent_binary: PathBuf,
-    listen: String,
+    listen: SocketAddr,
     server: Option<Child>,
     agents: Vec<AgentProcess>,
     site_code: String,
@@ -48,12 +48,12 @@ impl Stack {
                 .then_some(path)
                 .with_context(|| format!("{name} is not built in {}", bin_dir.display()))
         };
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let listen = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let mut stack = Self {
             folder: folder.to_owned(),
             server_binary: binary("gururmm-server")?,
             agent_binary: binary("gururmm-agent")?,
-            listen: format!("127.0.0.1:{port}"),
+            listen,
             server: None,
             agents: Vec::new(),
             site_code: String::new(),
@@ -69,6 +69,16 @@ impl Stack {
         format!("http://{}", self.listen)
     }
 
+    /// Where the server listens.
+    pub fn address(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Site code and enrollment key of its one site.
+    pub fn enrollment(&self) -> anyhow::Result<(String, String)> {
+        Ok((self.site_code.clone(), fs::read_to_string(&self.key_file)?))
+    }
+
     /// The stack's folder.
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -78,7 +88,7 @@ impl Stack {
     pub fn start_server(&mut self) -> anyhow::Result<Duration> {
         let started = Instant::now();
         let child = Command::new(&self.server_binary)
-            .args(["serve", "--listen", &self.listen, "--data-dir"])
+            .args(["serve", "--listen", &self.listen.to_string(), "--data-dir"])
             .arg(self.data_dir())
             .stdin(Stdio::null())
             .stdout(self.log("server")?)

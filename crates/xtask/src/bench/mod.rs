@@ -1,6 +1,7 @@
 //! `xtask bench NAME`: measurements as programs. Every bench prints a table, or with `--json` one array of rows.
 
 mod first_run;
+mod hostile_load;
 mod process;
 
 use clap::{Args, Subcommand};
@@ -23,6 +24,8 @@ pub struct Options {
 enum Bench {
     /// Warm start, sign-in to a live page, command round trip, memory, idle CPU
     FirstRun(first_run::Options),
+    /// Ten thousand strangers' sockets, and an agent that floods its output
+    HostileLoad(hostile_load::Options),
 }
 
 /// One measurement. `theirs` is what it was compared with in the same run, where there is something to compare with;
@@ -64,17 +67,18 @@ pub fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     let bin_dir = root.join(&options.bin_dir);
     let rows = match &options.bench {
         Bench::FirstRun(own) => first_run::run(root, &bin_dir, own)?,
+        Bench::HostileLoad(own) => hostile_load::run(root, &bin_dir, own)?,
     };
     if options.json {
         println!("{}", serde_json::to_string_pretty(&rows)?);
         return Ok(());
     }
     let figure = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"));
-    println!("{:<44} {:>10} {:>10} {:<6} {:>7} {:>8}", "", "ours", "theirs", "unit", "ratio", "goal");
+    println!("{:<50} {:>10} {:>10} {:<6} {:>7} {:>8}", "", "ours", "theirs", "unit", "ratio", "goal");
     for row in rows {
         let mark = if row.ok { "[OK]" } else { "[WARNING]" };
         println!(
-            "{:<44} {:>10.2} {:>10} {:<6} {:>7} {:>8} {mark}",
+            "{:<50} {:>10.2} {:>10} {:<6} {:>7} {:>8} {mark}",
             row.name,
             row.ours,
             figure(row.theirs),

@@ -14,6 +14,14 @@ pub fn pss_megabytes(pid: u32) -> anyhow::Result<f64> {
     Ok(kibibytes * 1_024.0 / 1e6)
 }
 
+/// Resident memory of one process, in MiB.
+pub fn rss_mebibytes(pid: u32) -> anyhow::Result<f64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).context("cannot read a process's memory")?;
+    let line = text.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS in status")?;
+    let kibibytes: f64 = line.split_whitespace().nth(1).context("no figure in status")?.parse()?;
+    Ok(kibibytes / 1_024.0)
+}
+
 /// CPU time of one process so far: user and system, without its children.
 pub fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
     /// Linux counts in hundredths of a second for user space, whatever the kernel's own tick.

@@ -1,0 +1,223 @@
+//! An agent that never stops sending a command's output, past its limit and without waiting to be heard, while those
+//! who look at it do not read.
+
+use super::{PART, Server, requests_for, under, watched};
+use crate::api::Api;
+use crate::bench::{Row, percentile};
+use crate::stack::Stack;
+use anyhow::Context as _;
+use chrono::Utc;
+use gururmm_protocol::command::{Bytes, OutputChunk, Stream};
+use gururmm_protocol::limits::MAX_OUTPUT_CHUNK_BYTES;
+use gururmm_protocol::system::{MachineIdentity, OsType, SystemInfo, UidSource};
+use gururmm_protocol::to_server::Hello;
+use gururmm_protocol::{
+    AgentMessage, CommandId, Decoded, SUPPORTED, ServerMessage, decode_server_message, encode,
+};
+use serde_json::json;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+use tungstenite::client::IntoClientRequest as _;
+use tungstenite::http::HeaderValue;
+use tungstenite::{Message, WebSocket};
+
+/// The flooding agent, a viewer that does not read, one that reads a byte a second, and a download at that speed.
+const SESSIONS: f64 = 4.0;
+const MEBIBYTE: f64 = 1024.0 * 1024.0;
+const ALL_OF_IT: u64 = 1024 * 1024 * 1024;
+const HOSTNAME: &str = "flood";
+
+pub fn run(stack: &Stack, api: &Api, server: Server, gib: u64) -> anyhow::Result<Vec<Row>> {
+    let mut agent = FloodingAgent::enroll(stack, server)?;
+    let order = json!({ "command_type": "shell", "command": "yes" });
+    let ordered = api.post(&format!("/api/agents/{}/command", agent.id), &order)?;
+    let id = ordered["command_id"].as_str().context("no command_id")?.to_owned();
+    let command_id = agent.start_command()?;
+
+    let quiet = percentile(&mut requests_for(api, PART)?, 0.99);
+    let before = crate::bench::process::rss_mebibytes(server.pid)?;
+    let _does_not_read = viewer(api, server, &id)?;
+    let slow = viewer(api, server, &id)?;
+    let reads_slowly = read_slowly(slow.get_ref().try_clone()?);
+    let started = Instant::now();
+    let attack = || {
+        watched(server.pid, || {
+            thread::scope(|scope| {
+                let flood = scope.spawn(|| agent.flood(command_id, gib * ALL_OF_IT));
+                // By now the output is as long as it may be.
+                thread::sleep(Duration::from_secs(15));
+                let download = download(api, server, &id)?;
+                let slow = read_slowly(download.try_clone()?);
+                let sent = flood.join().map_err(|_| anyhow::anyhow!("the flood failed"))??;
+                download.shutdown(Shutdown::Both)?;
+                drop(slow.join());
+                Ok(sent)
+            })
+        })
+    };
+    let (mut times, (sent, peak)) = under(api, attack)?;
+    let lasted = started.elapsed();
+    slow.get_ref().shutdown(Shutdown::Both)?;
+    drop(reads_slowly.join());
+
+    let command = api.get(&format!("/api/commands/{id}"))?;
+    let kept = command["stdout"].as_str().map_or(0, str::len);
+    anyhow::ensure!(command["truncated"] == true, "the command is not said to be truncated");
+    let p99 = percentile(&mut times, 0.99);
+    Ok(vec![
+        Row::alone(
+            "flood: server memory growth (RSS) per session",
+            (peak - before) / SESSIONS,
+            "MiB",
+            Some(16.0),
+        ),
+        Row::alone("flood: output taken before it was cut off", sent as f64 / MEBIBYTE, "MiB", Some(512.0)),
+        Row::alone("flood: output kept", kept as f64 / MEBIBYTE, "MiB", Some(17.0)),
+        Row::alone("flood: the agent was sent away after", lasted.as_secs_f64(), "s", Some(120.0)),
+        Row::against("flood: request p99 (theirs: quiet)", p99, quiet, "ms", Some(1.1)),
+    ])
+}
+
+/// An agent made of nothing but its socket.
+struct FloodingAgent {
+    id: String,
+    socket: WebSocket<TcpStream>,
+}
+
+impl FloodingAgent {
+    fn enroll(stack: &Stack, server: Server) -> anyhow::Result<Self> {
+        let identity = MachineIdentity {
+            machine_uid: "f100d".repeat(8),
+            machine_uid_source: UidSource::OsId,
+            board_serial: None,
+            disk_serial: None,
+        };
+        let (site_code, enrollment_key) = stack.enrollment()?;
+        let asked = json!({ "site_code": site_code, "enrollment_key": enrollment_key, "hostname": HOSTNAME,
+            "os_type": "linux", "os_version": "12", "arch": "x86_64", "agent_version": "0.1.0",
+            "machine_uid": identity.machine_uid, "machine_uid_source": "os_id" });
+        let enrolled = Api::new(&stack.url()).post("/api/enroll", &asked)?;
+        let text = |name: &str| enrolled[name].as_str().context("the enrollment has no id or key");
+        let headers = [
+            ("authorization", format!("Bearer {}", text("agent_key")?)),
+            ("x-gururmm-agent", text("agent_id")?.to_owned()),
+        ];
+        let mut socket = open(server, "/api/v1/agent/socket", &headers)?;
+        let system = SystemInfo {
+            hostname: HOSTNAME.into(),
+            os_type: OsType::Linux,
+            os_version: "12".into(),
+            arch: "x86_64".into(),
+            kernel: None,
+            cpu_model: None,
+            cpu_cores: None,
+            memory_bytes: None,
+            manufacturer: None,
+            model: None,
+            serial: None,
+            boot_time: None,
+        };
+        let hello = Hello {
+            protocols: SUPPORTED.to_vec(),
+            agent_version: "0.1.0".into(),
+            system,
+            identity,
+            commands: Vec::new(),
+        };
+        socket.send(Message::text(encode(&AgentMessage::Hello(hello))?))?;
+        let mut agent = Self { id: text("agent_id")?.to_owned(), socket };
+        agent.next(|message| matches!(message, ServerMessage::Welcome(_)).then_some(()))?;
+        Ok(agent)
+    }
+
+    fn next<T>(&mut self, mut pick: impl FnMut(ServerMessage) -> Option<T>) -> anyhow::Result<T> {
+        loop {
+            if let Message::Text(text) = self.socket.read()?
+                && let Decoded::Known(message) = decode_server_message(&text)?
+                && let Some(picked) = pick(message)
+            {
+                return Ok(picked);
+            }
+        }
+    }
+
+    fn start_command(&mut self) -> anyhow::Result<CommandId> {
+        let pick = |message| match message {
+            ServerMessage::CommandStart(start) => Some(start.command_id),
+            _ => None,
+        };
+        let command_id = self.next(pick)?;
+        let started = AgentMessage::CommandStarted { command_id, started_at: Utc::now() };
+        self.socket.send(Message::text(encode(&started)?))?;
+        Ok(command_id)
+    }
+
+    /// Sends until the server has enough. Answers how many bytes of output it took.
+    fn flood(&mut self, command_id: CommandId, most: u64) -> anyhow::Result<u64> {
+        let mut answers = self.socket.get_ref().try_clone()?;
+        let mut sink = [0; 64 * 1024];
+        let read_away = thread::spawn(move || while answers.read(&mut sink).is_ok_and(|read| read > 0) {});
+        // Control characters are the most expensive text there is: six bytes each in JSON.
+        let data = Bytes(vec![1; MAX_OUTPUT_CHUNK_BYTES]);
+        let (mut seq, mut sent) = (0, 0);
+        while sent < most {
+            seq += 1;
+            let chunk = OutputChunk { command_id, seq, stream: Stream::Stdout, data: data.clone() };
+            let text = encode(&AgentMessage::CommandOutput(chunk))?;
+            if self.socket.send(Message::text(text)).is_err() {
+                break;
+            }
+            sent += MAX_OUTPUT_CHUNK_BYTES as u64;
+        }
+        drop(self.socket.get_ref().shutdown(Shutdown::Both));
+        drop(read_away.join());
+        Ok(sent)
+    }
+}
+
+/// A page that looks at the command.
+fn viewer(api: &Api, server: Server, command_id: &str) -> anyhow::Result<WebSocket<TcpStream>> {
+    let headers = [("authorization", api.authorization()), ("origin", format!("http://{}", server.address))];
+    let mut socket = open(server, "/api/v1/live", &headers)?;
+    let topic = json!({ "kind": "command_output", "command_id": command_id });
+    socket.send(Message::text(json!({ "op": "subscribe", "sub": 1, "topic": topic }).to_string()))?;
+    Ok(socket)
+}
+
+/// A request for the whole output, whose answer waits to be read.
+fn download(api: &Api, server: Server, command_id: &str) -> anyhow::Result<TcpStream> {
+    let mut stream = TcpStream::connect(server.address)?;
+    let authorization = api.authorization();
+    write!(
+        stream,
+        "GET /api/commands/{command_id} HTTP/1.1\r\nhost: {}\r\nauthorization: {authorization}\r\n\r\n",
+        server.address
+    )?;
+    Ok(stream)
+}
+
+/// A byte a second, to the end.
+fn read_slowly(mut stream: TcpStream) -> thread::JoinHandle<()> {
+    thread::spawn(move || {
+        while stream.read(&mut [0]).is_ok_and(|read| read == 1) {
+            thread::sleep(Duration::from_secs(1));
+        }
+    })
+}
+
+fn open(
+    server: Server,
+    path: &str,
+    headers: &[(&'static str, String)],
+) -> anyhow::Result<WebSocket<TcpStream>> {
+    let mut request = format!("ws://{}{path}", server.address).into_client_request()?;
+    for (name, value) in headers {
+        request.headers_mut().insert(*name, HeaderValue::from_str(value)?);
+    }
+    let stream = TcpStream::connect(server.address)?;
+    let (socket, _) =
+        tungstenite::client(request, stream).map_err(|error| anyhow::anyhow!("{path}: {error}"))?;
+    Ok(socket)
+}
