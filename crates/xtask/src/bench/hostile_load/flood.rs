@@ -41,24 +41,23 @@ pub fn run(stack: &Stack, api: &Api, server: Server, gib: u64) -> anyhow::Result
     let _does_not_read = viewer(api, server, &id)?;
     let slow = viewer(api, server, &id)?;
     let reads_slowly = read_slowly(slow.get_ref().try_clone()?);
-    let started = Instant::now();
     let attack = || {
         watched(server.pid, || {
             thread::scope(|scope| {
                 let flood = scope.spawn(|| agent.flood(command_id, gib * ALL_OF_IT));
-                // By now the output is as long as it may be.
-                thread::sleep(Duration::from_secs(15));
+                // By then the output is as long as it may be, or nearly.
+                thread::sleep(PART);
                 let download = download(api, server, &id)?;
                 let slow = read_slowly(download.try_clone()?);
                 let sent = flood.join().map_err(|_| anyhow::anyhow!("the flood failed"))??;
+                thread::sleep(PART);
                 download.shutdown(Shutdown::Both)?;
                 drop(slow.join());
                 Ok(sent)
             })
         })
     };
-    let (mut times, (sent, peak)) = under(api, attack)?;
-    let lasted = started.elapsed();
+    let (mut times, ((sent, lasted), peak)) = under(api, attack)?;
     slow.get_ref().shutdown(Shutdown::Both)?;
     drop(reads_slowly.join());
 
@@ -154,8 +153,9 @@ impl FloodingAgent {
         Ok(command_id)
     }
 
-    /// Sends until the server has enough. Answers how many bytes of output it took.
-    fn flood(&mut self, command_id: CommandId, most: u64) -> anyhow::Result<u64> {
+    /// Sends until the server has enough. Answers how many bytes of output it took, and for how long.
+    fn flood(&mut self, command_id: CommandId, most: u64) -> anyhow::Result<(u64, Duration)> {
+        let started = Instant::now();
         let mut answers = self.socket.get_ref().try_clone()?;
         let mut sink = [0; 64 * 1024];
         let read_away = thread::spawn(move || while answers.read(&mut sink).is_ok_and(|read| read > 0) {});
@@ -171,9 +171,10 @@ impl FloodingAgent {
             }
             sent += MAX_OUTPUT_CHUNK_BYTES as u64;
         }
+        let lasted = started.elapsed();
         drop(self.socket.get_ref().shutdown(Shutdown::Both));
         drop(read_away.join());
-        Ok(sent)
+        Ok((sent, lasted))
     }
 }
 
