@@ -28,19 +28,13 @@ impl Decoder {
     }
 }
 
-/// How many bytes at the end are the beginning of a character that is not complete.
+/// How many bytes at the end are the beginning of a character that is not complete: three at most.
 fn incomplete_tail(bytes: &[u8]) -> usize {
-    for (back, byte) in bytes.iter().rev().take(3).enumerate() {
-        let needed = match byte {
-            0xC2..=0xDF => 2,
-            0xE0..=0xEF => 3,
-            0xF0..=0xF4 => 4,
-            0x80..=0xBF => continue,
-            _ => return 0,
-        };
-        return if needed > back + 1 { back + 1 } else { 0 };
-    }
-    0
+    let is_a_beginning = |tail: &[u8]| {
+        std::str::from_utf8(tail).is_err_and(|error| error.valid_up_to() == 0 && error.error_len().is_none())
+    };
+    let longest = bytes.len().min(3);
+    (1..=longest).rev().find(|length| is_a_beginning(&bytes[bytes.len() - length..])).unwrap_or(0)
 }
 
 #[cfg(test)]
