@@ -6,10 +6,13 @@ use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::HeaderMap;
 use serde_json::Value;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 /// An open WebSocket. Whatever it waits for must come within [`PATIENCE`].
@@ -64,6 +67,11 @@ impl TestSocket {
         self.send(Message::text(text.into())).await;
     }
 
+    /// Sends a frame that says it is text, whatever its bytes are.
+    pub async fn send_as_text(&mut self, bytes: impl Into<Bytes>) {
+        self.send_frame(Frame::message(bytes, OpCode::Data(Data::Text), true)).await;
+    }
+
     /// Sends a binary frame.
     pub async fn send_binary(&mut self, bytes: impl Into<Bytes>) {
         self.send(Message::binary(bytes.into())).await;
@@ -72,6 +80,12 @@ impl TestSocket {
     /// Sends a frame as it is, valid or not.
     pub async fn send_frame(&mut self, frame: Frame) {
         self.send(Message::Frame(frame)).await;
+    }
+
+    /// Puts bytes on the line as they are: frames that were made elsewhere. `false` when the server does not take them
+    /// within this time, or has closed.
+    pub async fn send_raw(&mut self, bytes: &[u8], within: Duration) -> bool {
+        matches!(timeout(within, self.stream.get_mut().write_all(bytes)).await, Ok(Ok(())))
     }
 
     /// Sends JSON.

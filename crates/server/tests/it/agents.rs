@@ -206,6 +206,35 @@ async fn a_machine_moves_nowhere_its_mover_does_not_see() {
 }
 
 #[tokio::test]
+async fn namesakes_at_a_client_are_marked_and_nobody_elses_are() {
+    let server = TestServer::start().await;
+    let one = server.seed_agent(&acme::HQ, "web-01").await;
+    let twin = server.seed_agent(&acme::LAB, "WEB-01").await;
+    let at_another_client = server.seed_agent(&acme::NORTH, "web-01").await;
+    let another_name = server.seed_agent(&acme::HQ, "db-01").await;
+    let foreign = server.seed_agent(&globex::HQ, "web-01").await;
+    let [ours, theirs] = [server.client_as(&acme::OWNER).await, server.client_as(&globex::OWNER).await];
+    let is_marked = async |client: &ApiClient, machine: &SeededAgent| {
+        let shown = client.get(&path(machine)).await.expect(200)["duplicate_hostname"].clone();
+        let list = client.get("/api/v1/agents").await.expect(200);
+        let items = list["items"].as_array().unwrap();
+        let listed = items.iter().find(|item| item["id"] == json!(machine.id)).unwrap();
+        assert_eq!(listed["duplicate_hostname"], shown, "list and page agree");
+        shown.as_bool().unwrap()
+    };
+    assert!(is_marked(&ours, &one).await && is_marked(&ours, &twin).await, "host names have no case");
+    assert!(!is_marked(&ours, &at_another_client).await);
+    assert!(!is_marked(&ours, &another_name).await);
+    assert!(!is_marked(&theirs, &foreign).await);
+    sqlx::query("UPDATE agents SET state = 'rejected' WHERE id = $1")
+        .bind(twin.id)
+        .execute(&mut server.owner().await)
+        .await
+        .unwrap();
+    assert!(!is_marked(&ours, &one).await, "who was rejected is nobody's namesake");
+}
+
+#[tokio::test]
 async fn a_deleted_machine_is_gone_with_its_key_and_its_session() {
     let server = TestServer::start().await;
     let machine = server.seed_agent(&acme::HQ, "web-01").await;

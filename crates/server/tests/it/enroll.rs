@@ -21,7 +21,8 @@ pub(crate) async fn ask(server: &TestServer, site_code: &str, key: &str, machine
     server.anonymous().post("/api/enroll", request(site_code, key, machine)).await
 }
 
-fn request(site_code: &str, key: &str, machine: &Value) -> Value {
+/// What a machine sends when it asks.
+pub(crate) fn request(site_code: &str, key: &str, machine: &Value) -> Value {
     let mut body = machine.clone();
     body["site_code"] = json!(site_code);
     body["enrollment_key"] = json!(key);

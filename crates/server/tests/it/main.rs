@@ -24,6 +24,7 @@ mod health;
 mod install;
 mod jobs;
 mod keys;
+mod limits;
 mod live;
 mod long;
 mod metrics;

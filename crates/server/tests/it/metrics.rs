@@ -3,6 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use gururmm_protocol::metrics::{Process, Sample};
 use gururmm_protocol::{AgentMessage, ServerMessage};
+use gururmm_server::telemetry;
 use gururmm_testkit::agent::sample;
 use gururmm_testkit::world::{acme, globex};
 use gururmm_testkit::{SeededAgent, TestAgent, TestServer};
@@ -161,4 +162,102 @@ async fn a_sample_is_acknowledged_after_its_commit_and_not_before() {
     sqlx::raw_sql("ROLLBACK").execute(&mut owner).await.unwrap();
     expect_ack(&mut agent, 1).await;
     assert_eq!(stored(&server, &machine).await, 1);
+}
+
+/// Names of the partitions of a retention class, oldest first.
+async fn partitions(server: &TestServer, days: i32) -> Vec<String> {
+    sqlx::query_scalar(
+        "SELECT c.relname::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+         WHERE i.inhparent = ('metric_samples_' || $1)::regclass ORDER BY 1",
+    )
+    .bind(days)
+    .fetch_all(&mut server.owner().await)
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn samples_are_kept_for_their_retention_and_dropped_by_the_partition_after_it() {
+    let server = TestServer::start().await;
+    let time = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+    let now = time("2024-07-03T00:00:00Z");
+    // Around the cut-offs 2024-06-03, 2024-04-04, 2023-07-04 and 2021-07-04.
+    for (from, to) in [
+        ("2024-06-01T00:00:00Z", "2024-06-05T00:00:00Z"),
+        ("2024-03-20T00:00:00Z", "2024-04-09T00:00:00Z"),
+        ("2023-06-15T00:00:00Z", "2023-08-02T00:00:00Z"),
+        ("2021-06-15T00:00:00Z", "2021-08-02T00:00:00Z"),
+    ] {
+        server.app().db.ensure_metric_partitions(time(from), time(to)).await.unwrap();
+    }
+    let oldest_kept = [
+        (30, "metric_samples_30_20240603"),
+        (90, "metric_samples_90_20240401"),
+        (365, "metric_samples_365_20230701"),
+        (1095, "metric_samples_1095_20210701"),
+    ];
+    telemetry::keep_partitions(server.app(), now - TimeDelta::seconds(1)).await.unwrap();
+    assert_eq!(partitions(&server, 30).await[0], "metric_samples_30_20240602", "a second before its end");
+    // A day of old samples again, so that each class has something to drop.
+    let old = time("2021-06-30T00:00:00Z");
+    server.app().db.ensure_metric_partitions(old, old).await.unwrap();
+    let mut before = Vec::new();
+    for (days, oldest) in oldest_kept {
+        let there = partitions(&server, days).await;
+        assert!(there[0].as_str() < oldest, "{there:?}");
+        before.push(there);
+    }
+    telemetry::keep_partitions(server.app(), now).await.unwrap();
+    for ((days, oldest), before) in oldest_kept.into_iter().zip(before) {
+        let left = partitions(&server, days).await;
+        assert_eq!(left[0], oldest);
+        // The job also makes those of the next days.
+        let lost: Vec<&String> =
+            before.iter().filter(|name| name.as_str() >= oldest && !left.contains(name)).collect();
+        assert!(lost.is_empty(), "dropped before their time: {lost:?}");
+    }
+}
+
+#[tokio::test]
+async fn samples_of_many_agents_are_written_together() {
+    const AGENTS: usize = 20;
+    const SAMPLES: u64 = 10;
+    let server = TestServer::start().await;
+    // A sequence forgets nothing, and a statement's trigger runs once, however many rows there are.
+    for statement in [
+        "CREATE SEQUENCE statements MINVALUE 0 START 0",
+        "SELECT nextval('statements')",
+        "CREATE FUNCTION count_statement() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
+           $$ BEGIN PERFORM nextval('public.statements'); RETURN NULL; END $$",
+        "CREATE TRIGGER counted AFTER INSERT ON metric_samples FOR EACH STATEMENT
+           EXECUTE FUNCTION count_statement()",
+        "CREATE TRIGGER counted AFTER UPDATE OF last_sample_at ON agent_status FOR EACH STATEMENT
+           EXECUTE FUNCTION count_statement()",
+    ] {
+        sqlx::query(statement).execute(&mut server.owner().await).await.unwrap();
+    }
+    let mut agents = Vec::new();
+    for number in 0..AGENTS {
+        let site = if number % 2 == 0 { &acme::HQ } else { &globex::HQ };
+        let machine = server.seed_agent(site, &format!("pc-{number}")).await;
+        agents.push(TestAgent::connect(&server, &machine).await);
+    }
+    let now = Utc::now();
+    for seq in 1..=SAMPLES {
+        for agent in &mut agents {
+            let sample = at(now - TimeDelta::seconds(60 - seq.cast_signed()));
+            agent.send(&AgentMessage::Metrics { seq, sample }).await;
+        }
+    }
+    for agent in &mut agents {
+        expect_ack(agent, SAMPLES).await;
+    }
+    let (rows, statements): (i64, i64) =
+        sqlx::query_as("SELECT (SELECT count(*) FROM metric_samples), (SELECT last_value FROM statements)")
+            .fetch_one(&mut server.owner().await)
+            .await
+            .unwrap();
+    assert_eq!(rows, 200);
+    assert!(statements >= 2, "both tables are written, or the count is none");
+    assert!(statements <= rows / 5, "{statements} statements for {rows} samples");
 }

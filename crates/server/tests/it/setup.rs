@@ -139,7 +139,9 @@ async fn after_setup_no_alias_of_a_bootstrap_route_answers_by_any_method() {
     let token = token(&server).await;
     server.anonymous().post("/api/v1/setup", first_run(&token)).await.expect(201);
     assert!(server.server().setup_link().await.unwrap().is_none(), "no new link is made");
-    let aliases = aliases();
+    let mut aliases: BTreeSet<String> =
+        BOOTSTRAP_ROUTES.iter().flat_map(|route| aliases_of(route, "setup")).collect();
+    aliases.extend(["v0", "v2", "V1", "v1.0", "v01", "v1x", "latest"].map(|v| format!("/api/{v}/setup")));
     assert!(aliases.len() >= 200, "{} aliases", aliases.len());
     let clients = [server.anonymous(), admin(&server).await];
     let before = rows(&server).await;
@@ -149,6 +151,25 @@ async fn after_setup_no_alias_of_a_bootstrap_route_answers_by_any_method() {
                 let answer = client.request(method.clone(), alias).json(first_run(&token)).send().await;
                 assert_eq!(answer.status, 404, "{answer}");
             }
+        }
+    }
+    assert_eq!(rows(&server).await, before);
+}
+
+#[tokio::test]
+async fn after_setup_register_says_so_under_its_own_name_and_no_alias_says_anything() {
+    const REGISTER: &str = "/api/auth/register";
+    let server = TestServer::start_empty().await;
+    let token = token(&server).await;
+    server.anonymous().post("/api/v1/setup", first_run(&token)).await.expect(201);
+    let aliases = aliases_of(REGISTER, "register");
+    assert!(aliases.len() >= 50, "{} aliases", aliases.len());
+    let before = rows(&server).await;
+    for alias in &aliases {
+        let is_itself = alias.split('?').next() == Some(REGISTER);
+        for method in methods() {
+            let call = server.anonymous().request(method.clone(), alias).json(first_run(&token));
+            assert_eq!(call.send().await.status, if is_itself { 403 } else { 404 }, "{method} {alias}");
         }
     }
     assert_eq!(rows(&server).await, before);
@@ -175,84 +196,83 @@ fn methods() -> [Method; 9] {
     ]
 }
 
-/// Spellings that some server, proxy or router somewhere takes for the path itself.
-fn aliases() -> BTreeSet<String> {
+/// The route, and spellings of it that some server, proxy or router somewhere takes for the route itself. `word` is
+/// the part of it that is written in other ways.
+fn aliases_of(route: &str, word: &str) -> BTreeSet<String> {
     let mut aliases = BTreeSet::new();
-    for route in BOOTSTRAP_ROUTES {
-        aliases.insert(route.to_owned());
-        for suffix in [
-            "/",
-            "//",
-            "/.",
-            "/./",
-            "/..",
-            "/../setup",
-            ".",
-            "..",
-            ".json",
-            ".html",
-            ".php",
-            ".aspx",
-            "/x",
-            "/index",
-            "/index.html",
-            ";",
-            ";x=1",
-            ";/x",
-            "%20",
-            "%09",
-            "%00",
-            "%00.js",
-            "%0a",
-            "%2f",
-            "%2F",
-            "%5c",
-            "%23",
-            "%3f",
-            "?",
-            "?x=1",
-            "?/",
-            "??",
-            "?setup_token=x",
-            "+",
-            "~",
-            "$",
-            "*",
-            "'",
-            "!",
-            ":",
-            "@",
-            ",",
-            "=",
-            "-",
-            "_",
-            "\\",
-        ] {
-            aliases.insert(format!("{route}{suffix}"));
-        }
-        for prefix in
-            ["/", "/.", "/x/..", "/%2e", "/%2e%2e", "/api", "/API", "/static", "/assets/..", "//", "/;", "\\"]
-        {
-            aliases.insert(format!("{}{route}", if prefix.starts_with('/') { prefix } else { "/x" }));
-        }
-        aliases.insert(route.to_uppercase());
-        aliases.insert(route.replace("setup", "Setup"));
-        aliases.insert(route.replace("setup", "setUp"));
-        aliases.insert(route.replace('/', "//"));
-        aliases.insert(route.replace('/', "/./"));
-        aliases.insert(route.replace("/setup", "/x/../setup"));
-        aliases.insert(route.replace("/setup", "%2fsetup").replacen("%2f", "/%2f", 1));
-        aliases.insert(route.replace("/setup", "/%2e/setup"));
-        for (index, letter) in "setup".char_indices() {
-            let encoded = format!("{}%{:02x}{}", &"setup"[..index], u32::from(letter), &"setup"[index + 1..]);
-            aliases.insert(route.replace("setup", &encoded));
-            aliases.insert(route.replace("setup", &encoded.replace('%', "%25")));
-        }
-        aliases.insert(route.replace("setup", "\u{455}etup").chars().map(percent).collect());
+    aliases.insert(route.to_owned());
+    for suffix in [
+        "/",
+        "//",
+        "/.",
+        "/./",
+        "/..",
+        ".",
+        "..",
+        ".json",
+        ".html",
+        ".php",
+        ".aspx",
+        "/x",
+        "/index",
+        "/index.html",
+        ";",
+        ";x=1",
+        ";/x",
+        "%20",
+        "%09",
+        "%00",
+        "%00.js",
+        "%0a",
+        "%2f",
+        "%2F",
+        "%5c",
+        "%23",
+        "%3f",
+        "?",
+        "?x=1",
+        "?/",
+        "??",
+        "?setup_token=x",
+        "+",
+        "~",
+        "$",
+        "*",
+        "'",
+        "!",
+        ":",
+        "@",
+        ",",
+        "=",
+        "-",
+        "_",
+        "\\",
+    ] {
+        aliases.insert(format!("{route}{suffix}"));
     }
-    for version in ["v0", "v2", "V1", "v1.0", "v01", "v1x", "latest"] {
-        aliases.insert(format!("/api/{version}/setup"));
+    for prefix in
+        ["/", "/.", "/x/..", "/%2e", "/%2e%2e", "/api", "/API", "/static", "/assets/..", "//", "/;", "\\"]
+    {
+        aliases.insert(format!("{}{route}", if prefix.starts_with('/') { prefix } else { "/x" }));
     }
+    aliases.insert(format!("{route}/../{word}"));
+    aliases.insert(route.to_uppercase());
+    let (first, last) = (word[..1].to_uppercase(), word[word.len() - 1..].to_uppercase());
+    aliases.insert(route.replace(word, &format!("{first}{}", &word[1..])));
+    aliases.insert(route.replace(word, &format!("{}{last}", &word[..word.len() - 1])));
+    aliases.insert(route.replace('/', "//"));
+    aliases.insert(route.replace('/', "/./"));
+    for detour in ["/x/../", "/%2f", "/%2e/", "/%2e%2e/"] {
+        aliases.insert(route.replace(&format!("/{word}"), &format!("{detour}{word}")));
+    }
+    for (index, letter) in word.char_indices() {
+        let encoded = format!("{}%{:02x}{}", &word[..index], u32::from(letter), &word[index + 1..]);
+        aliases.insert(route.replace(word, &encoded));
+        aliases.insert(route.replace(word, &encoded.replace('%', "%25")));
+    }
+    // Letters that look the same: a Cyrillic one.
+    let lookalike = word.replacen('e', "\u{435}", 1);
+    aliases.insert(route.replace(word, &lookalike).chars().map(percent).collect());
     aliases
 }
 

@@ -2,9 +2,15 @@
 
 use super::AgentKill;
 use super::driver::{Driver, Submitted};
+use anyhow::Context as _;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+/// How long a living agent takes at most from the end of a command to having it on disk: a kill in between may leave
+/// a command without a known end, a later one may not.
+const END_IS_NOTED_WITHIN: Duration = Duration::from_secs(2);
 
 /// What was found.
 #[derive(Default)]
@@ -33,31 +39,53 @@ impl Findings {
     }
 }
 
-/// How often a command started and ended on the machine.
+/// How often a command started and ended on the machine, and when it ended first.
 #[derive(Default, Clone, Copy)]
 struct Seen {
     starts: usize,
     ends: usize,
+    ended_at: Option<SystemTime>,
 }
 
 pub fn check(driver: &Driver, ledger: &Path, kills: &[AgentKill]) -> anyhow::Result<Findings> {
     let text = if ledger.exists() { std::fs::read_to_string(ledger)? } else { String::new() };
-    let mut seen: BTreeMap<&str, Seen> = BTreeMap::new();
-    for line in text.lines() {
-        let Some((mark, word)) = line.split_once(' ') else { continue };
-        let entry = seen.entry(mark).or_default();
-        match word {
-            "start" => entry.starts += 1,
-            "end" => entry.ends += 1,
-            _ => {}
-        }
-    }
+    let seen = read_ledger(&text)?;
     let mut findings = Findings::default();
     for command in driver.submitted() {
         let on_machine = seen.get(command.mark.as_str()).copied().unwrap_or_default();
         check_command(command, on_machine, kills, &mut findings);
     }
     Ok(findings)
+}
+
+/// Reads lines of mark, `start` or `end`, and nanoseconds since 1970. A line that is none fails: a ledger that is not
+/// understood excuses nobody.
+fn read_ledger(text: &str) -> anyhow::Result<BTreeMap<&str, Seen>> {
+    let mut seen: BTreeMap<&str, Seen> = BTreeMap::new();
+    for line in text.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let &[mark, word, nanoseconds] = words.as_slice() else { anyhow::bail!("in the ledger: {line:?}") };
+        let nanoseconds = nanoseconds.parse().with_context(|| format!("in the ledger: {line:?}"))?;
+        let at = SystemTime::UNIX_EPOCH + Duration::from_nanos(nanoseconds);
+        let entry = seen.entry(mark).or_default();
+        match word {
+            "start" => entry.starts += 1,
+            "end" => {
+                entry.ends += 1;
+                entry.ended_at.get_or_insert(at);
+            }
+            _ => anyhow::bail!("in the ledger: {line:?}"),
+        }
+    }
+    Ok(seen)
+}
+
+/// Whether a kill may have kept the agent from knowing how the command ended.
+fn is_excused(command: &Submitted, on_machine: Seen, kills: &[AgentKill]) -> bool {
+    kills.iter().filter(|kill| kill.agent_id == command.agent_id && kill.at >= command.asked_at).any(|kill| {
+        // Written after the kill: the command outlived its agent.
+        on_machine.ended_at.is_none_or(|ended_at| kill.at <= ended_at + END_IS_NOTED_WITHIN)
+    })
 }
 
 fn check_command(command: &Submitted, on_machine: Seen, kills: &[AgentKill], findings: &mut Findings) {
@@ -89,8 +117,8 @@ fn check_command(command: &Submitted, on_machine: Seen, kills: &[AgentKill], fin
             }
         }
         "interrupted" => {
-            if !kills.iter().any(|kill| kill.agent_id == command.agent_id && kill.at >= command.asked_at) {
-                fault("interrupted, though its agent was not killed");
+            if !is_excused(command, on_machine, kills) {
+                fault("interrupted, though its agent was not killed before it could note the end");
             }
         }
         "cancelled" if !command.cancelled => fault("cancelled, though nobody asked"),
@@ -110,7 +138,6 @@ fn check_command(command: &Submitted, on_machine: Seen, kills: &[AgentKill], fin
 mod tests {
     use super::*;
     use serde_json::json;
-    use std::time::SystemTime;
 
     fn command(status: &str, stdout: &str) -> Submitted {
         Submitted {
@@ -127,7 +154,7 @@ mod tests {
 
     fn faults(command: &Submitted, starts: usize, ends: usize, kills: &[AgentKill]) -> usize {
         let mut findings = Findings::default();
-        check_command(command, Seen { starts, ends }, kills, &mut findings);
+        check_command(command, Seen { starts, ends, ended_at: None }, kills, &mut findings);
         findings.faults.len()
     }
 
@@ -149,6 +176,36 @@ mod tests {
         let kill = |agent: &str| [AgentKill { agent_id: agent.to_owned(), at: SystemTime::now() }];
         assert_eq!(faults(&command("interrupted", ""), 1, 0, &kill("agent")), 0);
         assert_eq!(faults(&command("interrupted", ""), 1, 0, &kill("another")), 1);
+    }
+
+    #[test]
+    fn a_kill_after_the_end_was_noted_explains_no_interruption() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let kill = |seconds| AgentKill { agent_id: "agent".to_owned(), at: at(seconds) };
+        let ended = Seen { starts: 1, ends: 1, ended_at: Some(at(100)) };
+        let faults = |on_machine, kills: &[AgentKill]| {
+            let mut findings = Findings::default();
+            check_command(&command("interrupted", ""), on_machine, kills, &mut findings);
+            findings.faults.len()
+        };
+        assert_eq!(faults(ended, &[kill(103)]), 1, "the agent knew the end for seconds");
+        assert_eq!(faults(ended, &[kill(101)]), 0, "the agent may not have noted the end yet");
+        assert_eq!(faults(ended, &[kill(90)]), 0, "the command outlived its agent");
+        assert_eq!(faults(ended, &[kill(90), kill(103)]), 0, "the first kill explains it");
+        assert_eq!(faults(Seen { ended_at: None, ends: 0, ..ended }, &[kill(103)]), 0, "it never ended");
+    }
+
+    #[test]
+    fn the_ledger_says_how_often_and_when() {
+        let ledger =
+            read_ledger("a start 1000000000\nb start 1\na end 3000000000\na end 4000000000\n").unwrap();
+        let Seen { starts, ends, ended_at } = ledger["a"];
+        assert_eq!((starts, ends), (1, 2));
+        assert_eq!(ended_at, Some(SystemTime::UNIX_EPOCH + Duration::from_secs(3)), "the first end counts");
+        assert_eq!(ledger["b"].ended_at, None);
+        for unreadable in ["a end", "a end ", "a end 1N", "a middle 1", "a end 1 2"] {
+            assert!(read_ledger(unreadable).is_err(), "{unreadable:?}");
+        }
     }
 
     #[test]

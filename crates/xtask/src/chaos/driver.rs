@@ -37,6 +37,12 @@ impl Submitted {
     }
 }
 
+/// What a command runs to put a line into the ledger: mark, word and the time in nanoseconds since 1970. A command
+/// that is killed while it asks for the time writes nothing.
+fn note(mark: &str, word: &str, ledger: &Path) -> String {
+    format!("now=$(date +%s%N) && echo '{mark} {word} '$now >> '{}'", ledger.display())
+}
+
 /// All commands of a run.
 pub struct Driver {
     api: Api,
@@ -64,9 +70,9 @@ impl Driver {
         };
         let sleep = if pause == "0" { String::new() } else { format!("sleep {pause}; ") };
         let command = format!(
-            "echo '{mark} start' >> '{ledger}'; i=1; while [ $i -le {lines} ]; do echo \"{mark} line $i\"; {sleep}i=$((i+1)); done; \
-             echo '{mark} end' >> '{ledger}'",
-            ledger = self.ledger.display()
+            "{start}; i=1; while [ $i -le {lines} ]; do echo \"{mark} line $i\"; {sleep}i=$((i+1)); done; {end}",
+            start = note(&mark, "start", &self.ledger),
+            end = note(&mark, "end", &self.ledger),
         );
         let body = json!({ "command_type": "shell", "command": command, "timeout_seconds": 60, "expires_in_seconds": 600 });
         let asked_at = SystemTime::now();
@@ -114,7 +120,7 @@ impl Driver {
             for known in page["items"].as_array().into_iter().flatten() {
                 let text = known["command"].as_str().unwrap_or_default();
                 let lost = self.submitted.iter_mut().filter(|command| command.id.is_none());
-                for command in lost.filter(|command| text.contains(&format!("'{} start'", command.mark))) {
+                for command in lost.filter(|command| text.contains(&format!("'{} start '", command.mark))) {
                     command.id = known["id"].as_str().map(str::to_owned);
                 }
             }
