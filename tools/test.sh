@@ -75,11 +75,12 @@ rust_steps() {
   local long=$1
   step 'Rust formatting' cargo fmt --all --check
   step 'shell scripts' shellcheck --external-sources --check-sourced dev .ci/run
-  step 'architecture' cargo run --quiet --package xtask -- tidy
   step 'clippy' cargo clippy --workspace --all-targets --locked -- --deny warnings
+  # Always the whole workspace: a part of it would be built with other features, and most of what it needs again.
   step 'Rust build' cargo build --workspace --all-targets --locked
+  step 'architecture' "$TARGET/debug/xtask" tidy
   step 'Rust tests' rust_tests
-  step 'SQL queries' cargo run --quiet --package xtask -- sqlx-prepare --check
+  step 'SQL queries' "$TARGET/debug/xtask" sqlx-prepare --check
   step 'dependencies' dependency_checks
   [[ $long == no ]] || step 'documentation tests' cargo test --workspace --doc --locked
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
@@ -61,26 +61,39 @@ fn describe(root: &Path, postgres: &Path, queries: &Path) -> anyhow::Result<Quer
     fs::create_dir_all(queries)?;
     let cluster = Cluster::start(postgres)?;
     dev_db::migrated_database(root, &cluster, "prepare")?;
-    forget_compiled_queries(root)?;
+    let roots = crate_roots(root)?;
+    // Cargo cannot know that the macros must run again; newer crate roots tell it so. Afterwards they are as old as
+    // before: nothing else has to be built again.
+    set_modified(roots.keys().map(|path| (path, SystemTime::now())))?;
     let compiled = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["check", "--quiet", "--all-targets", "--package", PACKAGE])
+        .args(["check", "--quiet", "--all-targets", "--workspace"])
         .current_dir(root)
         .env("SQLX_OFFLINE", "false")
         .env("SQLX_OFFLINE_DIR", queries)
         .env("DATABASE_URL", cluster.url("prepare"))
-        .status()
-        .context("starting cargo")?;
+        .status();
+    set_modified(roots.iter().map(|(path, modified)| (path, *modified)))?;
+    let compiled = compiled.context("starting cargo")?;
     ensure!(compiled.success(), "{PACKAGE} does not compile against the migrated database");
     read_queries(queries)
 }
 
-/// Cargo cannot know that the macros must run again; newer crate roots tell it so.
-fn forget_compiled_queries(root: &Path) -> anyhow::Result<()> {
+/// The server's crate roots, and how old they are.
+fn crate_roots(root: &Path) -> anyhow::Result<BTreeMap<PathBuf, SystemTime>> {
+    let mut roots = BTreeMap::new();
     for file in ["src/lib.rs", "src/main.rs", "tests/it/main.rs"] {
         let path = root.join("crates/server").join(file);
         if path.exists() {
-            fs::File::options().append(true).open(&path)?.set_modified(SystemTime::now())?;
+            let modified = fs::metadata(&path)?.modified()?;
+            roots.insert(path, modified);
         }
+    }
+    Ok(roots)
+}
+
+fn set_modified<'a>(times: impl Iterator<Item = (&'a PathBuf, SystemTime)>) -> anyhow::Result<()> {
+    for (path, modified) in times {
+        fs::File::options().append(true).open(path)?.set_modified(modified)?;
     }
     Ok(())
 }
