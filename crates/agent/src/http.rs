@@ -127,25 +127,46 @@ async fn exchange<A: DeserializeOwned>(
     path: &str,
     body: Vec<u8>,
 ) -> Result<A, CallError> {
+    let request = http::Request::post(path)
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::ACCEPT, "application/json");
+    let (status, body) = call(connector, request, body, MAX_ANSWER_BYTES).await?;
+    if status.is_success() {
+        return serde_json::from_slice(&body).map_err(|_| CallError::Malformed);
+    }
+    Err(refusal(status.as_u16(), &body))
+}
+
+/// Gets a short text, at most `max_bytes` long. How long it may take is the caller's business; a redirection is not
+/// followed.
+pub async fn get_text(connector: &Connector, path: &str, max_bytes: usize) -> Result<String, CallError> {
+    let request = http::Request::get(path).header(header::ACCEPT, "text/plain");
+    let (status, body) = call(connector, request, Vec::new(), max_bytes).await?;
+    if !status.is_success() {
+        return Err(refusal(status.as_u16(), &body));
+    }
+    String::from_utf8(body.into()).map_err(|_| CallError::Malformed)
+}
+
+async fn call(
+    connector: &Connector,
+    request: http::request::Builder,
+    body: Vec<u8>,
+    max_bytes: usize,
+) -> Result<(http::StatusCode, Bytes), CallError> {
     let stream = connector.open().await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::Builder::new().handshake(TokioIo::new(stream)).await?;
-    let request = http::Request::post(path)
+    let request = request
         .header(header::HOST, connector.server().authority())
-        .header(header::CONTENT_TYPE, "application/json")
-        .header(header::ACCEPT, "application/json")
         .header(header::USER_AGENT, concat!("gururmm-agent/", env!("CARGO_PKG_VERSION")))
         .header(header::CONNECTION, "close")
         .body(Full::new(Bytes::from(body)))?;
     let answer = async {
         let response = sender.send_request(request).await?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
-        let body = body.map_err(|_| CallError::Malformed)?.to_bytes();
-        if status.is_success() {
-            return serde_json::from_slice(&body).map_err(|_| CallError::Malformed);
-        }
-        Err(refusal(status.as_u16(), &body))
+        let body = Limited::new(response.into_body(), max_bytes).collect().await;
+        Ok((status, body.map_err(|_| CallError::Malformed)?.to_bytes()))
     };
     let driver = async move {
         let _ = connection.await;

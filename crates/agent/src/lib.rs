@@ -1,5 +1,6 @@
 //! GuruRMM's agent: one machine's side of the protocol. The program is in `main.rs`; this library is for its tests.
 
+pub mod aside;
 pub mod capabilities;
 pub mod clock;
 pub mod enroll;

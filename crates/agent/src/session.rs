@@ -20,6 +20,7 @@ use gururmm_protocol::to_server::Hello;
 use gururmm_protocol::{AgentId, AgentMessage, CommandId, SUPPORTED, ServerMessage};
 use ledger::{Ledger, Order, Sending};
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// How long connecting may take: name, TCP, TLS and upgrade.
@@ -54,6 +55,8 @@ pub enum Action {
         server_version: String,
         /// The id the server knows this agent by.
         agent_id: AgentId,
+        /// The address the server sees this agent come from.
+        observed_ip: Option<IpAddr>,
     },
     /// The server told its time.
     ServerTime(DateTime<Utc>),
@@ -217,8 +220,8 @@ impl Session {
         });
         self.ledger.prune(welcome.server_time);
         self.actions.push_back(Action::ServerTime(welcome.server_time));
-        let Welcome { agent_id, server_version, .. } = welcome;
-        self.actions.push_back(Action::Welcomed { server_version, agent_id });
+        let Welcome { agent_id, server_version, observed_ip, .. } = welcome;
+        self.actions.push_back(Action::Welcomed { server_version, agent_id, observed_ip });
         self.actions.push_back(Action::Configure(welcome.config));
     }
 

@@ -273,8 +273,9 @@ impl Supervisor {
                 self.disconnected(reason.to_owned());
             }
             Action::ServerTime(time) => self.clock.set(now, time),
-            Action::Welcomed { server_version, agent_id } => {
+            Action::Welcomed { server_version, agent_id, observed_ip } => {
                 tracing::info!(%server_version, "connected");
+                self.schedule.observed(now, observed_ip);
                 self.adopt(agent_id);
                 let since = self.clock.now();
                 self.update_status(|status| {

@@ -6,6 +6,7 @@ use crate::policy::AgentConfig;
 use crate::version::Version;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 
 /// A control message to an agent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -56,6 +57,9 @@ pub struct Welcome {
     /// Seconds between heartbeats; silence of two and a half of them is a lost link.
     pub heartbeat_seconds: u32,
     pub config: AgentConfig,
+    /// Whence the server sees the agent connect: its public address when that is a global one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_ip: Option<IpAddr>,
 }
 
 /// Why the server closes.

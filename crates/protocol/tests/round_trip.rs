@@ -14,6 +14,7 @@ use gururmm_protocol::{
     decode_server_message, encode,
 };
 use proptest::prelude::*;
+use std::net::IpAddr;
 use uuid::Uuid;
 
 fn text() -> impl Strategy<Value = String> {
@@ -268,14 +269,16 @@ fn config() -> impl Strategy<Value = AgentConfig> {
 }
 
 fn welcome() -> impl Strategy<Value = Welcome> {
-    (any::<u128>(), version(), text(), time(), any::<u32>(), config()).prop_map(
-        |(id, protocol, server_version, server_time, heartbeat_seconds, config)| Welcome {
+    let observed_ip = prop::option::of(any::<IpAddr>());
+    (any::<u128>(), version(), text(), time(), any::<u32>(), config(), observed_ip).prop_map(
+        |(id, protocol, server_version, server_time, heartbeat_seconds, config, observed_ip)| Welcome {
             agent_id: AgentId(Uuid::from_u128(id)),
             protocol,
             server_version,
             server_time,
             heartbeat_seconds,
             config,
+            observed_ip,
         },
     )
 }

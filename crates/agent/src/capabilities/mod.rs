@@ -4,4 +4,6 @@ pub mod commands;
 pub mod machine_uid;
 pub mod metrics;
 pub mod network;
+pub mod public_ip;
 pub mod system_info;
+pub mod user_idle;

@@ -2,6 +2,8 @@
 
 #[cfg(target_os = "linux")]
 pub mod linux_files;
+#[cfg(target_os = "linux")]
+pub mod linux_sessions;
 pub mod process_tree;
 
 #[cfg(unix)]

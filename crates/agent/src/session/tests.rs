@@ -91,6 +91,7 @@ pub(super) fn welcome(heartbeat_seconds: u32) -> Welcome {
         server_time: Utc::now(),
         heartbeat_seconds,
         config: AgentConfig::default(),
+        observed_ip: None,
     }
 }
 

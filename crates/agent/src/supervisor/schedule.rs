@@ -2,11 +2,14 @@
 
 use crate::capabilities::metrics::Sampler;
 use crate::capabilities::network;
+use crate::capabilities::public_ip::PublicIp;
+use crate::capabilities::user_idle::UserIdle;
 use crate::clock::ServerClock;
-use crate::os::Unsupported;
 use crate::session::Session;
+use gururmm_protocol::metrics::Sample;
 use gururmm_protocol::network::NetworkState;
 use gururmm_protocol::policy::AgentConfig;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// The first sample comes soon, so that a machine is not blank for a whole interval.
@@ -26,6 +29,14 @@ pub(super) struct Schedule {
     live: Option<Series>,
     next_network: Instant,
     network: Option<NetworkState>,
+    facts: Facts,
+}
+
+/// What is asked for beside the loop, and put into the samples as it is known.
+#[derive(Debug)]
+struct Facts {
+    public_ip: PublicIp,
+    user_idle: UserIdle,
 }
 
 #[derive(Debug)]
@@ -55,7 +66,8 @@ impl Schedule {
     pub(super) fn new(now: Instant) -> Self {
         let config = AgentConfig::default();
         let kept = Series::new(now, FIRST_SAMPLE, interval(&config));
-        Self { config, kept, live: None, next_network: now, network: None }
+        let facts = Facts { public_ip: PublicIp::new(now), user_idle: UserIdle::default() };
+        Self { config, kept, live: None, next_network: now, network: None, facts }
     }
 
     pub(super) fn config(&self) -> &AgentConfig {
@@ -64,16 +76,18 @@ impl Schedule {
 
     /// New settings are in force at once.
     pub(super) fn configure(&mut self, now: Instant, config: AgentConfig) {
-        if config.public_ip && !self.config.public_ip {
-            let unsupported = Unsupported::here("asking providers for the public address is not built yet");
-            tracing::warn!(%unsupported, "policy asks for the public address");
-        }
+        self.facts.public_ip.want(now, config.public_ip);
         self.kept.interval = interval(&config);
         self.kept.next = self.kept.next.min(now + self.kept.interval);
         if config.network_state && !self.config.network_state {
             self.next_network = now;
         }
         self.config = config;
+    }
+
+    /// The server said whence it sees this machine.
+    pub(super) fn observed(&mut self, now: Instant, address: Option<IpAddr>) {
+        self.facts.public_ip.observed(now, address);
     }
 
     /// Someone looks, or nobody does any more.
@@ -90,25 +104,39 @@ impl Schedule {
 
     /// When [`Schedule::run`] is to be called at the latest.
     pub(super) fn next(&self) -> Instant {
-        let live = self.live.as_ref().map(|live| live.next);
         let network = self.config.network_state.then_some(self.next_network);
-        [live, network].into_iter().flatten().fold(self.kept.next, Instant::min)
+        let sample = self.next_sample();
+        let facts = [self.facts.public_ip.next(), self.facts.user_idle.next(sample)];
+        facts.into_iter().chain([network]).flatten().fold(sample, Instant::min)
+    }
+
+    fn next_sample(&self) -> Instant {
+        self.live.as_ref().map_or(self.kept.next, |live| live.next.min(self.kept.next))
     }
 
     /// Does what is due.
     pub(super) fn run(&mut self, now: Instant, session: &mut Session, clock: &ServerClock) {
+        self.facts.public_ip.run(now);
+        let next_sample = self.next_sample();
+        self.facts.user_idle.run(now, next_sample);
         if self.kept.is_due(now) {
-            session.push_sample(self.kept.sampler.sample(&self.config, now, clock.at(now)));
+            let sample = self.kept.sampler.sample(&self.config, now, clock.at(now));
+            session.push_sample(self.facts.complete(now, sample));
         }
         if let Some(live) = &mut self.live
             && live.is_due(now)
         {
-            session.push_live_sample(live.sampler.sample(&self.config, now, clock.at(now)));
+            let sample = live.sampler.sample(&self.config, now, clock.at(now));
+            session.push_live_sample(self.facts.complete(now, sample));
         }
         if self.config.network_state && now >= self.next_network {
             self.next_network = now + NETWORK_INTERVAL;
             match network::read() {
                 Ok(state) if self.network.as_ref() != Some(&state) => {
+                    // The first look is no change.
+                    if self.network.is_some() {
+                        self.facts.public_ip.changed(now);
+                    }
                     session.set_network(state.clone());
                     self.network = Some(state);
                 }
@@ -116,6 +144,14 @@ impl Schedule {
                 Err(error) => tracing::warn!(%error, "the network state cannot be read"),
             }
         }
+    }
+}
+
+impl Facts {
+    fn complete(&mut self, now: Instant, mut sample: Sample) -> Sample {
+        sample.public_ip = self.public_ip.current().map(|address| address.to_string());
+        self.user_idle.complete(now, &mut sample);
+        sample
     }
 }
 

@@ -13,6 +13,7 @@ use gururmm_protocol::{
     AgentId, AgentMessage, CommandId, Decoded, ServerMessage, decode_agent_message, encode,
 };
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -29,6 +30,8 @@ use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 
 /// Long enough for a loaded test machine; nothing waits for it when all is well.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Whence this server claims to see its agents.
+pub const OBSERVED_IP: IpAddr = IpAddr::V4(Ipv4Addr::new(1, 1, 1, 1));
 pub const KEY: &str = "cak_test-only";
 
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -121,6 +124,7 @@ impl TestServer {
             server_time: Utc::now(),
             heartbeat_seconds,
             config,
+            observed_ip: Some(OBSERVED_IP),
         };
         connection.send(ServerMessage::Welcome(welcome)).await;
         (connection, hello)

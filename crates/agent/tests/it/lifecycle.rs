@@ -23,6 +23,7 @@ async fn an_agent_says_hello_with_its_key_in_a_header_and_sends_figures() {
         match connection.receive().await {
             AgentMessage::Metrics { seq, sample } => {
                 assert!(seq > 0 && sample.memory_total_bytes > 0);
+                assert_eq!(sample.public_ip, None, "policy does not ask");
                 has_sample = true;
             }
             AgentMessage::NetworkState { seq, .. } => {
@@ -32,6 +33,23 @@ async fn an_agent_says_hello_with_its_key_in_a_header_and_sends_figures() {
             other => panic!("unexpected {other:?}"),
         }
     }
+}
+
+#[tokio::test]
+async fn samples_carry_the_public_address_while_policy_asks_for_it() {
+    let mut server = TestServer::start().await;
+    let _agent = TestAgent::start(&server);
+    let config = AgentConfig { public_ip: true, ..AgentConfig::default() };
+    let (mut connection, _) = server.welcome_with(config, 30).await;
+    let address = |message| {
+        if let AgentMessage::Metrics { sample, .. } = message { Some(sample.public_ip) } else { None }
+    };
+    connection.send(ServerMessage::LiveMetrics { interval_ms: Some(1_000) }).await;
+    assert_eq!(connection.wait_for(address).await, Some(OBSERVED_IP.to_string()));
+    connection.send(ServerMessage::ConfigUpdate { config: AgentConfig::default() }).await;
+    // One may be on its way.
+    let without = |message| address(message).is_some_and(|address| address.is_none()).then_some(());
+    connection.wait_for(without).await;
 }
 
 #[tokio::test]

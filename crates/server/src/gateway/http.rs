@@ -5,6 +5,7 @@ use crate::agent_router;
 use crate::app::AppState;
 use crate::auth::credential;
 use crate::error::{Code, Error};
+use crate::http::request::PeerAddr;
 use crate::net::ConnectionTicket;
 use axum::Extension;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
@@ -32,6 +33,7 @@ async fn connect(
     State(app): State<AppState>,
     headers: HeaderMap,
     connection: Option<Extension<ConnectionTicket>>,
+    peer: Option<Extension<PeerAddr>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Error> {
     // A browser names its page; an agent has none. A page must never speak as an agent.
@@ -56,6 +58,7 @@ async fn connect(
         return Err(Error::new(Code::Unavailable));
     }
     session.epoch = store::begin_session(&app, &session).await?;
+    let peer = peer.map(|Extension(PeerAddr(peer))| peer);
     let tasks = app.gateway.tasks().clone();
     Ok(upgrade
         .max_message_size(MAX_CONTROL_FRAME_BYTES)
@@ -63,5 +66,5 @@ async fn connect(
         .read_buffer_size(BUFFER_BYTES)
         .write_buffer_size(0)
         .max_write_buffer_size(2 * MAX_CONTROL_FRAME_BYTES)
-        .on_upgrade(move |socket| tasks.track_future(session::run(app, session, socket))))
+        .on_upgrade(move |socket| tasks.track_future(session::run(app, session, socket, peer))))
 }

@@ -15,6 +15,7 @@ use gururmm_protocol::policy::AgentConfig;
 use gururmm_protocol::to_agent::{GoodbyeReason, Welcome};
 use gururmm_protocol::to_server::Hello;
 use gururmm_protocol::{AgentMessage, Decoded, SUPPORTED, ServerMessage, decode_agent_message, negotiate};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -26,14 +27,14 @@ const FAULTS_AT_MOST: u32 = 5;
 /// For the last words to an agent that does not read them.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
 
-/// Runs the session to its end.
-pub async fn run(app: AppState, session: AgentSession, socket: WebSocket) {
+/// Runs the session to its end. The agent is told the `peer` it connects as.
+pub async fn run(app: AppState, session: AgentSession, socket: WebSocket, peer: Option<IpAddr>) {
     let agent_id = session.agent_id;
     let (line, mut queue) = Line::new(&session);
     let (mut sink, stream) = socket.split();
     let (welcome, first) = oneshot::channel();
     let goodbye = tokio::select! {
-        end = converse(&app, session, &line, stream, welcome) => end,
+        end = converse(&app, session, &line, stream, (welcome, peer)) => end,
         end = write(&mut sink, first, &mut queue, app.gateway.settings().write_within) => end,
         goodbye = line.closing() => Some(goodbye),
     };
@@ -56,7 +57,7 @@ async fn converse(
     mut session: AgentSession,
     line: &Arc<Line>,
     stream: SplitStream<WebSocket>,
-    welcome: oneshot::Sender<Utf8Bytes>,
+    (welcome, peer): (oneshot::Sender<Utf8Bytes>, Option<IpAddr>),
 ) -> End {
     let settings = app.gateway.settings();
     let mut incoming = Incoming::new(stream, settings);
@@ -92,6 +93,7 @@ async fn converse(
         server_time: Utc::now(),
         heartbeat_seconds: u32::try_from(settings.heartbeat.as_secs()).unwrap_or(u32::MAX),
         config,
+        observed_ip: peer.map(|peer| peer.to_canonical()),
     };
     if let Some(text) = super::registry::encoded(&ServerMessage::Welcome(answer)) {
         // Nobody writes any more: the session ends anyway.

@@ -8,6 +8,7 @@ use gururmm_testkit::socket::Closed;
 use gururmm_testkit::world::{acme, globex};
 use gururmm_testkit::{SeededAgent, TestAgent, TestDatabase, TestServer, eventually};
 use serde_json::json;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 async fn stage() -> (TestServer, SeededAgent) {
@@ -56,6 +57,7 @@ async fn presence_comes_and_goes_with_the_connection() {
     assert!(!is_connected(&server, &machine).await);
     let agent = TestAgent::connect(&server, &machine).await;
     assert_eq!(agent.welcome.heartbeat_seconds, 30);
+    assert_eq!(agent.welcome.observed_ip, Some(Ipv4Addr::LOCALHOST.into()));
     shows(&server, &machine, true).await;
     let gone_at = std::time::Instant::now();
     drop(agent);

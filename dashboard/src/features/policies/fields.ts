@@ -39,7 +39,7 @@ export const POLICY_FIELDS: readonly FieldInfo[] = [
   {
     name: "public_ip",
     label: "Public address",
-    hint: "Ask an outside service for the public address.",
+    hint: "As the server sees it; where that is no public one, an outside service is asked.",
     input: SWITCH,
   },
   {

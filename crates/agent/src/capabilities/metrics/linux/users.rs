@@ -1,9 +1,11 @@
 //! Names of accounts, and who sits at the machine.
 
 use super::trimmed;
+use crate::os::linux_sessions::{self, SESSIONS_DIR, SessionKind};
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Local accounts' names by number; directory accounts keep their number.
@@ -38,39 +40,12 @@ pub(super) struct User {
     pub idle_seconds: Option<u64>,
 }
 
-/// From logind's session files: the active session on a seat, else on a terminal, else from afar.
 pub(super) fn on_console() -> Option<User> {
-    let sessions = fs::read_dir("/run/systemd/sessions").ok()?;
-    let texts = sessions.flatten().filter_map(|entry| trimmed(entry.path()));
-    let best = texts.filter_map(|text| parse_session(&text)).min_by_key(|session| session.rank)?;
-    let idle_seconds = best.terminal.as_deref().and_then(terminal_idle_seconds);
-    Some(User { name: best.user, idle_seconds })
-}
-
-#[derive(Debug, PartialEq)]
-struct LoginSession {
-    user: String,
-    terminal: Option<String>,
-    /// Lower is nearer to the machine.
-    rank: u8,
-}
-
-fn parse_session(text: &str) -> Option<LoginSession> {
-    let field = |name: &str| {
-        text.lines()
-            .filter_map(|line| line.split_once('='))
-            .find(|(key, _)| *key == name)
-            .map(|(_, value)| value)
-    };
-    if field("ACTIVE") != Some("1") || field("CLASS") != Some("user") {
-        return None;
-    }
-    let rank = match (field("SEAT"), field("REMOTE")) {
-        (Some(_), _) => 0,
-        (None, Some("1")) => 2,
-        _ => 1,
-    };
-    Some(LoginSession { user: field("USER")?.to_owned(), terminal: field("TTY").map(str::to_owned), rank })
+    let session = linux_sessions::on_console(Path::new(SESSIONS_DIR))?;
+    // What is typed into a graphical session does not touch its terminal.
+    let terminal = session.terminal.filter(|_| session.kind == SessionKind::Text);
+    let idle_seconds = terminal.as_deref().and_then(terminal_idle_seconds);
+    Some(User { name: session.user, idle_seconds })
 }
 
 /// A terminal's device is touched by every key stroke.
@@ -86,16 +61,6 @@ fn terminal_idle_seconds(terminal: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_session_on_a_seat_is_nearer_than_one_from_afar() {
-        let seat = parse_session("UID=1000\nUSER=ada\nACTIVE=1\nSEAT=seat0\nTTY=tty2\nCLASS=user\n").unwrap();
-        let remote = parse_session("USER=bob\nACTIVE=1\nREMOTE=1\nCLASS=user\n").unwrap();
-        assert!(seat.rank < remote.rank);
-        assert_eq!(seat.terminal.as_deref(), Some("tty2"));
-        assert_eq!(parse_session("USER=gdm\nACTIVE=1\nSEAT=seat0\nCLASS=greeter\n"), None);
-        assert_eq!(parse_session("USER=ada\nACTIVE=0\nSEAT=seat0\nCLASS=user\n"), None);
-    }
 
     #[test]
     fn an_account_without_an_entry_keeps_its_number() {
