@@ -114,18 +114,30 @@ pub async fn take_into_use(owner: PgConnectOptions, keys: &Keys, login: AppLogin
     let mut connection = migrate(owner).await?;
     check_keys(&mut connection, keys).await?;
     if login == AppLogin::Password {
-        // ALTER ROLE takes no bind parameters; format() quotes.
-        let statement: String =
-            sqlx::query_scalar("SELECT format('ALTER ROLE gururmm_app LOGIN PASSWORD %L', $1::text)")
-                .bind(app_password(keys))
-                .fetch_one(&mut connection)
-                .await?;
-        connection
-            .execute(sqlx::AssertSqlSafe(statement))
+        give_password(&mut connection, &app_password(keys))
             .await
             .context("cannot set up the application's role")?;
     }
     Ok(())
+}
+
+/// Roles belong to the whole cluster: of two who write one at the same moment, one is told so and tries again.
+async fn give_password(connection: &mut PgConnection, password: &str) -> Result<(), sqlx::Error> {
+    // ALTER ROLE takes no bind parameters; format() quotes.
+    let statement: String =
+        sqlx::query_scalar("SELECT format('ALTER ROLE gururmm_app LOGIN PASSWORD %L', $1::text)")
+            .bind(password)
+            .fetch_one(&mut *connection)
+            .await?;
+    for pause in [10, 40, 160, 640].map(Duration::from_millis) {
+        match connection.execute(sqlx::AssertSqlSafe(statement.clone())).await {
+            Err(sqlx::Error::Database(error)) if error.message() == "tuple concurrently updated" => {
+                tokio::time::sleep(pause).await;
+            }
+            done => return done.map(|_| ()),
+        }
+    }
+    connection.execute(sqlx::AssertSqlSafe(statement)).await.map(|_| ())
 }
 
 /// How the application role proves itself to the database.

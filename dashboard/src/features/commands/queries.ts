@@ -1,6 +1,7 @@
 import {
   infiniteQueryOptions,
   keepPreviousData,
+  type QueryClient,
   queryOptions,
   useMutation,
   useQuery,
@@ -50,6 +51,17 @@ export function useCommand(id: string) {
   });
 }
 
+/**
+ * The output is complete, so the command has ended. Its state may have been read a moment before that, and with no
+ * more output to follow nothing else would say so.
+ */
+async function refreshUnended(client: QueryClient, id: string) {
+  const known = client.getQueryData<Command>(keys.command(id));
+  if (known && !isFinal(known)) {
+    await client.invalidateQueries({ queryKey: keys.command(id), exact: true });
+  }
+}
+
 const outputQuery = (id: string) =>
   queryOptions({
     queryKey: keys.commandOutput(id),
@@ -64,7 +76,10 @@ const outputQuery = (id: string) =>
           }),
         );
         log.append(chunks);
-        if (complete) log.finish();
+        if (complete) {
+          log.finish();
+          await refreshUnended(client, id);
+        }
         // Output comes in pages; a page without anything new is the end of what there is.
         if (complete || log.lastSeq === before) return log;
       }
