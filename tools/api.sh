@@ -42,7 +42,7 @@ connected_agent() {
   setpriv --pdeathsig TERM "$TARGET/debug/gururmm-agent" run --state-dir "$state" >>"$log" 2>&1 &
   get "$url/api/agents" >"$folder/agents.json"
   id=$(json_field id "$folder/agents.json")
-  until [[ $(get "$url/api/v1/agents/$id/metrics/at") == *'"taken_at"'* ]]; do
+  until [[ $(get "$url/api/v1/agents/$id/metrics/at") == *'"cpu_count"'* ]]; do
     ((SECONDS < deadline)) || die "The agent sends no sample: $(tail -n 1 "$log")"
     sleep 0.5
   done

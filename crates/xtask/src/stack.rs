@@ -160,9 +160,13 @@ impl Stack {
         if newcomer["status"] == "pending" {
             api.post(&format!("/api/v1/agents/{id}/approve"), &serde_json::json!({ "as": "new" }))?;
         }
-        self.agents.push(AgentProcess { id, state_dir, child: None });
+        self.agents.push(AgentProcess { id: id.clone(), state_dir, child: None });
         let index = self.agents.len() - 1;
         self.start_agent(index)?;
+        // The next one on this machine would come back as this one, were it not connected.
+        wait_for("the new agent", Duration::from_secs(60), || {
+            (api.get(&format!("/api/agents/{id}")).ok()?["status"] == "online").then_some(())
+        })?;
         Ok(index)
     }
 
