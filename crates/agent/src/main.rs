@@ -120,6 +120,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             say(&describe(&enrolled))
         }
         Command::Run { state } => block_on(async {
+            os::leave_no_core_dump().context("core dumps cannot be kept off")?;
             let supervisor = Supervisor::open(&state.path()?)?;
             supervisor.run(os::stop_signal().context("signals cannot be watched")?).await;
             Ok(())

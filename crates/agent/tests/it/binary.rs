@@ -45,6 +45,44 @@ async fn a_state_folder_given_from_here_serves_commands_that_run_elsewhere() {
     assert_eq!((finished.end.outcome, finished.stdout.as_slice()), (Outcome::Completed, &b"there\n"[..]));
 }
 
+#[tokio::test]
+async fn a_command_has_the_limits_of_the_machine_and_not_those_of_its_agent() {
+    let mut server = TestServer::start().await;
+    let dir = TestAgent::enrolled(&server.url);
+    // Not everyone may be spared, root in a container for one; who may not is taken first, which is the agent's own, too.
+    let prelude = "f=/proc/self/oom_score_adj; { echo -500 > $f; } 2>/dev/null || echo 500 > $f
+        ulimit -S -c $(ulimit -H -c); exec \"$@\"";
+    let adjusted = |program: &str| {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", prelude, "sh", program]);
+        command
+    };
+    let found =
+        adjusted("/bin/cat").args(["/proc/self/oom_score_adj", "/proc/self/limits"]).output().unwrap();
+    let found = String::from_utf8(found.stdout).unwrap();
+    let adjustment = found.lines().next().unwrap();
+    assert!(["-500", "500"].contains(&adjustment), "{found}");
+    let mut agent = adjusted(PROGRAM);
+    agent.arg("run").arg("--state-dir").arg(dir.path().join("state")).stderr(Stdio::null());
+    let process = Process(agent.spawn().unwrap());
+    let (mut connection, _) = server.welcome().await;
+
+    let own = |file: &str| read(format!("/proc/{}/{file}", process.0.id()));
+    assert_eq!(own("oom_score_adj").trim(), adjustment);
+    assert_eq!(core_limit(&own("limits"))[0], "0", "the agent would dump its key");
+    let finished = connection.run(shell("cat /proc/self/oom_score_adj /proc/self/limits")).await;
+    let its = String::from_utf8(finished.stdout).unwrap();
+    assert_eq!(its.lines().next(), Some("0"), "{its}");
+    assert_eq!(core_limit(&its), core_limit(&found), "{its}");
+}
+
+/// Soft and hard limit of core dumps in a `/proc/PID/limits`.
+fn core_limit(limits: &str) -> [String; 2] {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
+    let mut fields = line.split_whitespace().map(str::to_owned);
+    [fields.next().unwrap(), fields.next().unwrap()]
+}
+
 fn agent(arguments: &[&str]) -> Output {
     Command::new(PROGRAM).args(arguments).output().unwrap()
 }

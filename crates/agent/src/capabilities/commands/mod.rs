@@ -142,6 +142,8 @@ impl Runner {
             tracing::error!(%command_id, %error, "a command is refused: the journal cannot be written");
             NotRun::refused("JOURNAL_FAILED", format!("the agent's journal cannot be written: {error}"))
         })?;
+        #[cfg(target_os = "linux")]
+        os::own_limits::without_ours(command.as_std_mut());
         let enclosure = Enclosure::around(command_id, command.as_std_mut());
         match command.spawn() {
             Ok(child) => Ok(Spawned { child, enclosure, script, spool, started_at }),
