@@ -8,7 +8,7 @@ export default defineConfig({
   workers: 1,
   fullyParallel: false,
   forbidOnly: Boolean(process.env.CI),
-  // A busy machine may need a second try; what needed one is reported as flaky.
+  // A busy machine may need a second try; what needed one is named at the end of ./dev test.
   retries: process.env.CI ? 2 : 0,
   timeout: 60_000,
   expect: { timeout: 15_000 },

@@ -1,5 +1,8 @@
 import { expect, runCommand, test } from "./fixtures";
 
+// No second try: what these guard may not break now and then.
+test.describe.configure({ retries: 0 });
+
 test("output streams into the page while the command runs", async ({ page, agentId }) => {
   const run = await runCommand(
     page,

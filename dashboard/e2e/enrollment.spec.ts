@@ -1,6 +1,9 @@
 import { expect, test } from "./fixtures";
 import { CLIENT, enrollAgent, firstSite, SITE } from "./stack";
 
+// No second try: what these guard may not break now and then.
+test.describe.configure({ retries: 0 });
+
 test("rotating a key reveals the new one once and refuses the old one", async ({ page }) => {
   const { code, key, siteId } = firstSite();
   await page.goto(`/enrollment?site_id=${siteId}`);

@@ -5,6 +5,7 @@ mod api;
 mod bench;
 mod chaos;
 mod dev_db;
+mod retries;
 mod sqlx_prepare;
 mod stack;
 mod tidy;
@@ -31,6 +32,8 @@ enum Task {
     Chaos(chaos::Options),
     /// Make (or make again) a migrated database on a throwaway PostgreSQL and print its DATABASE_URL
     DevDb(dev_db::Options),
+    /// Name the tests that needed a second try, from the reports of a test run
+    Retries(retries::Options),
     /// Write .sqlx: what the compiler must know of the database to check the SQL queries without one
     SqlxPrepare(sqlx_prepare::Options),
     /// Check the architecture's invariants
@@ -53,6 +56,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Bench(options) => bench::run(&root, options),
         Task::Chaos(options) => chaos::run(&root, options),
         Task::DevDb(options) => dev_db::run(&root, options),
+        Task::Retries(options) => retries::run(options),
         Task::SqlxPrepare(options) => sqlx_prepare::run(&root, options),
         Task::Tidy => tidy::run(&root),
     }

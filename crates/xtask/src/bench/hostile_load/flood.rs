@@ -17,8 +17,6 @@ use gururmm_protocol::{
 use serde_json::json;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use tungstenite::client::IntoClientRequest as _;
@@ -42,7 +40,7 @@ pub fn run(stack: &Stack, api: &Api, server: Server, gib: u64) -> anyhow::Result
     let before = crate::bench::process::rss_mebibytes(server.pid)?;
     let _does_not_read = viewer(api, server, &id)?;
     let slow = viewer(api, server, &id)?;
-    let reads_slowly = SlowReader::of(slow.get_ref().try_clone()?);
+    let reads_slowly = read_slowly(slow.get_ref().try_clone()?);
     let attack = || {
         watched(server.pid, || {
             thread::scope(|scope| {
@@ -50,18 +48,18 @@ pub fn run(stack: &Stack, api: &Api, server: Server, gib: u64) -> anyhow::Result
                 // By then the output is as long as it may be, or nearly.
                 thread::sleep(PART);
                 let download = download(api, server, &id)?;
-                let slow = SlowReader::of(download.try_clone()?);
+                let slow = read_slowly(download.try_clone()?);
                 let sent = flood.join().map_err(|_| anyhow::anyhow!("the flood failed"))??;
                 thread::sleep(PART);
                 download.shutdown(Shutdown::Both)?;
-                drop(slow);
+                drop(slow.join());
                 Ok(sent)
             })
         })
     };
     let (mut times, ((sent, lasted), peak)) = under(api, attack)?;
     slow.get_ref().shutdown(Shutdown::Both)?;
-    drop(reads_slowly);
+    drop(reads_slowly.join());
 
     let command = api.get(&format!("/api/commands/{id}"))?;
     let kept = command["stdout"].as_str().map_or(0, str::len);
@@ -201,33 +199,13 @@ fn download(api: &Api, server: Server, command_id: &str) -> anyhow::Result<TcpSt
     Ok(stream)
 }
 
-/// Reads a byte a second, until it is dropped. What lies in its buffers would take it a day.
-struct SlowReader {
-    reading: Arc<AtomicBool>,
-    thread: Option<thread::JoinHandle<()>>,
-}
-
-impl SlowReader {
-    fn of(mut stream: TcpStream) -> Self {
-        let reading = Arc::new(AtomicBool::new(true));
-        let goes_on = Arc::clone(&reading);
-        let thread = thread::spawn(move || {
-            while goes_on.load(Ordering::Relaxed) && stream.read(&mut [0]).is_ok_and(|read| read == 1) {
-                thread::park_timeout(Duration::from_secs(1));
-            }
-        });
-        Self { reading, thread: Some(thread) }
-    }
-}
-
-impl Drop for SlowReader {
-    fn drop(&mut self) {
-        self.reading.store(false, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            drop(thread.join());
+/// A byte a second, to the end.
+fn read_slowly(mut stream: TcpStream) -> thread::JoinHandle<()> {
+    thread::spawn(move || {
+        while stream.read(&mut [0]).is_ok_and(|read| read == 1) {
+            thread::sleep(Duration::from_secs(1));
         }
-    }
+    })
 }
 
 fn open(
