@@ -201,7 +201,12 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Cancel a command. */
+        /**
+         * Cancel a command. One that waits is `cancelled` at once. One that an agent has is ended by the agent, process tree and
+         *     all, which is waited for up to five seconds: an answer that is still `sent` or `running`, with `cancel_requested_at`,
+         *     means that the agent has not confirmed yet. The request stands, and goes out again when the agent is back; ask for
+         *     the command until it has ended. 409 when it ended in another way before.
+         */
         post: operations["cancel_command"];
         delete?: never;
         options?: never;
@@ -1683,7 +1688,10 @@ export interface components {
             model?: string | null;
             serial?: string | null;
         };
-        /** @description What an agent says before it connects. One of the two versions is needed, the rest is for the log. */
+        /**
+         * @description What an agent says before it connects. Nothing is required: who names no version is told to upgrade, like any agent
+         *     that is too old. All but the versions is for the log.
+         */
         HelloInput: {
             agent_id?: string | null;
             agent_version?: string | null;

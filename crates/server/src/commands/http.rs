@@ -71,7 +71,10 @@ async fn get_command(
     whole::answer(app, scope, id).await
 }
 
-/// Cancel a command.
+/// Cancel a command. One that waits is `cancelled` at once. One that an agent has is ended by the agent, process tree and
+/// all, which is waited for up to five seconds: an answer that is still `sent` or `running`, with `cancel_requested_at`,
+/// means that the agent has not confirmed yet. The request stands, and goes out again when the agent is back; ask for
+/// the command until it has ended. 409 when it ended in another way before.
 #[utoipa::path(post, path = "/api/commands/{id}/cancel", tag = "commands", params(("id" = Uuid, Path)),
     responses((status = 200, body = Command)))]
 async fn cancel_command(

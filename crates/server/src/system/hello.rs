@@ -11,7 +11,8 @@ use gururmm_protocol::{SUPPORTED, Version, negotiate};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-/// What an agent says before it connects. One of the two versions is needed, the rest is for the log.
+/// What an agent says before it connects. Nothing is required: who names no version is told to upgrade, like any agent
+/// that is too old. All but the versions is for the log.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 pub struct HelloInput {
     pub agent_version: Option<String>,
@@ -57,15 +58,20 @@ fn action(ours: &[Version], input: &HelloInput) -> Result<BootstrapAction, Error
     };
     let listed = input.protocol_versions.iter().flatten().filter_map(|text| text.parse().ok());
     let theirs: Vec<Version> = listed.chain(newest).collect();
+    let has_list = input.protocol_versions.as_ref().is_some_and(|list| !list.is_empty());
     let Some(newest) = theirs.iter().max() else {
-        return Err(invalid("REQUIRED", "must be MAJOR.MINOR"));
+        // From before there were versions, or with words that are none, which is the caller's mistake.
+        return if has_list {
+            Err(invalid("INVALID", "must be MAJOR.MINOR"))
+        } else {
+            Ok(BootstrapAction::Upgrade)
+        };
     };
     if negotiate(ours, &theirs).is_some() {
         return Ok(BootstrapAction::Connect);
     }
     // Without a list only the newest is known. A minor version only adds, so within one major there may well be a
     // common one: the agent's socket names them all.
-    let has_list = input.protocol_versions.as_ref().is_some_and(|list| !list.is_empty());
     if !has_list && ours.iter().any(|version| version.major == newest.major) {
         return Ok(BootstrapAction::Connect);
     }
@@ -123,9 +129,14 @@ mod tests {
     }
 
     #[test]
-    fn no_version_that_can_be_read_is_an_error() {
-        for (newest, list) in [(None, &[][..]), (Some("one"), &["3.0"]), (Some(""), &[]), (None, &["three"])]
-        {
+    fn who_names_no_version_is_taken_for_an_old_agent() {
+        assert_eq!(ask(None, &[]).unwrap(), BootstrapAction::Upgrade);
+        assert_eq!(action(&OURS, &HelloInput::default()).unwrap(), BootstrapAction::Upgrade);
+    }
+
+    #[test]
+    fn words_that_are_no_version_are_an_error() {
+        for (newest, list) in [(Some("one"), &["3.0"][..]), (Some(""), &[]), (None, &["three"])] {
             assert!(ask(newest, list).is_err(), "{newest:?} {list:?}");
         }
     }

@@ -39,6 +39,9 @@ async fn every_agent_is_told_what_to_do() {
         ("connect", json!({ "protocol_version": "3.0", "protocol_versions": ["3.0", "x", "1.0"] })),
         ("connect", json!({ "protocol_version": "1.0", "os_type": "plan9", "arch": "vax", "moon": [1] })),
         ("upgrade", json!({ "protocol_version": "0.9" })),
+        ("upgrade", json!({})),
+        ("upgrade", json!({ "agent_version": "0.0.1", "protocol_version": null, "protocol_versions": null })),
+        ("upgrade", json!({ "os_type": "linux", "protocol_versions": [] })),
         ("upgrade", json!({ "protocol_version": "0.9", "protocol_versions": ["0.8", "0.9"] })),
         ("downgrade_required", json!({ "protocol_version": "2.0" })),
         ("downgrade_required", json!({ "protocol_version": "1.7", "protocol_versions": ["1.6", "1.7"] })),
@@ -53,7 +56,6 @@ async fn every_agent_is_told_what_to_do() {
 async fn a_version_that_cannot_be_read_is_named() {
     let server = TestServer::start().await;
     for hello in [
-        json!({}),
         json!({ "protocol_version": "" }),
         json!({ "protocol_version": "1" }),
         json!({ "protocol_version": "newest", "protocol_versions": ["1.0"] }),
