@@ -420,5 +420,6 @@ export const keyOnce: KeyOnce = {
   install: {
     linux:
       "curl -fsSL https://rmm.example.com/install/linux.sh | sudo sh -s -- --server https://rmm.example.com --site ACM-1000 --key gek_3_k7Qm2vXw9Zr4Tn8Lb6Hs1Yd5Fc3Gj0Pa",
+    reason: null,
   },
 };

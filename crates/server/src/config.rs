@@ -20,4 +20,6 @@ pub struct Config {
     pub ca_fingerprint: Option<String>,
     /// The agent binary that /install/ hands out.
     pub agent_binary: Option<PathBuf>,
+    /// Whether machines find a server at `public_url`; not on a command line beside data that was never served.
+    pub is_served: bool,
 }

@@ -33,6 +33,7 @@ pub mod pace;
 pub mod policies;
 pub mod router;
 pub mod serve;
+pub mod served;
 pub mod setup;
 pub mod sign_in;
 pub mod system;

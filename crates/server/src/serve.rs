@@ -13,6 +13,7 @@ use crate::local_agent;
 use crate::net::{Limits, ListenConfig, Listener, TlsMode};
 use crate::observability::MetricsListener;
 use crate::router;
+use crate::served::Served;
 use anyhow::Context as _;
 use chrono::{TimeDelta, Utc};
 use ipnet::IpNet;
@@ -79,6 +80,12 @@ impl Server {
         let (config, invites) = (config(&options, &listener)?, options.invites_local_agent);
         let app = Arc::new(App::new(config, db, keys, bus, options.gateway, options.live));
 
+        if let Err(error) = Served::remember(&config) {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "admin commands will not know this server's address"
+            );
+        }
         let background = Background::start(&app);
         let stopping = CancellationToken::new();
         if invites {
@@ -177,3 +184,4 @@ fn config(options: &ServeOptions, listener: &Listener) -> anyhow::Result<Config>
         agent_binary: options.agent_binary.clone(),
     })
 }
+        is_served: true,

@@ -1728,8 +1728,10 @@ export interface components {
         };
         /** @description What to type on a machine. */
         InstallCommands: {
-            /** @description One line for a shell; null while this server has no agent to hand out. */
+            /** @description One line for a shell; null where `reason` says why there is none. */
             linux?: string | null;
+            /** @description Why a command is null, in a sentence; null where none is. */
+            reason?: string | null;
         };
         /** @description An installer that failed, as it says. */
         InstallReport: {

@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::gateway;
 use crate::keys::Keys;
 use crate::live;
+use crate::served::Served;
 use anyhow::Context as _;
 use clap::Subcommand;
 use serde::Serialize;
@@ -91,17 +92,26 @@ async fn open(data: &DataArgs) -> anyhow::Result<Database> {
     Database::open_for_task(&data.data_dir, DatabaseChoice::of(data.database_url.clone()), &keys).await
 }
 
-/// Nobody connects to a command line: the addresses are never used.
+/// Nobody connects to a command line: machines are sent to where the server was last.
 fn config(data: &DataArgs) -> anyhow::Result<Config> {
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let (is_served, served) = match Served::last(&data.data_dir) {
+        Some(served) => (true, served),
+        None => {
+            let public_url = Url::parse(&format!("http://{listen}"))?;
+            (false, Served { public_url, ca_fingerprint: None, agent_binary: None })
+        }
+    };
+    let Served { public_url, ca_fingerprint, agent_binary } = served;
     Ok(Config {
         data_dir: data.data_dir.clone(),
         listen,
-        public_url: Url::parse(&format!("http://{listen}"))?,
-        is_secure: false,
+        is_secure: public_url.scheme() == "https",
+        public_url,
         trusted_proxies: Vec::new(),
-        ca_fingerprint: None,
-        agent_binary: None,
+        ca_fingerprint,
+        agent_binary,
+        is_served,
     })
 }
 

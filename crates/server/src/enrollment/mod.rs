@@ -75,10 +75,12 @@ pub struct KeyOnce {
 /// What to type on a machine.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct InstallCommands {
-    /// One line for a shell; null while this server has no agent to hand out.
+    /// One line for a shell; null where `reason` says why there is none.
     #[serde(serialize_with = "expose_optional")]
     #[schema(value_type = Option<String>)]
     pub linux: Option<Zeroizing<String>>,
+    /// Why a command is null, in a sentence; null where none is.
+    pub reason: Option<&'static str>,
 }
 
 /// Limits of a deployment token.
@@ -204,7 +206,10 @@ async fn create_key<P>(app: &App, tx: &mut Tx<P>, site_id: Uuid, new: &NewKey<'_
     };
     store::insert_key(tx, id, &site, version, &fingerprint, &hash, new).await?;
     let key = store::get_key(tx, id).await?.ok_or_else(Error::not_found)?;
-    let install = InstallCommands { linux: install::linux_command(app, &site.code, &secret).await? };
+    let install = match install::linux_command(app, &site.code, &secret).await? {
+        Ok(linux) => InstallCommands { linux: Some(linux), reason: None },
+        Err(reason) => InstallCommands { linux: None, reason: Some(reason) },
+    };
     tx.emit(Event::new(Topic::KeyChanged, tx.tenant()?, id).at(site.client_id, Some(site_id))).await?;
     let detail = json!({ "site_id": site_id, "kind": new.kind, "revoked": revoked });
     tx.audit(Entry::new("enrollment_key.create", "enrollment_key", id).named(&key.label).with(detail))

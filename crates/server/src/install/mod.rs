@@ -20,6 +20,9 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+const NO_AGENT: &str = "this server has no agent to hand out; its operator gives it one with --agent-binary";
+const NEVER_SERVED: &str = "the server has not run on this data folder yet, so its address is not known: start it, and make the key again";
+
 /// An installer that failed, as it says.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct InstallReport {
@@ -71,14 +74,17 @@ pub fn server_info(app: &App) -> ServerInfo {
 }
 
 /// The line to type on a Linux machine: fetches the installer, checks that it is the one this server hands out now,
-/// and gives it the key on its standard input, so that no process list shows it. `None` while there is no agent to
-/// hand out.
+/// and gives it the key on its standard input, so that no process list shows it. Why there is none instead, while
+/// there is no agent to hand out, or no server to get it from.
 pub async fn linux_command(
     app: &App,
     site_code: &str,
     secret: &str,
-) -> Result<Option<Zeroizing<String>>, Error> {
-    let Some(script) = app.downloads.linux_script().await? else { return Ok(None) };
+) -> Result<Result<Zeroizing<String>, &'static str>, Error> {
+    if !app.config.is_served {
+        return Ok(Err(NEVER_SERVED));
+    }
+    let Some(script) = app.downloads.linux_script().await? else { return Ok(Err(NO_AGENT)) };
     let (server, checksum) = (origin(app), downloads::sha256_hex(script.as_bytes()));
     let words =
         [server.as_str(), site_code, secret, app.config.ca_fingerprint.as_deref().unwrap_or_default()];
@@ -91,7 +97,7 @@ pub async fn linux_command(
         Some(fingerprint) => ("k", format!(" --ca-fingerprint {fingerprint}")),
         None => ("", String::new()),
     };
-    Ok(Some(Zeroizing::new(format!(
+    Ok(Ok(Zeroizing::new(format!(
         "printf '%s\\n' '{secret}' | $(command -v sudo) sh -c 'set -eu; d=$(mktemp -d); trap \"rm -rf $d\" EXIT; \
          curl -fsS{insecure} -o \"$d/install.sh\" \"{server}/install/linux.sh\" </dev/null; \
          echo \"{checksum}  $d/install.sh\" | sha256sum -c --quiet -; \
@@ -146,10 +152,7 @@ pub async fn list_reports(
 
 /// What there is to say where a download is missing.
 fn no_agent() -> Error {
-    Error::with_detail(
-        Code::NotFound,
-        "this server has no agent to hand out; its operator gives it one with --agent-binary",
-    )
+    Error::with_detail(Code::NotFound, NO_AGENT)
 }
 
 fn origin(app: &App) -> String {

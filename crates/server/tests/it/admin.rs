@@ -4,7 +4,7 @@ use gururmm_testkit::TestDatabase;
 use serde_json::Value;
 use sqlx::ConnectOptions as _;
 use std::process::{Output, Stdio};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Command;
 
 struct Machine {
@@ -17,17 +17,16 @@ impl Machine {
         Self { database: TestDatabase::empty().await, data_dir: tempfile::tempdir().unwrap() }
     }
 
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gururmm-server"));
+        command.args(arguments).arg("--data-dir").arg(self.data_dir.path());
+        command.env("GURURMM_DATABASE_URL", self.database.owner_options().to_url_lossy().as_str());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
     async fn run(&self, arguments: &[&str], input: &str) -> Output {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_gururmm-server"))
-            .args(arguments)
-            .arg("--data-dir")
-            .arg(self.data_dir.path())
-            .env("GURURMM_DATABASE_URL", self.database.owner_options().to_url_lossy().as_str())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = self.command(arguments).spawn().unwrap();
         child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
         child.wait_with_output().await.unwrap()
     }
@@ -103,6 +102,37 @@ async fn a_machine_is_set_up_and_looked_after_without_a_browser() {
             .unwrap();
     assert!(audit.iter().any(|(action, _)| action == "setup.complete"), "{audit:?}");
     assert!(audit.iter().any(|(_, actor)| actor == "command line"), "{audit:?}");
+}
+
+#[tokio::test]
+async fn a_key_comes_with_its_install_command_once_the_server_has_been_served() {
+    let machine = Machine::new().await;
+    let made = machine.json(&SETUP, "a long enough password\n").await;
+    let rotate = ["admin", "keys", "rotate", "--site", made["site_code"].as_str().unwrap()];
+    let before = machine.json(&rotate, "").await;
+    assert!(before["install"]["linux"].is_null(), "{before}");
+    assert!(before["install"]["reason"].as_str().unwrap().contains("has not run"), "{before}");
+
+    // Relative to where the server is started: the command line is elsewhere.
+    let elsewhere = tempfile::tempdir().unwrap();
+    std::fs::write(elsewhere.path().join("agent"), b"an agent").unwrap();
+    let mut serve = machine.command(&["serve", "--listen", "127.0.0.1:0", "--tls-self-signed"]);
+    serve.args(["--public-url", "https://rmm.example.com", "--agent-binary", "agent"]);
+    let mut server = serve.current_dir(elsewhere.path()).kill_on_drop(true).spawn().unwrap();
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+    let up = lines.next_line().await.unwrap();
+    assert!(up.is_some_and(|line| line.starts_with("[OK]")));
+    let beside = machine.json(&rotate, "").await;
+    server.kill().await.unwrap();
+    let after = machine.json(&rotate, "").await;
+    for made in [beside, after] {
+        assert!(made["install"]["reason"].is_null(), "{made}");
+        let (command, secret) =
+            (made["install"]["linux"].as_str().unwrap(), made["secret"].as_str().unwrap());
+        assert!(command.starts_with(&format!("printf '%s\\n' '{secret}' | ")), "{command}");
+        assert!(command.contains("\"https://rmm.example.com/install/linux.sh\""), "{command}");
+        assert!(command.contains(" --ca-fingerprint sha256:"), "{command}");
+    }
 }
 
 #[tokio::test]

@@ -44,6 +44,7 @@ async fn the_command_of_a_new_key_checks_the_very_installer_that_is_handed_out()
     let minted = admin.post(&path, json!({ "expires_in_hours": 1 })).await.expect(201);
     let (command, secret) =
         (minted["install"]["linux"].as_str().unwrap(), minted["secret"].as_str().unwrap());
+    assert!(minted["install"]["reason"].is_null(), "{minted}");
     assert!(command.contains(&sha256(script.as_bytes())), "{command}");
     assert!(command.contains(&format!("--site {}", acme::HQ.code)), "{command}");
     // By standard input: an argument is in the process list.
@@ -63,6 +64,7 @@ async fn without_an_agent_to_hand_out_there_is_a_reason_and_no_command() {
     let path = format!("/api/v1/sites/{}/enrollment-keys", acme::HQ.id);
     let minted = admin.post(&path, json!({ "expires_in_hours": 1 })).await.expect(201);
     assert!(minted["install"]["linux"].is_null(), "{minted}");
+    assert!(minted["install"]["reason"].as_str().unwrap().contains("--agent-binary"), "{minted}");
     assert_eq!(admin.get("/api/v1/server").await.expect(200)["agent_available"], false);
 }
 
