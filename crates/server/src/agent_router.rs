@@ -5,12 +5,14 @@ use crate::app::App;
 use crate::commands;
 use crate::error::Error;
 use crate::gateway::AgentSession;
+use crate::observability::traces::spans;
 use crate::policies;
 use crate::telemetry;
 use gururmm_protocol::policy::AgentConfig;
-use gururmm_protocol::{AgentMessage, ServerMessage};
+use gururmm_protocol::{AgentMessage, CommandId, ServerMessage};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 /// How long a message waits for a database that is away before its session ends.
@@ -39,6 +41,35 @@ pub async fn config(app: &App, session: &AgentSession) -> Result<AgentConfig, Er
 
 /// Handles a message; what comes back is sent to the agent in this order.
 pub async fn handle(
+    app: &App,
+    session: &AgentSession,
+    message: AgentMessage,
+) -> Result<Vec<ServerMessage>, Error> {
+    let (kind, command_id) = about(&message);
+    let span = spans::agent_message(kind, session.agent_id, command_id.map(|id| id.0));
+    let answers = deliver(app, session, message).instrument(span.clone()).await;
+    if answers.is_err() {
+        spans::failed(&span);
+    }
+    answers
+}
+
+/// The message's word on the wire, and the command it is about.
+fn about(message: &AgentMessage) -> (&'static str, Option<CommandId>) {
+    match message {
+        AgentMessage::Hello(_) => ("hello", None),
+        AgentMessage::Heartbeat {} => ("heartbeat", None),
+        AgentMessage::Metrics { .. } => ("metrics", None),
+        AgentMessage::NetworkState { .. } => ("network_state", None),
+        AgentMessage::CommandStarted { command_id, .. } => ("command_started", Some(*command_id)),
+        AgentMessage::CommandOutput(chunk) => ("command_output", Some(chunk.command_id)),
+        AgentMessage::CommandEnded(end) => ("command_ended", Some(end.command_id)),
+        AgentMessage::Goodbye {} => ("goodbye", None),
+        AgentMessage::Unknown => ("unknown", None),
+    }
+}
+
+async fn deliver(
     app: &App,
     session: &AgentSession,
     message: AgentMessage,

@@ -6,6 +6,7 @@ use crate::gateway;
 use crate::live;
 use crate::net::TlsMode;
 use crate::observability::logs::{self, LogFormat};
+use crate::observability::{TraceOptions, Traces};
 use crate::serve::{ServeOptions, Server};
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
@@ -61,6 +62,12 @@ struct ServeArgs {
     /// Address and port of their own for Prometheus: plain HTTP, for whoever can reach it. None by default.
     #[arg(long, value_name = "ADDR")]
     metrics_listen: Option<SocketAddr>,
+    /// An OpenTelemetry collector that gets traces, by OTLP over HTTP. Its secrets go into OTEL_EXPORTER_OTLP_HEADERS.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", hide_env_values = true, value_name = "URL")]
+    otlp_endpoint: Option<String>,
+    /// Which part of the traces is kept, 0 to 1.
+    #[arg(long, default_value_t = 1.0, value_parser = ratio, value_name = "RATIO")]
+    trace_sample_ratio: f64,
     /// Certificate chain, PEM. Without TLS the server listens on loopback only, or behind a trusted proxy.
     #[arg(long, value_name = "FILE", requires = "tls_key", conflicts_with = "tls_self_signed")]
     tls_cert: Option<PathBuf>,
@@ -87,9 +94,22 @@ struct ServeArgs {
 impl Cli {
     /// Does what was asked for.
     pub async fn run(self) -> anyhow::Result<()> {
-        logs::start(self.log_format)?;
+        let traces = match &self.command {
+            Command::Serve(args) => {
+                let options = TraceOptions::of(args.otlp_endpoint.as_deref(), args.trace_sample_ratio)?;
+                options.as_ref().map(Traces::start).transpose()?
+            }
+            _ => None,
+        };
+        logs::start(self.log_format, traces.as_ref())?;
         match self.command {
-            Command::Serve(args) => serve(*args).await,
+            Command::Serve(args) => {
+                let served = serve(*args, traces.as_ref()).await;
+                if let Some(traces) = traces {
+                    traces.stop().await;
+                }
+                served
+            }
             Command::Migrate(data) => admin::migrate(data).await,
             Command::Admin(command) => admin::run(*command).await,
             Command::Openapi => {
@@ -101,7 +121,13 @@ impl Cli {
     }
 }
 
-async fn serve(args: ServeArgs) -> anyhow::Result<()> {
+/// A part of the whole.
+fn ratio(text: &str) -> Result<f64, &'static str> {
+    let ratio = text.parse::<f64>().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+    ratio.ok_or("must be a number from 0 to 1")
+}
+
+async fn serve(args: ServeArgs, traces: Option<&Traces>) -> anyhow::Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let tls = match (args.tls_cert, args.tls_key) {
         (Some(certificate), Some(key)) => Some(TlsMode::Files { certificate, key }),
@@ -112,6 +138,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         data_dir: args.data.data_dir,
         listen: args.listen,
         metrics_listen: args.metrics_listen,
+        spans: traces.map(Traces::counts),
         database: DatabaseChoice::of(args.data.database_url),
         tls,
         public_url: args.public_url,

@@ -11,7 +11,7 @@ use crate::keys::{Keys, Purpose, random_token};
 use crate::live;
 use crate::local_agent;
 use crate::net::{Limits, ListenConfig, Listener, TlsMode};
-use crate::observability::MetricsListener;
+use crate::observability::{MetricsListener, SpanCounts};
 use crate::router;
 use crate::served::Served;
 use anyhow::Context as _;
@@ -34,6 +34,8 @@ pub struct ServeOptions {
     pub listen: SocketAddr,
     /// Where Prometheus reads the server's figures, by plain HTTP; `None`: nowhere.
     pub metrics_listen: Option<SocketAddr>,
+    /// What became of this process's spans, when it is traced.
+    pub spans: Option<Arc<SpanCounts>>,
     pub database: DatabaseChoice,
     /// `None`: plain HTTP, on loopback or behind a trusted proxy only.
     pub tls: Option<TlsMode>,
@@ -78,14 +80,14 @@ impl Server {
         db.ensure_metric_partitions(now - TimeDelta::days(2), now + TimeDelta::days(3)).await?;
         db.reset_presence().await?;
         let (config, invites) = (config(&options, &listener)?, options.invites_local_agent);
-        let app = Arc::new(App::new(config, db, keys, bus, options.gateway, options.live));
-
         if let Err(error) = Served::remember(&config) {
             tracing::warn!(
                 error = format!("{error:#}"),
                 "admin commands will not know this server's address"
             );
         }
+        let app = Arc::new(App::new(config, db, keys, bus, options.gateway, options.live));
+
         let background = Background::start(&app);
         let stopping = CancellationToken::new();
         if invites {
@@ -93,8 +95,9 @@ impl Server {
         }
         let local_addr = listener.local_addr();
         let metrics_addr = metrics.as_ref().map(MetricsListener::local_addr);
-        let metrics = metrics
-            .map(|metrics| tokio::spawn(metrics.serve(app.clone(), listener.gauge(), stopping.clone())));
+        let metrics = metrics.map(|metrics| {
+            tokio::spawn(metrics.serve(app.clone(), listener.gauge(), options.spans, stopping.clone()))
+        });
         let listener = tokio::spawn(listener.serve(router::router(app.clone()), stopping.clone()));
         Ok(Self { app, database, local_addr, metrics_addr, stopping, listener, metrics, background })
     }
@@ -182,6 +185,6 @@ fn config(options: &ServeOptions, listener: &Listener) -> anyhow::Result<Config>
         trusted_proxies: options.trusted_proxies.clone(),
         ca_fingerprint: listener.ca_fingerprint(),
         agent_binary: options.agent_binary.clone(),
+        is_served: true,
     })
 }
-        is_served: true,

@@ -94,6 +94,7 @@ impl TestServer {
             data_dir: data_dir.path().to_owned(),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             metrics_listen: None,
+            spans: None,
             tls: None,
             database: DatabaseChoice::Ready(Box::new(database.app_options())),
             public_url: None,

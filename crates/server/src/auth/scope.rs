@@ -34,6 +34,17 @@ pub enum Lane {
     Background,
 }
 
+impl Lane {
+    /// Names the pool.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Operators => "operators",
+            Self::Agents => "agents",
+            Self::Background => "background",
+        }
+    }
+}
+
 /// The part of a partner that a membership is confined to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Confinement {

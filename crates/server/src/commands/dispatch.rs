@@ -8,8 +8,10 @@ use crate::auth::Scope;
 use crate::auth::permission::System;
 use crate::db::Tx;
 use crate::error::Error;
+use crate::observability::traces::spans;
 use chrono::{DateTime, Utc};
 use gururmm_protocol::{CommandId, ServerMessage};
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 /// Commands that may be on their way to one agent, unstarted. It keeps the agent's queue from filling up; what
@@ -22,9 +24,11 @@ pub async fn dispatch(app: &App, scope: &Scope<System>, agent_id: Uuid) -> Vec<U
     if !app.gateway.is_connected(agent_id) {
         return Vec::new();
     }
-    match send_queued(app, scope, agent_id).await {
+    let span = spans::dispatch(agent_id);
+    match send_queued(app, scope, agent_id).instrument(span.clone()).await {
         Ok(sent) => sent,
         Err(error) => {
+            spans::failed(&span);
             tracing::warn!(%agent_id, %error, "queued commands could not be sent; tried again later");
             Vec::new()
         }
@@ -49,7 +53,8 @@ async fn send_queued(app: &App, scope: &Scope<System>, agent_id: Uuid) -> Result
     tx.commit().await?;
     for start in starts {
         let id = start.command_id.0;
-        app.gateway.send(agent_id, ServerMessage::CommandStart(start));
+        spans::command_message("command_start", agent_id, id)
+            .in_scope(|| app.gateway.send(agent_id, ServerMessage::CommandStart(start)));
         app.commands.signals.wake(id);
         app.commands.reached.count(Status::Sent);
     }
@@ -83,7 +88,9 @@ async fn keep_deadline(app: &App, scope: &Scope<System>, id: Uuid, now: DateTime
     let (messages, changed) = carry_out(&mut tx, &command, due, now).await?;
     tx.commit().await?;
     for message in messages {
-        app.gateway.send(command.agent_id, message);
+        let kind = if due == Due::Cancel { "command_cancel" } else { "command_start" };
+        spans::command_message(kind, command.agent_id, id)
+            .in_scope(|| app.gateway.send(command.agent_id, message));
     }
     app.commands.signals.wake(id);
     if let Some(status) = changed {

@@ -25,6 +25,7 @@ use crate::bus::{Event, Topic};
 use crate::db::Tx;
 use crate::error::{Code, Error};
 use crate::http::{Page, PageQuery};
+use crate::observability::traces::spans;
 use chrono::{DateTime, Utc};
 use gururmm_protocol::{CommandId, ServerMessage};
 use input::{CommandType, Context};
@@ -257,7 +258,8 @@ pub async fn cancel(app: &App, scope: &Scope<RunCommands>, id: Uuid) -> Result<(
     let message = ServerMessage::CommandCancel { command_id: id.into() };
     if !locked.status.is_final()
         && locked.status != Status::Queued
-        && app.gateway.send(locked.agent_id, message)
+        && spans::command_message("command_cancel", locked.agent_id, id)
+            .in_scope(|| app.gateway.send(locked.agent_id, message))
     {
         while !is_final(app, scope, id).await? && timeout_at(until, signal.changed()).await.is_ok() {}
     }

@@ -83,8 +83,10 @@ impl Db {
 
     /// How full the pools are.
     pub fn pools(&self) -> [PoolStatus; 3] {
-        [("operators", &self.operators), ("agents", &self.agents), ("background", &self.background)]
-            .map(|(name, pool)| PoolStatus { name, size: pool.size(), idle: pool.num_idle() })
+        [Lane::Operators, Lane::Agents, Lane::Background].map(|lane| {
+            let pool = self.pool(lane);
+            PoolStatus { name: lane.as_str(), size: pool.size(), idle: pool.num_idle() }
+        })
     }
 
     /// Closes all connections after what runs on them has ended.

@@ -7,8 +7,10 @@ use crate::auth::{Actor, Scope};
 use crate::bus::{Bus, Event};
 use crate::error::Error;
 use crate::http::RequestInfo;
+use crate::observability::traces::spans;
 use sqlx::{PgConnection, Postgres, Transaction};
 use std::marker::PhantomData;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 /// An open transaction. Dropped without [`Tx::commit`], it rolls back, and its events are never told.
@@ -19,12 +21,28 @@ pub struct Tx<P> {
     tenant: Option<Uuid>,
     events: Vec<Event>,
     bus: Bus,
+    traced: spans::Transaction,
     permission: PhantomData<P>,
 }
 
 impl Db {
     /// Begins a transaction that sees what the scope may see.
     pub async fn begin<P: Permission>(&self, scope: &Scope<P>) -> Result<Tx<P>, Error> {
+        let traced = spans::Transaction::begin(scope.lane.as_str());
+        let inner = self.begun(scope).instrument(traced.span()).await?;
+        Ok(Tx {
+            inner,
+            actor: scope.actor.clone(),
+            request: scope.request.clone(),
+            tenant: scope.tenant,
+            events: Vec::new(),
+            bus: self.bus.clone(),
+            traced,
+            permission: PhantomData,
+        })
+    }
+
+    async fn begun<P>(&self, scope: &Scope<P>) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
         let mut inner = self.pool(scope.lane).begin().await?;
         let Confinement { client_ids, site_ids, parent_client_ids } = &scope.confinement;
         sqlx::query!(
@@ -42,15 +60,7 @@ impl Db {
         )
         .fetch_one(&mut *inner)
         .await?;
-        Ok(Tx {
-            inner,
-            actor: scope.actor.clone(),
-            request: scope.request.clone(),
-            tenant: scope.tenant,
-            events: Vec::new(),
-            bus: self.bus.clone(),
-            permission: PhantomData,
-        })
+        Ok(inner)
     }
 }
 
@@ -91,7 +101,9 @@ impl<P> Tx<P> {
 
     /// Commits, then tells the bus.
     pub async fn commit(self) -> Result<(), Error> {
-        self.inner.commit().await?;
+        self.inner.commit().instrument(self.traced.span()).await?;
+        self.traced.committed();
+        drop(self.traced);
         self.events.into_iter().for_each(|event| self.bus.publish(event));
         Ok(())
     }

@@ -3,6 +3,7 @@
 use super::request::{PeerAddr, RequestId, with_request_id};
 use crate::app::AppState;
 use crate::error::{Cause, Error};
+use crate::observability::traces::spans;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, header};
 use axum::middleware::Next;
@@ -23,9 +24,13 @@ pub async fn request_context(State(app): State<AppState>, mut request: Request, 
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map_or("-", |path| path.as_str()).to_owned();
     let peer = request.extensions().get::<PeerAddr>().map(|peer| peer.0.to_string());
+    let matched = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let traced = spans::request(&method, matched, &id, request.headers());
     let span = tracing::info_span!("request", id = %id);
     let started = Instant::now();
-    let mut response = with_request_id(id.clone(), next.run(request)).instrument(span.clone()).await;
+    let answer = with_request_id(id.clone(), next.run(request)).instrument(span.clone());
+    let mut response = answer.instrument(traced.clone()).await;
+    spans::answered(&traced, response.status());
     let elapsed = started.elapsed();
     app.counters.requests.answered(&method, &route, response.status(), elapsed);
     let elapsed_ms = elapsed.as_millis() as u64;

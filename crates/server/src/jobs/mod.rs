@@ -2,10 +2,12 @@
 
 use crate::app::{App, AppState};
 use crate::error::Error;
+use crate::observability::traces::spans;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 type Round<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>;
 
@@ -29,7 +31,8 @@ pub async fn run(app: AppState, job: Job, stop: CancellationToken) {
         }
         let (name, round, app) = (job.name, job.round, app.clone());
         // In a task of its own, so that a panic ends the round and not the job.
-        let ended = tokio::spawn(async move {
+        let span = spans::job(name);
+        let round = async move {
             match app.db.singleton(name).await? {
                 Some(lock) => {
                     let done = round(&app).await;
@@ -41,8 +44,14 @@ pub async fn run(app: AppState, job: Job, stop: CancellationToken) {
                     Ok(())
                 }
             }
-        });
-        match ended.await {
+        };
+        let ended = tokio::spawn(round.instrument(span.clone())).await;
+        if !matches!(ended, Ok(Ok(()))) {
+            spans::failed(&span);
+        }
+        // What is traced is the round, not the pause after it.
+        drop(span);
+        match ended {
             Ok(Ok(())) => tracing::debug!(job = name, "done"),
             Ok(Err(error)) => {
                 let cause = std::error::Error::source(&error).map(ToString::to_string);

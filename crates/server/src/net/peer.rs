@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::observability::traces::spans::TRACEPARENT;
 use axum::http::HeaderMap;
 use axum::http::header::{FORWARDED, HeaderName};
 use ipnet::IpNet;
@@ -57,6 +58,10 @@ pub(super) fn resolve(
     } else {
         (tcp_peer, transport)
     };
+    // A trace belongs to the operator: a stranger neither joins one nor decides what is sampled.
+    if !is_trusted(tcp_peer, proxies) {
+        headers.remove(TRACEPARENT);
+    }
     for name in [FORWARDED_FOR, FORWARDED_PROTO, FORWARDED_HOST, REAL_IP, FORWARDED] {
         headers.remove(name);
     }

@@ -1,5 +1,6 @@
 //! The server's figures in the text format of OpenMetrics, which Prometheus reads.
 
+use super::traces::SpanCounts;
 use crate::app::App;
 use crate::net::ConnectionGauge;
 use chrono::Utc;
@@ -27,13 +28,20 @@ struct PoolState {
 
 /// All figures as they are now. The registry is made anew for every reading: most figures are read where they are
 /// kept, and the few that are counted here are shared with it.
-pub fn render(app: &App, connections: &ConnectionGauge) -> Result<String, std::fmt::Error> {
+pub fn render(
+    app: &App,
+    connections: &ConnectionGauge,
+    spans: Option<&SpanCounts>,
+) -> Result<String, std::fmt::Error> {
     let mut registry = Registry::with_prefix("gururmm");
     server(app, &mut registry);
     agents(app, &mut registry);
     app.counters.requests.register(&mut registry);
     registry.register("database_connections", "Connections to the database", pools(app));
     listener(connections, &mut registry);
+    if let Some(spans) = spans {
+        traces(spans, &mut registry);
+    }
     let mut text = String::new();
     encode(&mut text, &registry)?;
     Ok(text)
@@ -91,4 +99,10 @@ fn listener(connections: &ConnectionGauge, registry: &mut Registry) {
     registry.register("connections_unauthenticated", "Those that have not shown who they are", strangers);
     let refused = ConstCounter::new(counts.refused);
     registry.register("connections_refused", "Connections that were turned away", refused);
+}
+
+fn traces(spans: &SpanCounts, registry: &mut Registry) {
+    let (sent, dropped) = (ConstCounter::new(spans.sent()), ConstCounter::new(spans.dropped()));
+    registry.register("spans_sent", "Spans of traces that the collector took", sent);
+    registry.register("spans_dropped", "Spans that were lost: too many, or not taken", dropped);
 }

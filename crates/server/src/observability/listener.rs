@@ -1,6 +1,7 @@
 //! The figures have a port of their own, so that they are never reachable where people and agents are.
 
 use super::exposition::{CONTENT_TYPE, render};
+use super::traces::SpanCounts;
 use crate::app::AppState;
 use crate::error::Error;
 use crate::net::{ConnectionGauge, Limits, ListenConfig, Listener};
@@ -12,6 +13,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -25,6 +27,7 @@ pub struct MetricsListener(Listener);
 struct Observed {
     app: AppState,
     connections: ConnectionGauge,
+    spans: Option<Arc<SpanCounts>>,
 }
 
 impl MetricsListener {
@@ -49,17 +52,25 @@ impl MetricsListener {
         self.0.local_addr()
     }
 
-    /// Serves the figures until `shutdown`. `connections` are those of the server's main port.
-    pub async fn serve(self, app: AppState, connections: ConnectionGauge, shutdown: CancellationToken) {
+    /// Serves the figures until `shutdown`. `connections` are those of the server's main port; `spans` are there when
+    /// the server is traced.
+    pub async fn serve(
+        self,
+        app: AppState,
+        connections: ConnectionGauge,
+        spans: Option<Arc<SpanCounts>>,
+        shutdown: CancellationToken,
+    ) {
         let router = Router::new()
             .route("/metrics", get(metrics))
             .fallback(|| async { StatusCode::NOT_FOUND })
-            .with_state(Observed { app, connections });
+            .with_state(Observed { app, connections, spans });
         self.0.serve(router, shutdown).await;
     }
 }
 
 async fn metrics(State(observed): State<Observed>) -> Result<impl IntoResponse, Error> {
-    let text = render(&observed.app, &observed.connections).map_err(Error::internal)?;
+    let text = render(&observed.app, &observed.connections, observed.spans.as_deref());
+    let text = text.map_err(Error::internal)?;
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text))
 }

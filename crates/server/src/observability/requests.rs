@@ -56,7 +56,7 @@ impl Requests {
 }
 
 /// A method can be any word; only those of HTTP become labels.
-fn word(method: &Method) -> &'static str {
+pub(super) fn word(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::HEAD => "HEAD",

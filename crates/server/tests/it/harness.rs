@@ -1,5 +1,7 @@
 //! The test harness itself: it must be able to fail.
 
+use axum::http::{HeaderMap, Method};
+use gururmm_server::observability::traces::spans;
 use gururmm_testkit::world::{acme, globex};
 use gururmm_testkit::{TestDatabase, TestServer, logs};
 
@@ -47,4 +49,13 @@ async fn a_secret_in_the_log_fails_the_test() {
     let secret = format!("canary-{}", uuid::Uuid::new_v4());
     logs::keep_secret(&secret);
     tracing::info!(target: "gururmm_server", "{secret}");
+}
+
+#[tokio::test]
+#[should_panic(expected = "a trace holds a secret")]
+async fn a_secret_in_a_trace_fails_the_test() {
+    let _server = TestServer::start().await;
+    let secret = format!("canary-{}", uuid::Uuid::new_v4());
+    logs::keep_secret(&secret);
+    drop(spans::request(&Method::GET, Some("/health"), &secret, &HeaderMap::new()));
 }

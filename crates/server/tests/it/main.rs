@@ -37,5 +37,6 @@ mod serve_failures;
 mod session;
 mod setup;
 mod sites;
+mod traces;
 mod tunnel;
 mod users;

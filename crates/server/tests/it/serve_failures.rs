@@ -132,6 +132,14 @@ async fn a_database_url_that_leads_nowhere() {
 }
 
 #[tokio::test]
+async fn a_collectors_address_with_a_password() {
+    let mut command = serve_with(folder().path(), &[&"--listen", &"127.0.0.1:0"]);
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", "https://ada:canary-secret@otlp.example.com");
+    let said = sentence(command).await;
+    assert!(said.contains("OTEL_EXPORTER_OTLP_HEADERS") && !said.contains("canary"), "{said}");
+}
+
+#[tokio::test]
 async fn a_log_filter_that_cannot_be_read() {
     let mut command = serve_with(folder().path(), &[&"--listen", &"127.0.0.1:0"]);
     command.env("RUST_LOG", "gururmm_server=loud");
