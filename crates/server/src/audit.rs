@@ -6,7 +6,10 @@ use crate::error::Error;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// What is said about a change.
+/// How long one entry of a read speaks for further ones of the same.
+const READ_COUNTS_FOR_HOURS: i32 = 1;
+
+/// What is said about a change or a read.
 #[derive(Debug, Clone)]
 pub struct Entry<'a> {
     /// `client.create`, `agent.move`, … : object and verb.
@@ -67,5 +70,23 @@ impl<P> Tx<P> {
         .fetch_one(self.conn())
         .await?;
         Ok(())
+    }
+
+    /// Appends a sensitive read, unless the same person's same read of the same object stands there since less than
+    /// [`READ_COUNTS_FOR_HOURS`]: a page that asks again and again is one look. Call it last, like [`Tx::audit`].
+    pub async fn audit_read(&mut self, entry: Entry<'_>) -> Result<(), Error> {
+        let (chain, actor) = (self.tenant().unwrap_or_default(), self.actor().id);
+        let is_told = sqlx::query_scalar!(
+            r#"SELECT EXISTS (SELECT 1 FROM audit_log WHERE tenant_id = $1 AND target_id = $2 AND action = $3
+                 AND actor_id IS NOT DISTINCT FROM $4 AND at > now() - make_interval(hours => $5)) AS "is!""#,
+            chain,
+            entry.target_id,
+            entry.action,
+            actor,
+            READ_COUNTS_FOR_HOURS
+        )
+        .fetch_one(self.conn())
+        .await?;
+        if is_told { Ok(()) } else { self.audit(entry).await }
     }
 }

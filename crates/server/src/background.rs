@@ -4,6 +4,7 @@ use crate::app::AppState;
 use crate::commands;
 use crate::gateway;
 use crate::jobs::{self, Job};
+use crate::retention;
 use crate::telemetry::{self, ingest::Ingest};
 use chrono::Utc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 const JOBS: &[Job] = &[
     Job {
-        name: "command deadlines",
+        name: commands::dispatch::DEADLINES,
         every: Duration::from_secs(10),
         round: |app| Box::pin(commands::dispatch::keep_deadlines(app, Utc::now())),
     },
@@ -20,6 +21,11 @@ const JOBS: &[Job] = &[
         name: "metric partitions",
         every: Duration::from_secs(3_600),
         round: |app| Box::pin(telemetry::keep_partitions(app, Utc::now())),
+    },
+    Job {
+        name: retention::JOB,
+        every: Duration::from_secs(3_600),
+        round: |app| Box::pin(retention::keep(app, Utc::now())),
     },
     Job {
         name: "prune expired",

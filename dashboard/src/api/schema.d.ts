@@ -295,7 +295,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Let a waiting machine in. 409 when it does not wait, or when the decision does not fit. */
+        /**
+         * Let a waiting machine in. 409 when it does not wait, when the decision does not fit, or when its key is not the one
+         *     that was looked at.
+         */
         post: operations["approve_agent"];
         delete?: never;
         options?: never;
@@ -1259,6 +1262,13 @@ export interface components {
             /** Format: uuid */
             id: string;
             is_connected: boolean;
+            /**
+             * Format: int32
+             * @description How often it was given another key while it waits. More than once asked, perhaps not by the same machine.
+             */
+            key_changes: number;
+            /** @description Tells the key it was given from another, while it waits: what an approval names. */
+            key_fingerprint?: string | null;
             /** Format: date-time */
             last_seen?: string | null;
             logged_in_user?: string | null;
@@ -1398,6 +1408,8 @@ export interface components {
         /** @description As what a machine is let in. */
         ApproveInput: {
             as: components["schemas"]["ApproveAs"];
+            /** @description `key_fingerprint` of the machine as it was looked at. Needed where it was given another key while it waits. */
+            key_fingerprint?: string | null;
         };
         /** @description One thing that was done. */
         AuditEntry: {
@@ -1956,6 +1968,13 @@ export interface components {
                 /** Format: uuid */
                 id: string;
                 is_connected: boolean;
+                /**
+                 * Format: int32
+                 * @description How often it was given another key while it waits. More than once asked, perhaps not by the same machine.
+                 */
+                key_changes: number;
+                /** @description Tells the key it was given from another, while it waits: what an approval names. */
+                key_fingerprint?: string | null;
                 /** Format: date-time */
                 last_seen?: string | null;
                 logged_in_user?: string | null;
@@ -2400,7 +2419,7 @@ export interface components {
          * @description Why a machine waits for someone's decision.
          * @enum {string}
          */
-        PendingReason: "approval_required" | "identity_in_use" | "hardware_differs" | "identity_shared" | "rejected_before";
+        PendingReason: "approval_required" | "identity_in_use" | "hardware_differs" | "identity_shared" | "enrolled_elsewhere" | "rejected_before";
         /** @description Averages over one bucket. */
         Point: {
             /** Format: double */

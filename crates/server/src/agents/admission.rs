@@ -94,6 +94,8 @@ words! {
         HardwareDiffers = "hardware_differs",
         /// Several known machines share its identity and hardware.
         IdentityShared = "identity_shared",
+        /// A machine with the same identity was enrolled at another site, and never came.
+        EnrolledElsewhere = "enrolled_elsewhere",
         /// Someone rejected it before.
         RejectedBefore = "rejected_before",
     }
@@ -155,7 +157,8 @@ pub async fn admit<P>(
             (Verdict::Admit, _) => store::insert(tx, newcomer, entrance, &key, None).await?,
         };
         if let Some(agent_id) = agent_id {
-            announce(tx, agent_id, newcomer, entrance, verdict).await?;
+            let has_another_key = earlier.is_some_and(|earlier| !earlier.is_rejected);
+            announce(tx, agent_id, newcomer, entrance, verdict, has_another_key).await?;
             return Ok(Admission::Admitted(Admitted {
                 agent_id,
                 key,
@@ -197,7 +200,13 @@ fn decide(known: &[store::Known], newcomer: &Newcomer, entrance: &Entrance, was_
     let wait =
         |reason, machine: &store::Known| Verdict::Wait { reason, collides_with: Some(machine.agent_id) };
     match (here.as_slice(), known) {
-        ([], [elsewhere, ..]) => return Verdict::SiteConflict(elsewhere.agent_id),
+        // Somebody with a key of another site may only have named this machine: that must not keep it out.
+        ([], [elsewhere, ..]) => {
+            return match known.iter().find(|machine| machine.was_seen) {
+                Some(seen) => Verdict::SiteConflict(seen.agent_id),
+                None => wait(PendingReason::EnrolledElsewhere, elsewhere),
+            };
+        }
         ([], []) => {
             let reason = match (was_rejected, entrance.approval_required) {
                 (true, _) => PendingReason::RejectedBefore,
@@ -264,6 +273,7 @@ async fn announce<P>(
     newcomer: &Newcomer,
     entrance: &Entrance,
     verdict: Verdict,
+    has_another_key: bool,
 ) -> Result<(), Error> {
     let hostname = newcomer.hostname.as_str();
     let mut detail = json!({
@@ -276,12 +286,24 @@ async fn announce<P>(
         topic = Topic::AgentPending;
         detail["pending_reason"] = json!(reason);
         detail["collides_with"] = json!(collides_with);
-        let title = format!("{hostname} waits for a decision");
+        // The machine that lost its first key, or somebody else in its name.
+        let title = match has_another_key {
+            true => format!("{hostname} waits for a decision, and was given another key meanwhile"),
+            false => format!("{hostname} waits for a decision"),
+        };
+        let mut alert_detail = json!({ "reason": reason, "collides_with": collides_with });
+        if has_another_key {
+            alert_detail["has_another_key"] = json!(true);
+        }
         let alert = NewAlert {
             kind: "agent.pending",
-            severity: if collides_with.is_some() { Severity::Warning } else { Severity::Info },
+            severity: if collides_with.is_some() || has_another_key {
+                Severity::Warning
+            } else {
+                Severity::Info
+            },
             title: &title,
-            detail: json!({ "reason": reason, "collides_with": collides_with }),
+            detail: alert_detail,
             dedup_key: &pending_cause(agent_id),
             subject: Subject { agent_id, client_id: entrance.client_id, site_id: entrance.site_id },
         };

@@ -26,16 +26,28 @@ words! {
     }
 }
 
-/// Lets a waiting machine in. 409 when it does not wait, or when the decision does not fit the case. The answer's id is
-/// the known agent's when it is the same machine.
+/// Lets a waiting machine in. 409 when it does not wait, or when the decision does not fit the case, or when the key it
+/// was given is another than the one that `key_fingerprint` names: whoever holds a site's enrollment key can ask in a
+/// waiting machine's name, and gets a key of her own for it. The answer's id is the known agent's when it is the same
+/// machine.
 pub async fn approve(
     app: &App,
     scope: &Scope<ManageAgents>,
     id: Uuid,
     decision: ApproveAs,
+    key_fingerprint: Option<&str>,
 ) -> Result<Agent, Error> {
     let mut tx = app.db.begin(scope).await?;
     let waiting = waiting(&mut tx, id).await?;
+    let is_meant = match key_fingerprint {
+        Some(seen) => seen == waiting.key_fingerprint,
+        None => waiting.key_changes == 0,
+    };
+    if !is_meant {
+        return Err(does_not_fit(
+            "it was given another key meanwhile: look at it again, and approve the key you mean by its key_fingerprint",
+        ));
+    }
     alerts::resolve_cause(&mut tx, &pending_cause(id)).await?;
     let approved = match decision {
         ApproveAs::Accept => {
@@ -72,6 +84,8 @@ pub async fn approve(
         "pending_reason": waiting.pending_reason,
         "collided_with": waiting.collides_with,
         "approved_as": approved,
+        "key_fingerprint": waiting.key_fingerprint,
+        "key_changes": waiting.key_changes,
     });
     tx.audit(Entry::new("agent.approve", "agent", id).named(&waiting.hostname).with(detail)).await?;
     tx.commit().await?;
@@ -103,6 +117,8 @@ pub(super) struct WaitingAgent {
     pub hostname: String,
     pub pending_reason: Option<PendingReason>,
     pub collides_with: Option<Uuid>,
+    pub key_changes: i32,
+    pub key_fingerprint: String,
 }
 
 async fn waiting<P>(tx: &mut Tx<P>, id: Uuid) -> Result<WaitingAgent, Error> {

@@ -65,6 +65,9 @@ struct MoveInput {
 #[derive(Debug, Deserialize, ToSchema)]
 struct ApproveInput {
     r#as: ApproveAs,
+    /// `key_fingerprint` of the machine as it was looked at. Needed where it was given another key while it waits.
+    #[schema(max_length = 64)]
+    key_fingerprint: Option<String>,
 }
 
 /// All machines, by host name.
@@ -147,16 +150,18 @@ async fn get_agent_detail(
     super::get_detail(&app, &scope, id).await.map(Json)
 }
 
-/// Let a waiting machine in. 409 when it does not wait, or when the decision does not fit.
+/// Let a waiting machine in.
+///
+/// 409 when it does not wait, when the decision does not fit, or when its key is not the one that was looked at.
 #[utoipa::path(post, path = "/api/v1/agents/{id}/approve", tag = "agents", params(("id" = Uuid, Path)),
     request_body = ApproveInput, responses((status = 200, body = Agent)))]
 async fn approve_agent(
     State(app): State<AppState>,
     scope: Scope<ManageAgents>,
     Path(id): Path<Uuid>,
-    Json(ApproveInput { r#as }): Json<ApproveInput>,
+    Json(input): Json<ApproveInput>,
 ) -> Result<Json<Agent>, Error> {
-    super::approve(&app, &scope, id, r#as).await.map(Json)
+    super::approve(&app, &scope, id, input.r#as, input.key_fingerprint.as_deref()).await.map(Json)
 }
 
 /// Turn a waiting machine away. 409 when it does not wait.

@@ -146,6 +146,8 @@ pub async fn list<P>(
            s.cpu_percent, s.memory_percent, s.disk_percent, coalesce(o.alerts, 0) AS open_alerts,
            CASE WHEN a.state = 'pending' THEN 'pending' WHEN s.is_connected THEN 'online' ELSE 'offline' END AS status,
            CASE WHEN a.state = 'pending' THEN a.pending_reason END AS pending_reason,
+           CASE WHEN a.state = 'pending' THEN left(encode(a.key_digest, 'hex'), 8) END AS key_fingerprint,
+           CASE WHEN a.state = 'pending' THEN a.key_changes ELSE 0 END AS key_changes,
            n.name IS NOT NULL AS duplicate_hostname",
     );
     query.push(FROM);
@@ -248,6 +250,8 @@ impl<'r> FromRow<'r, PgRow> for Agent {
             disk_percent: row.try_get("disk_percent")?,
             duplicate_hostname: row.try_get("duplicate_hostname")?,
             pending_reason: row.try_get::<Option<PendingReason>, _>("pending_reason")?,
+            key_fingerprint: row.try_get("key_fingerprint")?,
+            key_changes: row.try_get("key_changes")?,
             open_alerts: row.try_get("open_alerts")?,
         })
     }

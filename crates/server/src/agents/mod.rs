@@ -64,6 +64,10 @@ pub struct Agent {
     pub duplicate_hostname: bool,
     /// Why it waits for a decision, while it does.
     pub pending_reason: Option<PendingReason>,
+    /// Tells the key it was given from another, while it waits: what an approval names.
+    pub key_fingerprint: Option<String>,
+    /// How often it was given another key while it waits. More than once asked, perhaps not by the same machine.
+    pub key_changes: i32,
     /// Alerts not resolved.
     pub open_alerts: i64,
 }
@@ -116,6 +120,12 @@ pub struct AgentNetwork {
 pub async fn list_all(app: &App, scope: &Scope<ReadFleet>) -> Result<Vec<Agent>, Error> {
     let mut tx = app.db.begin(scope).await?;
     list_store::list(&mut tx, &Filter::default(), Sort::default(), None, None).await
+}
+
+/// Client and site of a machine, which stays there until the transaction ends: whoever writes its place down elsewhere
+/// in the same transaction writes the right one.
+pub(crate) async fn hold_place<P>(tx: &mut Tx<P>, id: Uuid) -> Result<Option<(Uuid, Uuid)>, Error> {
+    store::hold_place(tx, id).await
 }
 
 /// One page of machines.

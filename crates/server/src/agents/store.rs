@@ -23,6 +23,8 @@ pub struct Known {
     pub board_serial: Option<String>,
     pub disk_serial: Option<String>,
     pub is_connected: bool,
+    /// Whether it had a session ever, or came back; without that it may be a mere name.
+    pub was_seen: bool,
 }
 
 /// A newcomer that waits, or was rejected.
@@ -51,7 +53,7 @@ pub async fn known_machines<P>(tx: &mut Tx<P>, machine_uid: &str) -> Result<Vec<
     let known = sqlx::query_as!(
         Known,
         r#"SELECT a.id AS agent_id, a.client_id, a.site_id, a.hostname, a.board_serial, a.disk_serial,
-             coalesce(s.is_connected, false) AS "is_connected!"
+             coalesce(s.is_connected, false) AS "is_connected!", a.session_epoch > 0 AS "was_seen!"
            FROM agents a LEFT JOIN agent_status s ON s.agent_id = a.id
            WHERE a.state = 'active' AND (a.machine_uid = $1 OR a.shared_uid = $1)
            ORDER BY a.id FOR UPDATE OF a"#,
@@ -134,6 +136,7 @@ pub async fn rekey<P>(
 ) -> Result<(), Error> {
     sqlx::query!(
         "UPDATE agents SET state = CASE WHEN $2::text IS NULL THEN state ELSE 'pending' END, pending_reason = $2,
+           key_changes = CASE WHEN state = 'pending' THEN key_changes + 1 ELSE 0 END,
            collides_with = $3, hostname = $4, os_type = $5, os_version = $6, arch = $7, agent_version = $8,
            board_serial = $9, disk_serial = $10, mac_addresses = $11, key_digest = $12, digest_key_id = $13,
            key_revoked_at = NULL, enrolled_with = $14, session_epoch = session_epoch + 1
@@ -289,16 +292,31 @@ pub async fn site<P>(tx: &mut Tx<P>, id: Uuid) -> Result<Option<SiteRow>, Error>
 
 /// Moves an agent. Commands, alerts and sessions repeat its place; a trigger (migration 0006) lets them follow.
 pub async fn set_place<P>(tx: &mut Tx<P>, id: Uuid, client_id: Uuid, site_id: Uuid) -> Result<(), Error> {
+    lock_place(tx, id).await?;
     sqlx::query!("UPDATE agents SET client_id = $2, site_id = $3 WHERE id = $1", id, client_id, site_id)
         .execute(tx.conn())
         .await?;
     Ok(())
 }
 
+/// Where an agent stands; it stays there until the transaction ends. What an agent says of itself meanwhile waits for
+/// nobody.
+pub async fn hold_place<P>(tx: &mut Tx<P>, id: Uuid) -> Result<Option<(Uuid, Uuid)>, Error> {
+    let place = sqlx::query!("SELECT client_id, site_id FROM agents WHERE id = $1 FOR KEY SHARE", id);
+    Ok(place.fetch_optional(tx.conn()).await?.map(|place| (place.client_id, place.site_id)))
+}
+
+/// Waits for those who hold the place ([`hold_place`]), and makes others wait: an update by itself would do neither.
+async fn lock_place<P>(tx: &mut Tx<P>, id: Uuid) -> Result<(), Error> {
+    sqlx::query!("SELECT id FROM agents WHERE id = $1 FOR UPDATE", id).fetch_optional(tx.conn()).await?;
+    Ok(())
+}
+
 pub async fn lock_waiting<P>(tx: &mut Tx<P>, id: Uuid) -> Result<Option<WaitingAgent>, Error> {
     let agent = sqlx::query_as!(
         WaitingAgent,
-        r#"SELECT client_id, site_id, state, hostname, pending_reason AS "pending_reason: PendingReason", collides_with
+        r#"SELECT client_id, site_id, state, hostname, pending_reason AS "pending_reason: PendingReason", collides_with,
+             key_changes, left(encode(key_digest, 'hex'), 8) AS "key_fingerprint!"
            FROM agents WHERE id = $1 FOR UPDATE"#,
         id
     );
@@ -329,11 +347,12 @@ pub async fn activate_as_twin<P>(tx: &mut Tx<P>, id: Uuid) -> Result<(), Error> 
     Ok(())
 }
 
-/// The newcomer is the known machine: that agent gets its key and what it says of itself, and the newcomer's row goes;
-/// its id stays as another name of the agent. `false` when the known agent is gone.
+/// The newcomer is the known machine: that agent gets its key, its place and what it says of itself, and the newcomer's
+/// row goes; its id stays as another name of the agent. `false` when the known agent is gone.
 pub async fn take_over<P>(tx: &mut Tx<P>, known: Uuid, newcomer: Uuid) -> Result<bool, Error> {
+    lock_place(tx, known).await?;
     let taken = sqlx::query!(
-        "UPDATE agents k SET hostname = n.hostname, os_type = n.os_type, os_version = n.os_version, arch = n.arch,
+        "UPDATE agents k SET client_id = n.client_id, site_id = n.site_id, hostname = n.hostname, os_type = n.os_type, os_version = n.os_version, arch = n.arch,
            agent_version = n.agent_version, board_serial = n.board_serial, disk_serial = n.disk_serial,
            mac_addresses = n.mac_addresses, key_digest = n.key_digest, digest_key_id = n.digest_key_id,
            key_revoked_at = NULL, enrolled_with = n.enrolled_with, session_epoch = k.session_epoch + 1

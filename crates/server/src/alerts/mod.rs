@@ -6,7 +6,7 @@ mod store;
 use crate::app::App;
 use crate::audit::Entry;
 use crate::auth::Scope;
-use crate::auth::permission::{ManageAlerts, ReadFleet};
+use crate::auth::permission::{ManageAlerts, ReadFleet, System};
 use crate::bus::{Event, Topic};
 use crate::db::{Tx, words};
 use crate::error::{Code, Error};
@@ -163,6 +163,11 @@ async fn change(app: &App, scope: &Scope<ManageAlerts>, id: Uuid, to: Status) ->
     tx.audit(Entry::new(action, "alert", id).named(&alert.title)).await?;
     tx.commit().await?;
     Ok(alert)
+}
+
+/// Removes the oldest alerts that were resolved before a time, at most `most`; answers how many.
+pub async fn prune(tx: &mut Tx<System>, resolved_before: DateTime<Utc>, most: i64) -> Result<u64, Error> {
+    store::prune(tx, resolved_before, most).await
 }
 
 /// Which way an alert goes: open, acknowledged, resolved, and never back.

@@ -144,3 +144,16 @@ pub async fn set_status<P>(tx: &mut Tx<P>, id: Uuid, status: Status, person: Uui
     .await?;
     Ok(())
 }
+
+pub async fn prune<P>(tx: &mut Tx<P>, resolved_before: DateTime<Utc>, most: i64) -> Result<u64, Error> {
+    let tenant = tx.tenant()?;
+    let pruned = sqlx::query!(
+        "DELETE FROM alerts WHERE id IN (SELECT id FROM alerts
+           WHERE tenant_id = $1 AND status = 'resolved' AND resolved_at < $2
+           ORDER BY resolved_at LIMIT $3 FOR UPDATE SKIP LOCKED)",
+        tenant,
+        resolved_before,
+        most
+    );
+    Ok(pruned.execute(tx.conn()).await?.rows_affected())
+}

@@ -7,6 +7,7 @@ mod store;
 pub use export::{Format, export};
 
 use crate::app::App;
+use crate::audit::Entry;
 use crate::auth::Scope;
 use crate::auth::permission::ReadAudit;
 use crate::error::Error;
@@ -69,7 +70,7 @@ pub struct Verification {
     pub first_bad_seq: Option<i64>,
 }
 
-/// One page of the log, newest first.
+/// One page of the log, newest first. That someone looks is an entry of its own, once an hour.
 pub async fn list(
     app: &App,
     scope: &Scope<ReadAudit>,
@@ -80,6 +81,9 @@ pub async fn list(
     let mut tx = app.db.begin(scope).await?;
     let total = store::count(&mut tx, filter).await?;
     let entries = store::list(&mut tx, filter, before, limit + 1).await?;
+    let tenant = tx.tenant()?;
+    tx.audit_read(Entry::new("audit.read", "partner", tenant)).await?;
+    tx.commit().await?;
     Page::of(entries, limit, total, |entry| entry.seq)
 }
 

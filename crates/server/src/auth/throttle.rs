@@ -5,12 +5,12 @@ use crate::error::{Code, Error};
 use crate::http::RequestInfo;
 use crate::keys::Purpose;
 use chrono::{DateTime, TimeDelta, Utc};
-use governor::clock::{Clock as _, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr};
-use std::num::NonZeroU32;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 /// Failed sign-ins to an account within [`FAILURE_WINDOW`] before it is locked.
@@ -18,7 +18,8 @@ const MAX_FAILURES: i32 = 10;
 const FAILURE_WINDOW: TimeDelta = TimeDelta::minutes(15);
 /// The first lock; each further one lasts twice as long, at most a day.
 const FIRST_LOCK: TimeDelta = TimeDelta::minutes(15);
-/// Keys remembered by one limit. Beyond it those that are quiet are forgotten, then newcomers wait.
+/// Keys remembered by one limit. Beyond it those are forgotten that have most of their share left: whoever comes from
+/// ever new addresses must not keep others out, nor have a busy one forgotten first.
 const MAX_KEYS: usize = 50_000;
 
 /// The limits of the public routes.
@@ -57,8 +58,13 @@ impl Default for PublicLimits {
 }
 
 /// So many requests a minute for one key, all of them at once if it likes. Holds a bounded number of keys.
-pub struct Limit<K: Clone + Hash + Eq> {
-    limiter: DefaultKeyedRateLimiter<K>,
+pub struct Limit<K> {
+    /// Time in which one request's worth is regained.
+    every: Duration,
+    /// Time in which all of it is.
+    whole: Duration,
+    /// When a key's share is whole again (the virtual scheduling algorithm of ITU-T I.371).
+    whole_at: Mutex<HashMap<K, Instant>>,
 }
 
 /// A limit by peer address.
@@ -67,13 +73,16 @@ pub type PeerLimit = Limit<IpNet>;
 impl<K: Clone + Hash + Eq> Limit<K> {
     /// A limit of `most` requests a minute; at least one.
     pub fn per_minute(most: u32) -> Self {
-        Self { limiter: RateLimiter::keyed(Quota::per_minute(at_least_one(most))) }
+        Self::new(Duration::from_secs(60) / most.max(1), most)
     }
 
     /// `burst` requests, then one a minute.
     pub fn once_a_minute_after(burst: u32) -> Self {
-        let quota = Quota::per_minute(NonZeroU32::MIN).allow_burst(at_least_one(burst));
-        Self { limiter: RateLimiter::keyed(quota) }
+        Self::new(Duration::from_secs(60), burst)
+    }
+
+    fn new(every: Duration, burst: u32) -> Self {
+        Self { every, whole: every * burst.max(1), whole_at: Mutex::default() }
     }
 
     /// Counts a request of this key.
@@ -81,16 +90,38 @@ impl<K: Clone + Hash + Eq> Limit<K> {
     /// # Errors
     /// `RATE_LIMITED` with the time to wait.
     pub fn check_key(&self, key: &K) -> Result<(), Error> {
-        if self.limiter.len() >= MAX_KEYS {
-            self.limiter.retain_recent();
-            if self.limiter.len() >= MAX_KEYS {
-                return Err(Error::retry_after(Code::RateLimited, 60));
+        self.check_at(key, Instant::now())
+    }
+
+    /// How many keys it remembers.
+    pub fn known(&self) -> usize {
+        self.whole_at.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    fn check_at(&self, key: &K, now: Instant) -> Result<(), Error> {
+        let mut whole_at = self.whole_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if whole_at.len() >= MAX_KEYS && !whole_at.contains_key(key) {
+            forget_some(&mut whole_at, now);
+        }
+        let then = whole_at.get(key).map_or(now, |at| now.max(*at)) + self.every;
+        match then.saturating_duration_since(now).checked_sub(self.whole) {
+            Some(wait) if !wait.is_zero() => Err(Error::retry_after(Code::RateLimited, wait.as_secs() + 1)),
+            _ => {
+                whole_at.insert(key.clone(), then);
+                Ok(())
             }
         }
-        self.limiter.check_key(key).map_err(|refused| {
-            let wait = refused.wait_time_from(DefaultClock::default().now());
-            Error::retry_after(Code::RateLimited, wait.as_secs() + 1)
-        })
+    }
+}
+
+/// Makes room for a tenth more: forgets the keys whose share is whole, and if that is not enough those nearest to it.
+fn forget_some<K>(whole_at: &mut HashMap<K, Instant>, now: Instant) {
+    whole_at.retain(|_, at| *at > now);
+    let room = MAX_KEYS / 10;
+    if whole_at.len() + room > MAX_KEYS {
+        let mut times: Vec<Instant> = whole_at.values().copied().collect();
+        let (_, bound, _) = times.select_nth_unstable(room.min(whole_at.len() - 1));
+        whole_at.retain(|_, at| *at > *bound);
     }
 }
 
@@ -102,10 +133,6 @@ impl PeerLimit {
     pub fn check(&self, request: &RequestInfo) -> Result<(), Error> {
         self.check_key(&network_of(request.peer))
     }
-}
-
-fn at_least_one(number: u32) -> NonZeroU32 {
-    NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN)
 }
 
 /// What counts as one peer: an IPv4 address, or the /64 that one IPv6 customer has at least.
@@ -212,6 +239,26 @@ mod tests {
         let limit = Limit::once_a_minute_after(3);
         let allowed = (0..10).filter(|_| limit.check_key(&"machine").is_ok()).count();
         assert_eq!(allowed, 3);
+    }
+
+    #[test]
+    fn what_was_used_comes_back_with_time() {
+        let (limit, start) = (Limit::per_minute(2), Instant::now());
+        let allowed = |seconds| limit.check_at(&"office", start + Duration::from_secs(seconds)).is_ok();
+        assert_eq!([0, 0, 0, 29, 30, 31, 60].map(allowed), [true, true, false, false, true, false, true]);
+    }
+
+    #[test]
+    fn any_number_of_strangers_keeps_nobody_out_and_hides_no_busy_one() {
+        let (limit, now) = (Limit::once_a_minute_after(2), Instant::now());
+        let busy = usize::MAX;
+        assert!(limit.check_at(&busy, now).is_ok() && limit.check_at(&busy, now).is_ok());
+        for stranger in 0..2 * MAX_KEYS {
+            let now = now + Duration::from_nanos(stranger as u64);
+            assert!(limit.check_at(&stranger, now).is_ok(), "{stranger}");
+        }
+        assert!(limit.whole_at.lock().unwrap().len() <= MAX_KEYS);
+        assert_eq!(limit.check_at(&busy, now).unwrap_err().code(), Code::RateLimited);
     }
 
     #[test]

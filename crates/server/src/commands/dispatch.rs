@@ -8,6 +8,7 @@ use crate::auth::Scope;
 use crate::auth::permission::System;
 use crate::db::Tx;
 use crate::error::Error;
+use crate::jobs;
 use crate::observability::traces::spans;
 use chrono::{DateTime, Utc};
 use gururmm_protocol::{CommandId, ServerMessage};
@@ -17,6 +18,8 @@ use uuid::Uuid;
 /// Commands that may be on their way to one agent, unstarted. It keeps the agent's queue from filling up; what
 /// waits goes out when one of them starts or ends.
 const ON_THEIR_WAY: i64 = 16;
+/// Names the job that keeps deadlines.
+pub const DEADLINES: &str = "command deadlines";
 
 /// Sends what waits for an agent, if it is connected; answers what went. What fails is logged: the rows are there,
 /// and the next hello, start, end or deadline tries again.
@@ -64,19 +67,26 @@ async fn send_queued(app: &App, scope: &Scope<System>, agent_id: Uuid) -> Result
 /// Looks through all partners' open commands for what is overdue at `now`.
 pub async fn keep_deadlines(app: &App, now: DateTime<Utc>) -> Result<(), Error> {
     for tenant in app.db.list_tenants().await? {
-        let scope = own_scope(tenant);
-        let open = store::open(&mut app.db.begin(&scope).await?, now).await?;
-        for command in open {
-            let connected_since = app.gateway.connected_since(command.agent_id);
-            if overdue(&command.times, connected_since, now).is_some() {
-                keep_deadline(app, &scope, command.id, now).await?;
-            }
-            if command.status == Status::Queued && connected_since.is_some() {
-                dispatch(app, &scope, command.agent_id).await;
-            }
-        }
+        jobs::by_itself(DEADLINES, tenant, keep_deadlines_of(app, tenant, now).await);
     }
     Ok(())
+}
+
+/// One partner's. A command that cannot be decided keeps no other one from its end; the first error is answered.
+async fn keep_deadlines_of(app: &App, tenant: Uuid, now: DateTime<Utc>) -> Result<(), Error> {
+    let scope = own_scope(tenant);
+    let open = store::open(&mut app.db.begin(&scope).await?, now).await?;
+    let mut kept = Ok(());
+    for command in open {
+        let connected_since = app.gateway.connected_since(command.agent_id);
+        if overdue(&command.times, connected_since, now).is_some() {
+            kept = kept.and(keep_deadline(app, &scope, command.id, now).await);
+        }
+        if command.status == Status::Queued && connected_since.is_some() {
+            dispatch(app, &scope, command.agent_id).await;
+        }
+    }
+    kept
 }
 
 /// One command, decided again under its lock.

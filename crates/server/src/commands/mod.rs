@@ -17,6 +17,7 @@ mod whole;
 pub use input::CommandInput;
 pub use state::Status;
 
+use crate::agents;
 use crate::app::App;
 use crate::audit::Entry;
 use crate::auth::Scope;
@@ -162,7 +163,7 @@ pub async fn create(
     let (id, now, is_ai_task) = (CommandId::new(), Utc::now(), input.is_ai_task());
     let order = input.checked(id, now)?;
     let mut tx = app.db.begin(scope).await?;
-    let agent = store::agent(&mut tx, agent_id).await?.ok_or_else(Error::not_found)?;
+    let mut agent = store::agent(&mut tx, agent_id).await?.ok_or_else(Error::not_found)?;
     if agent.state != "active" {
         return Err(Error::new(Code::AgentNotActive));
     }
@@ -172,6 +173,9 @@ pub async fn create(
     if store::count_open(&mut tx, agent_id).await? >= MAX_OPEN {
         return Err(Error::with_detail(Code::RateLimited, "too many commands of this machine are not ended"));
     }
+    // Held until commit: a command that is ordered while its machine moves is seen where the machine is then.
+    (agent.client_id, agent.site_id) =
+        agents::hold_place(&mut tx, agent_id).await?.ok_or_else(Error::not_found)?;
     store::insert(&mut tx, &agent, &order, now).await?;
     let event = Event::new(Topic::CommandCreated, tx.tenant()?, id.0)
         .on_agent(agent_id)
@@ -225,6 +229,10 @@ pub async fn output(app: &App, scope: &Scope<ReadFleet>, id: Uuid, after_seq: i3
     let status = store::status_of(&mut tx, id).await?.ok_or_else(Error::not_found)?;
     let chunks = output_store::output_after(&mut tx, id, after_seq).await?;
     let complete = status.is_final() && chunks.len() < output_store::CHUNKS_PER_READ;
+    if !chunks.is_empty() {
+        note_read(&mut tx, id).await?;
+        tx.commit().await?;
+    }
     Ok(Output { chunks, complete })
 }
 
@@ -264,6 +272,22 @@ pub async fn cancel(app: &App, scope: &Scope<RunCommands>, id: Uuid) -> Result<(
         while !is_final(app, scope, id).await? && timeout_at(until, signal.changed()).await.is_ok() {}
     }
     Ok(())
+}
+
+/// Removes the oldest commands that ended before a time, with their output; answers how many, at most `most` and fewer
+/// where their output is large.
+pub async fn prune(tx: &mut Tx<System>, ended_before: DateTime<Utc>, most: i64) -> Result<u64, Error> {
+    output_store::prune(tx, ended_before, most).await
+}
+
+/// Writes down that someone reads what another person's command wrote.
+async fn note_read<P>(tx: &mut Tx<P>, id: Uuid) -> Result<(), Error> {
+    let Some(order) = output_store::ordered(tx, id).await? else { return Ok(()) };
+    if tx.actor().user_id().is_none() || order.created_by == tx.actor().user_id() {
+        return Ok(());
+    }
+    let detail = serde_json::json!({ "agent_id": order.agent_id, "ordered_by": order.created_by });
+    tx.audit_read(Entry::new("command.read_output", "command", id).named(&order.hostname).with(detail)).await
 }
 
 /// How many commands the caller may see in which kind of state.

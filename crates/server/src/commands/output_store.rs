@@ -1,9 +1,10 @@
-//! SQL of what commands wrote.
+//! SQL of what commands wrote, and how long it is kept.
 
 use super::text::Decoder;
 use super::{Chunk, StreamName};
 use crate::db::Tx;
 use crate::error::Error;
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 /// Chunks read at a time.
@@ -82,4 +83,43 @@ async fn decoder_after<P>(tx: &mut Tx<P>, id: Uuid, stream: &str, after_seq: i32
     tails.reverse();
     let tail = tails.concat();
     Ok(Decoder::after(&tail[tail.len().saturating_sub(3)..]))
+}
+
+/// Who ordered a command, and of which machine.
+pub struct Ordered {
+    pub agent_id: Uuid,
+    pub hostname: String,
+    pub created_by: Option<Uuid>,
+}
+
+pub async fn ordered<P>(tx: &mut Tx<P>, id: Uuid) -> Result<Option<Ordered>, Error> {
+    let ordered = sqlx::query_as!(
+        Ordered,
+        r#"SELECT c.agent_id, a.hostname AS "hostname!", c.created_by
+           FROM commands c JOIN agent_directory a ON a.id = c.agent_id WHERE c.id = $1"#,
+        id
+    );
+    Ok(ordered.fetch_optional(tx.conn()).await?)
+}
+
+/// Output that one transaction removes, in bytes: a thousand small commands, or a few that wrote all they may.
+const MOST_BYTES_PRUNED: i64 = 64 * 1024 * 1024;
+
+/// Removes ended commands, oldest first; their output goes with them.
+pub async fn prune<P>(tx: &mut Tx<P>, ended_before: DateTime<Utc>, most: i64) -> Result<u64, Error> {
+    let tenant = tx.tenant()?;
+    // What an agent says it wrote may be any number; what is stored of it has a limit far below $4. A command has an end exactly when its state is a final one (commands_final_has_end).
+    let pruned = sqlx::query!(
+        "DELETE FROM commands WHERE id IN (
+           SELECT id FROM (
+             SELECT id, (sum(bytes) OVER (ORDER BY ended_at, id ROWS UNBOUNDED PRECEDING) - bytes)::bigint AS before
+             FROM (SELECT id, ended_at, least(stdout_bytes, $4) + least(stderr_bytes, $4) AS bytes FROM commands
+               WHERE tenant_id = $1 AND ended_at < $2 ORDER BY ended_at, id LIMIT $3 FOR UPDATE SKIP LOCKED) AS oldest
+           ) AS measured WHERE before <= $4)",
+        tenant,
+        ended_before,
+        most,
+        MOST_BYTES_PRUNED
+    );
+    Ok(pruned.execute(tx.conn()).await?.rows_affected())
 }

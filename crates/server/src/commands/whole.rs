@@ -24,7 +24,10 @@ pub async fn answer<P: Permission>(app: AppState, scope: Scope<P>, id: Uuid) -> 
     let mut tx = app.db.begin(&scope).await?;
     let command = store::get(&mut tx, id).await?.ok_or_else(Error::not_found)?;
     let first = output_store::first_chunks(&mut tx, id, CHUNKS_AT_A_TIME).await?;
-    drop(tx);
+    if !first.is_empty() {
+        super::note_read(&mut tx, id).await?;
+    }
+    tx.commit().await?;
     if first.len() < CHUNKS_AT_A_TIME {
         let text = |wanted| {
             let mut decoder = Decoder::default();

@@ -31,10 +31,11 @@ pub async fn enroll(app: &App, request: RequestInfo, asked: EnrollRequest) -> Re
         mac_addresses: asked.mac_addresses,
     };
     let newcomer = newcomer.checked()?;
-    check_limits(app, &request, &asked.site_code, &newcomer)?;
+    app.limits.enroll.check(&request)?;
     let Some(site) = proven_site(app, &asked.site_code, &key).await? else {
         return Err(Error::new(Code::EnrollmentRefused));
     };
+    check_limits(app, &asked.site_code, &newcomer)?;
 
     let scope = Scope::enrollment(site.tenant_id, request);
     let mut tx = app.db.begin(&scope).await?;
@@ -89,8 +90,9 @@ async fn proven_site(app: &App, site_code: &str, key: &str) -> Result<Option<Enr
     }
 }
 
-fn check_limits(app: &App, request: &RequestInfo, site_code: &str, newcomer: &Newcomer) -> Result<(), Error> {
-    app.limits.enroll.check(request)?;
+/// What a site and a machine may ask is counted once the site's key is proven: who has none uses up nobody's share but
+/// the one of its own address.
+fn check_limits(app: &App, site_code: &str, newcomer: &Newcomer) -> Result<(), Error> {
     let digest = |text: &str| app.keys.digest(Purpose::Throttle, text);
     app.limits.enroll_site.check_key(&digest(&format!("enroll site:{site_code}")))?;
     // Clones share their uid and not their name or addresses: each of them may ask.

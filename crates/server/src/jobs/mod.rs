@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
+use uuid::Uuid;
 
 type Round<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>;
 
@@ -54,10 +55,25 @@ pub async fn run(app: AppState, job: Job, stop: CancellationToken) {
         match ended {
             Ok(Ok(())) => tracing::debug!(job = name, "done"),
             Ok(Err(error)) => {
-                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                let cause = cause(&error);
                 tracing::warn!(job = name, %error, cause, "a job failed; it is tried again in its next round");
             }
             Err(panic) => tracing::error!(job = name, %panic, "a job panicked"),
         }
     }
+}
+
+/// One partner's part of a round. What failed there is said in the log and is that partner's alone: the next one's turn
+/// comes all the same.
+pub fn by_itself(job: &'static str, tenant: Uuid, done: Result<(), Error>) {
+    if let Err(error) = done {
+        let cause = cause(&error);
+        tracing::warn!(
+            job, %tenant, %error, cause, "a job failed for one partner; it is tried again in its next round"
+        );
+    }
+}
+
+fn cause(error: &Error) -> Option<String> {
+    std::error::Error::source(error).map(ToString::to_string)
 }

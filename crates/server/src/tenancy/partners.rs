@@ -176,6 +176,11 @@ pub async fn update_partner(
     Ok(after)
 }
 
+/// The partner's retention class, in days; nobody changes it before the transaction ends.
+pub(crate) async fn hold_retention_days<P>(tx: &mut Tx<P>) -> Result<i16, Error> {
+    store::hold_retention_days(tx).await?.ok_or_else(Error::not_found)
+}
+
 /// Clients and sites in one answer, both by name.
 pub async fn tree(app: &App, scope: &Scope<ReadFleet>) -> Result<Tree, Error> {
     let mut tx = app.db.begin(scope).await?;

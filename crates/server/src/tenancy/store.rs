@@ -170,6 +170,12 @@ pub async fn get_partner<P>(tx: &mut Tx<P>, id: Uuid) -> Result<Option<Partner>,
     Ok(partner.fetch_optional(tx.conn()).await?)
 }
 
+pub async fn hold_retention_days<P>(tx: &mut Tx<P>) -> Result<Option<i16>, Error> {
+    let tenant = tx.tenant()?;
+    let days = sqlx::query_scalar!("SELECT retention_days FROM partners WHERE id = $1 FOR SHARE", tenant);
+    Ok(days.fetch_optional(tx.conn()).await?)
+}
+
 pub async fn update_partner<P>(tx: &mut Tx<P>, partner: &Partner) -> Result<(), Error> {
     sqlx::query!(
         "UPDATE partners SET name = $2, retention_days = $3 WHERE id = $1",

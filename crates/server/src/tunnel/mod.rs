@@ -4,10 +4,11 @@
 pub mod http;
 mod store;
 
+use crate::agents;
 use crate::app::App;
 use crate::audit::Entry;
 use crate::auth::Scope;
-use crate::auth::permission::UseTunnel;
+use crate::auth::permission::{System, UseTunnel};
 use crate::bus::{Event, Topic};
 use crate::db::{Tx, words};
 use crate::error::{Code, Error};
@@ -39,10 +40,12 @@ words! {
 pub async fn open(app: &App, scope: &Scope<UseTunnel>, agent_id: Uuid) -> Result<TunnelSession, Error> {
     let tech = scope.user()?;
     let mut tx = app.db.begin(scope).await?;
-    let agent = store::agent(&mut tx, agent_id).await?.ok_or_else(Error::not_found)?;
+    let mut agent = store::agent(&mut tx, agent_id).await?.ok_or_else(Error::not_found)?;
     if !agent.is_active {
         return Err(Error::new(Code::AgentNotActive));
     }
+    (agent.client_id, agent.site_id) =
+        agents::hold_place(&mut tx, agent_id).await?.ok_or_else(Error::not_found)?;
     let (id, is_new) = store::open(&mut tx, Uuid::now_v7(), &agent, tech).await?;
     let session = store::get(&mut tx, id).await?.ok_or_else(Error::not_found)?;
     if is_new {
@@ -50,6 +53,11 @@ pub async fn open(app: &App, scope: &Scope<UseTunnel>, agent_id: Uuid) -> Result
     }
     tx.commit().await?;
     Ok(session)
+}
+
+/// Removes the oldest sessions that were closed before a time, at most `most`; answers how many.
+pub async fn prune(tx: &mut Tx<System>, closed_before: DateTime<Utc>, most: i64) -> Result<u64, Error> {
+    store::prune(tx, closed_before, most).await
 }
 
 /// A session, open or closed, for the tech whose it is. 403 for another tech.

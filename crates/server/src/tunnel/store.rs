@@ -3,6 +3,7 @@
 use super::{AgentRow, Status, TunnelSession};
 use crate::db::{Tx, stored_as_text};
 use crate::error::Error;
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 stored_as_text!(Status);
@@ -53,4 +54,17 @@ pub async fn close<P>(tx: &mut Tx<P>, id: Uuid) -> Result<bool, Error> {
         id
     );
     Ok(closed.execute(tx.conn()).await?.rows_affected() == 1)
+}
+
+pub async fn prune<P>(tx: &mut Tx<P>, closed_before: DateTime<Utc>, most: i64) -> Result<u64, Error> {
+    let tenant = tx.tenant()?;
+    let pruned = sqlx::query!(
+        "DELETE FROM tunnel_sessions WHERE id IN (SELECT id FROM tunnel_sessions
+           WHERE tenant_id = $1 AND status = 'closed' AND closed_at < $2
+           ORDER BY closed_at LIMIT $3 FOR UPDATE SKIP LOCKED)",
+        tenant,
+        closed_before,
+        most
+    );
+    Ok(pruned.execute(tx.conn()).await?.rows_affected())
 }

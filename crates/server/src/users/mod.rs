@@ -173,7 +173,7 @@ pub async fn remove_user(app: &App, scope: &Scope<ManageUsers>, id: Uuid) -> Res
     commit_revocation(app, tx, &revoked).await
 }
 
-/// A member's sessions in this partner.
+/// A member's sessions in this partner. Where and when a colleague works is a sensitive read.
 pub async fn list_user_sessions(
     app: &App,
     scope: &Scope<ReadUsers>,
@@ -181,8 +181,13 @@ pub async fn list_user_sessions(
     page: &PageQuery,
 ) -> Result<Page<SessionSummary>, Error> {
     let mut tx = app.db.begin(scope).await?;
-    load(app, &mut tx, id).await?;
-    account::list_in_partner(&mut tx, id, scope.session_id(), page).await
+    let user = load(app, &mut tx, id).await?;
+    let sessions = account::list_in_partner(&mut tx, id, scope.session_id(), page).await?;
+    if scope.actor().user_id() != Some(id) {
+        tx.audit_read(Entry::new("user.read_sessions", "user", id).named(&user.name)).await?;
+        tx.commit().await?;
+    }
+    Ok(sessions)
 }
 
 /// Ends a member's sessions in this partner.

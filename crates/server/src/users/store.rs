@@ -4,7 +4,7 @@ use super::invitations::InviteInput;
 use super::{MemberStatus, PartnerUser};
 use crate::auth::Role;
 use crate::db::Tx;
-use crate::error::Error;
+use crate::error::{Code, Error};
 use chrono::{DateTime, Utc};
 use std::collections::HashMap;
 use uuid::Uuid;
@@ -190,18 +190,23 @@ pub async fn rename_invited<P>(tx: &mut Tx<P>, id: Uuid, name: &str) -> Result<(
     Ok(())
 }
 
-/// An account without a password, which nobody can sign in to.
+/// An account without a password, which nobody can sign in to; the one that has the address where another partner was
+/// quicker.
 pub async fn insert_account<P>(tx: &mut Tx<P>, email: &str, name: &str) -> Result<Uuid, Error> {
     let id = Uuid::now_v7();
-    sqlx::query!(
-        "INSERT INTO users (id, email, name, status) VALUES ($1, $2, $3, 'invited')",
+    let inserted = sqlx::query!(
+        "INSERT INTO users (id, email, name, status) VALUES ($1, $2, $3, 'invited') ON CONFLICT DO NOTHING",
         id,
         email,
         name
     )
     .execute(tx.conn())
     .await?;
-    Ok(id)
+    if inserted.rows_affected() == 1 {
+        return Ok(id);
+    }
+    let theirs = sqlx::query_scalar!("SELECT lookup_user_by_email($1)", email);
+    theirs.fetch_one(tx.conn()).await?.ok_or_else(|| Error::new(Code::Unavailable))
 }
 
 pub async fn insert_membership<P>(

@@ -5,6 +5,7 @@ use gururmm_protocol::{AgentMessage, ServerMessage};
 use gururmm_testkit::world::{Site, acme, globex};
 use gururmm_testkit::{ApiClient, SeededAgent, TestAgent, TestServer, eventually};
 use serde_json::{Value, json};
+use sqlx::Connection as _;
 use std::collections::HashSet;
 
 fn path(machine: &SeededAgent) -> String {
@@ -97,6 +98,56 @@ async fn pages(reader: &ApiClient, query: &str) -> Vec<Value> {
             None => return seen,
         }
     }
+}
+
+#[tokio::test]
+async fn what_is_ordered_while_a_machine_moves_is_seen_where_the_machine_is_then() {
+    let server = TestServer::start().await;
+    let machine = server.seed_agent(&acme::HQ, "mover").await;
+    let (admin, tech) = (server.client_as(&acme::ADMIN).await, server.client_as(&acme::TECH).await);
+    // Whoever writes into the log waits: the move when it has moved the machine, and is not over.
+    let mut holder = server.owner().await;
+    let mut held = holder.begin().await.unwrap();
+    sqlx::query("INSERT INTO audit_heads (tenant_id, seq, hash) VALUES ($1, 0, '')")
+        .bind(acme::PARTNER.id)
+        .execute(&mut *held)
+        .await
+        .unwrap();
+    let requests = [
+        (admin, format!("{}/move", path(&machine)), json!({ "site_id": acme::NORTH.id })),
+        (
+            tech.clone(),
+            format!("{}/command", path(&machine)),
+            json!({ "command_type": "shell", "command": "true" }),
+        ),
+        (tech, "/api/v1/tunnel/open".to_owned(), json!({ "agent_id": machine.id })),
+    ];
+    let mut answers = Vec::new();
+    for (number, (client, path, body)) in requests.into_iter().enumerate() {
+        answers.push(tokio::spawn(async move { client.post(&path, body).await }));
+        eventually("a request that waits", async || {
+            let waiting: i64 = sqlx::query_scalar(
+                "SELECT count(*) FROM pg_stat_activity
+                 WHERE datname = current_database() AND wait_event_type = 'Lock'",
+            )
+            .fetch_one(&mut server.owner().await)
+            .await
+            .unwrap();
+            (waiting as usize > number).then_some(())
+        })
+        .await;
+    }
+    held.rollback().await.unwrap();
+    for answer in answers {
+        answer.await.unwrap().expect(200);
+    }
+    let places: Vec<(uuid::Uuid, uuid::Uuid)> = sqlx::query_as(
+        "SELECT client_id, site_id FROM commands UNION ALL SELECT client_id, site_id FROM tunnel_sessions",
+    )
+    .fetch_all(&mut server.owner().await)
+    .await
+    .unwrap();
+    assert_eq!(places, [(acme::BETA.id, acme::NORTH.id); 2]);
 }
 
 #[tokio::test]

@@ -26,22 +26,80 @@ async fn the_log_is_listed_newest_first_filtered_and_paged() {
     assert_eq!((&newest["target_name"], &newest["actor_id"]), (&json!("Three"), &json!(acme::ADMIN.id)));
     assert!(newest["ip"].as_str().unwrap().starts_with("127."), "{newest}");
     for (query, total) in [
+        // That she looked is an entry, too, and only one however often she looks.
+        ("action=audit.read", 1),
         ("action=client.create", 3),
         ("action=client.", 3),
         ("action=client", 0),
         ("search=tWo", 1),
-        (&format!("actor_id={}", acme::ADMIN.id), 4),
+        (&format!("actor_id={}", acme::ADMIN.id), 5),
         (&format!("target_id={}", newest["target_id"].as_str().unwrap()), 1),
         ("from=2000-01-01T00:00:00Z&to=2001-01-01T00:00:00Z", 0),
-        ("from=2000-01-01T00:00:00Z", 4),
+        ("from=2000-01-01T00:00:00Z", 5),
     ] {
         assert_eq!(admin.get(&format!("/api/v1/audit?{query}")).await.expect(200)["total"], total, "{query}");
     }
-    let first = admin.get("/api/v1/audit?limit=3").await.expect(200);
+    let first = admin.get("/api/v1/audit?limit=4").await.expect(200);
     let cursor = first["next_cursor"].as_str().unwrap();
-    let second = admin.get(&format!("/api/v1/audit?limit=3&cursor={cursor}")).await.expect(200);
+    let second = admin.get(&format!("/api/v1/audit?limit=4&cursor={cursor}")).await.expect(200);
     assert_eq!((second["items"].as_array().unwrap().len(), &second["next_cursor"]), (1, &Value::Null));
     admin.get("/api/v1/audit?from=yesterday").await.expect_problem(400, "INVALID_QUERY");
+}
+
+/// Entries of an action, oldest first: who, on what.
+async fn entries(server: &TestServer, action: &str) -> Vec<(uuid::Uuid, uuid::Uuid)> {
+    sqlx::query_as("SELECT actor_id, target_id FROM audit_log WHERE action = $1 ORDER BY seq")
+        .bind(action)
+        .fetch_all(&mut server.owner().await)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn whoever_reads_what_a_colleagues_command_wrote_is_written_down_once_an_hour() {
+    let server = TestServer::start().await;
+    let machine = server.seed_agent(&acme::HQ, "web-01").await;
+    let (tech, reader) = (server.client_as(&acme::TECH).await, server.client_as(&acme::READER).await);
+    let order = json!({ "command_type": "shell", "command": "cat /etc/shadow" });
+    let order = tech.post(&format!("/api/agents/{}/command", machine.id), order).await.expect(200);
+    let id: uuid::Uuid = order["command_id"].as_str().unwrap().parse().unwrap();
+    let read = async |who: &ApiClient| {
+        for path in [
+            format!("/api/commands/{id}"),
+            format!("/api/v1/commands/{id}/output"),
+            format!("/api/v1/commands/{id}"),
+        ] {
+            who.get(&path).await.expect(200);
+        }
+    };
+    read(&reader).await;
+    assert_eq!(entries(&server, "command.read_output").await, [], "there was nothing to read");
+    sqlx::query(
+        "INSERT INTO command_output (tenant_id, command_id, seq, stream, data)
+         SELECT tenant_id, id, 1, 'stdout', 'root:*' FROM commands",
+    )
+    .execute(&mut server.owner().await)
+    .await
+    .unwrap();
+    for _ in 0..3 {
+        read(&tech).await;
+        read(&reader).await;
+    }
+    assert_eq!(entries(&server, "command.read_output").await, [(acme::READER.id, id)]);
+    let earlier = "UPDATE audit_log SET at = at - interval '61 minutes' WHERE action = 'command.read_output'";
+    sqlx::query(earlier).execute(&mut server.owner().await).await.unwrap();
+    reader.get(&format!("/api/v1/commands/{id}/output")).await.expect(200);
+    assert_eq!(entries(&server, "command.read_output").await, [(acme::READER.id, id); 2]);
+}
+
+#[tokio::test]
+async fn whoever_reads_a_colleagues_sessions_is_written_down_and_ones_own_are_ones_own() {
+    let server = TestServer::start().await;
+    let admin = server.client_as(&acme::ADMIN).await;
+    for person in [&acme::ADMIN, &acme::TECH, &acme::TECH] {
+        admin.get(&format!("/api/v1/users/{}/sessions", person.id)).await.expect(200);
+    }
+    assert_eq!(entries(&server, "user.read_sessions").await, [(acme::ADMIN.id, acme::TECH.id)]);
 }
 
 #[tokio::test]

@@ -186,6 +186,7 @@ async fn another_sites_key_gets_nothing_of_a_known_machine() {
     let (lab_key_id, of_lab) = key_of(&server, &acme::LAB, json!({})).await;
     let web = machine("web-01", "uid-of-web-01", "disk-1");
     let known = enroll(&server, &acme::HQ, &of_hq, &web).await.machine;
+    goes_offline(&server, TestAgent::connect(&server, &known).await).await;
     let before = rows(&server).await;
     ask(&server, acme::LAB.code, &of_lab, &web).await.expect_problem(409, "ENROLL_SITE_CONFLICT");
     assert_eq!(rows(&server).await, before);
@@ -197,6 +198,67 @@ async fn another_sites_key_gets_nothing_of_a_known_machine() {
         (&alerts["items"][0]["kind"], &alerts["items"][0]["agent_id"]),
         (&json!("agent.site_conflict"), &json!(known.id))
     );
+}
+
+#[tokio::test]
+async fn a_mere_name_at_another_site_does_not_keep_the_machine_out() {
+    let server = TestServer::start().await;
+    let (_, of_hq) = key_of(&server, &acme::HQ, json!({})).await;
+    let (_, of_lab) = key_of(&server, &acme::NORTH, json!({})).await;
+    // Whoever has a key of one site knows the identity of a machine of another, and is there first.
+    let squatter = enroll(&server, &acme::HQ, &of_hq, &machine("mine", "uid-of-web-01", "made-up")).await;
+    assert_eq!(squatter.status, "active");
+    let web = enroll(&server, &acme::NORTH, &of_lab, &machine("web-01", "uid-of-web-01", "disk-1")).await;
+    assert_eq!(web.status, "pending");
+    let admin = server.client_as(&acme::ADMIN).await;
+    let shown = admin.get(&format!("/api/agents/{}", web.machine.id)).await.expect(200);
+    assert_eq!(
+        (&shown["pending_reason"], &shown["open_alerts"], &shown["site_id"]),
+        (&json!("enrolled_elsewhere"), &json!(1), &json!(acme::NORTH.id))
+    );
+    let approve = format!("/api/v1/agents/{}/approve", web.machine.id);
+    let approved = admin.post(&approve, json!({ "as": "same_machine" })).await.expect(200);
+    assert_eq!(
+        (&approved["id"], &approved["site_id"], &approved["client_id"]),
+        (&json!(squatter.machine.id), &json!(acme::NORTH.id), &json!(acme::BETA.id)),
+        "it is where it asked, not where its name was taken"
+    );
+    assert_eq!(refusal(&server, &squatter.machine).await, "AGENT_KEY_REFUSED");
+    TestAgent::connect(&server, &web.machine).await;
+}
+
+#[tokio::test]
+async fn who_approves_a_waiting_machine_approves_the_key_she_saw() {
+    let server = TestServer::start().await;
+    let admin = server.client_as(&acme::ADMIN).await;
+    let site = format!("/api/v1/sites/{}", acme::HQ.id);
+    admin.patch(&site, json!({ "approval_required": true })).await.expect(200);
+    let (_, secret) = key_of(&server, &acme::HQ, json!({})).await;
+    let web = machine("web-01", "uid-of-web-01", "disk-1");
+    let first = enroll(&server, &acme::HQ, &secret, &web).await.machine;
+    let path = format!("/api/agents/{}", first.id);
+    let seen = admin.get(&path).await.expect(200);
+    assert_eq!(seen["key_changes"], 0);
+    // Somebody asks in its name, and has the key that counts now.
+    let second = enroll(&server, &acme::HQ, &secret, &web).await.machine;
+    assert_eq!(second.id, first.id);
+    let approve = format!("/api/v1/agents/{}/approve", first.id);
+    for body in
+        [json!({ "as": "accept", "key_fingerprint": seen["key_fingerprint"] }), json!({ "as": "accept" })]
+    {
+        admin.post(&approve, body).await.expect_problem(409, "INVALID_STATE");
+    }
+    assert_eq!(refusal(&server, &second).await, "AGENT_PENDING");
+    let now = admin.get(&path).await.expect(200);
+    assert_eq!((&now["key_changes"], &now["open_alerts"]), (&json!(1), &json!(1)));
+    assert_ne!(now["key_fingerprint"], seen["key_fingerprint"]);
+    let alert = &admin.get("/api/v1/alerts").await.expect(200)["items"][0];
+    assert_eq!((&alert["detail"]["has_another_key"], &alert["count"]), (&json!(true), &json!(2)));
+    let body = json!({ "as": "accept", "key_fingerprint": now["key_fingerprint"] });
+    let approved = admin.post(&approve, body).await.expect(200);
+    assert_eq!((&approved["key_fingerprint"], &approved["key_changes"]), (&Value::Null, &json!(0)));
+    assert_eq!(refusal(&server, &first).await, "AGENT_KEY_REFUSED");
+    TestAgent::connect(&server, &second).await;
 }
 
 #[tokio::test]

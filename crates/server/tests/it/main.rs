@@ -32,6 +32,7 @@ mod observability;
 mod openapi;
 mod overview;
 mod policies;
+mod retention;
 mod rls_catalogue;
 mod serve_failures;
 mod session;

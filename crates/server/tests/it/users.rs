@@ -3,6 +3,7 @@
 use gururmm_testkit::world::{PASSWORD, PLATFORM_ADMIN, Person, acme, globex};
 use gururmm_testkit::{ApiClient, TestServer};
 use serde_json::{Value, json};
+use sqlx::Connection as _;
 
 fn path(person: &Person) -> String {
     format!("/api/v1/users/{}", person.id)
@@ -82,6 +83,64 @@ async fn an_invitation_never_sets_the_password_of_an_account_that_exists() {
         .post(&format!("{}/invitation", path(&globex::TECH)), json!({}))
         .await
         .expect_problem(409, "INVALID_STATE");
+}
+
+#[tokio::test]
+async fn an_invitation_nobody_accepted_keeps_no_one_from_another_partner() {
+    let server = TestServer::start().await;
+    let (ours, theirs) = (server.client_as(&acme::ADMIN).await, server.client_as(&globex::OWNER).await);
+    let first = invite(&ours, "nora@example.com", "admin").await;
+    let second = invite(&theirs, "Nora@Example.com", "tech").await;
+    assert_eq!(first["user"]["id"], second["user"]["id"]);
+    let accept = json!({ "token": token(&second["invitation"]), "password": "a long enough password" });
+    server.anonymous().post("/api/v1/invitations/accept", accept).await.expect(204);
+    let nora = login(&server, "nora@example.com", "a long enough password").await;
+    let partners = nora.get("/api/v1/session").await.expect(200)["partners"].clone();
+    assert_eq!(partners.as_array().unwrap().len(), 1, "{partners}");
+    // The link that lay about opens an account that is somebody's by now for nobody.
+    let late = json!({ "token": token(&first["invitation"]), "password": "chosen by the inviter" });
+    let nobody = server.anonymous();
+    nobody.post("/api/v1/invitations/accept", late).await.expect_problem(401, "UNAUTHENTICATED");
+    // Nor does a partner that takes its invitation back take the person away.
+    let path = format!("/api/v1/users/{}", first["user"]["id"].as_str().unwrap());
+    ours.delete(&path).await.expect(204);
+    login(&server, "nora@example.com", "a long enough password").await;
+}
+
+#[tokio::test]
+async fn two_partners_who_invite_one_person_at_the_same_moment_both_succeed() {
+    let server = TestServer::start().await;
+    let inviters = [server.client_as(&acme::ADMIN).await, server.client_as(&globex::OWNER).await];
+    // Both have found no account; one makes it while the other waits.
+    let mut quicker = server.owner().await;
+    let mut quicker = quicker.begin().await.unwrap();
+    sqlx::query(
+        "INSERT INTO users (id, email, name, status) VALUES ($1, 'nora@example.com', 'Nora', 'invited')",
+    )
+    .bind(uuid::Uuid::now_v7())
+    .execute(&mut *quicker)
+    .await
+    .unwrap();
+    let invited = inviters.map(|inviter| {
+        tokio::spawn(async move {
+            let body = json!({ "email": "nora@example.com", "name": "Nora New", "role": "tech" });
+            inviter.post("/api/v1/users", body).await
+        })
+    });
+    gururmm_testkit::eventually("inviters that wait", async || {
+        let waiting: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+        )
+        .fetch_one(&mut server.owner().await)
+        .await
+        .unwrap();
+        (waiting >= 2).then_some(())
+    })
+    .await;
+    quicker.commit().await.unwrap();
+    for answer in invited {
+        answer.await.unwrap().expect(201);
+    }
 }
 
 #[tokio::test]

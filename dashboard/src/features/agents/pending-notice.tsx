@@ -30,7 +30,8 @@ export function PendingNotice({ agent }: { agent: Agent }) {
       unwrap(
         api.POST("/api/v1/agents/{id}/approve", {
           params: { path: { id: agent.id } },
-          body: { as },
+          // The key that was looked at: another one that came meanwhile is not let in.
+          body: { as, key_fingerprint: agent.key_fingerprint },
         }),
       ),
     onSuccess: async (approved) => {
@@ -40,7 +41,10 @@ export function PendingNotice({ agent }: { agent: Agent }) {
       }
       await refresh();
     },
-    onError: toast.failed,
+    onError: async (error) => {
+      toast.failed(error);
+      await refresh();
+    },
   });
   const reject = useMutation({
     mutationFn: () =>
@@ -65,6 +69,12 @@ export function PendingNotice({ agent }: { agent: Agent }) {
       <div className="min-w-0 max-w-prose">
         <h2 className="font-semibold text-base">This machine waits for a decision</h2>
         <p className="text-base wrap-anywhere">{pendingReason(agent.pending_reason)}</p>
+        {agent.key_changes > 0 && (
+          <p className="text-base">
+            It asked again while it waits, and was given another key: approve it only if you know
+            why. Key <code>{agent.key_fingerprint}</code>, number {agent.key_changes + 1}.
+          </p>
+        )}
       </div>
       <div className="flex flex-wrap gap-2">
         {inQuestion ? (

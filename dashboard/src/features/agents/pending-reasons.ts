@@ -4,6 +4,8 @@ const REASONS: Record<string, string> = {
   hardware_differs:
     "A machine with the same identity is known, but its board or disk is another one.",
   identity_shared: "Several known machines share its identity and hardware.",
+  enrolled_elsewhere:
+    "A machine with the same identity was enrolled at another site, and has never connected.",
   rejected_before: "It was rejected before, and has asked again.",
 };
 
@@ -14,5 +16,7 @@ export function pendingReason(reason: string | null): string {
 
 /** Whether it is in question which machine it is, and not only whether it may take part. */
 export function isIdentityInQuestion(reason: string | null): boolean {
-  return ["identity_in_use", "hardware_differs", "identity_shared"].includes(reason ?? "");
+  return ["identity_in_use", "hardware_differs", "identity_shared", "enrolled_elsewhere"].includes(
+    reason ?? "",
+  );
 }

@@ -38,6 +38,7 @@ fn known(
         board_serial: board.map(str::to_owned),
         disk_serial: disk.map(str::to_owned),
         is_connected,
+        was_seen: true,
     }
 }
 
@@ -96,6 +97,16 @@ fn a_machine_of_another_site_is_a_conflict() {
     let machines = [known(7, OTHER_SITE, false, Some("B1"), None)];
     let verdict = decide(&machines, &newcomer(Some("B1"), None), &entrance(false), false);
     assert_eq!(verdict, Verdict::SiteConflict(Uuid::from_u128(7)));
+}
+
+#[test]
+fn a_mere_name_at_another_site_keeps_no_machine_out() {
+    let name = store::Known { was_seen: false, ..known(7, OTHER_SITE, false, Some("B1"), None) };
+    let verdict = decide(std::slice::from_ref(&name), &newcomer(Some("B1"), None), &entrance(false), false);
+    assert_eq!(waits_for(verdict), Some(PendingReason::EnrolledElsewhere));
+    let seen = known(8, OTHER_SITE, false, Some("B2"), None);
+    let verdict = decide(&[name, seen], &newcomer(Some("B1"), None), &entrance(false), false);
+    assert_eq!(verdict, Verdict::SiteConflict(Uuid::from_u128(8)));
 }
 
 #[test]

@@ -47,6 +47,28 @@ async fn the_platforms_policy_is_the_one_row_everyone_reads() {
 }
 
 #[tokio::test]
+async fn nobody_is_made_platform_admin_by_inserting_whatever_the_context_permits() {
+    let database = filled().await;
+    let mut app = database.app().await;
+    let context = Context { tenant: Some(acme::PARTNER.id), ..Context::default() };
+    for (values, wanted) in [
+        ("true, 'invited', NULL", Err(ROW_LEVEL_SECURITY.to_owned())),
+        ("false, 'active', NULL", Err(ROW_LEVEL_SECURITY.to_owned())),
+        ("false, 'invited', 'a hash'", Err(ROW_LEVEL_SECURITY.to_owned())),
+        ("false, 'invited', NULL", Ok(1)),
+    ] {
+        begin(&mut app, &context).await;
+        affected(&mut app, "SELECT set_config('app.platform', 'on', true)").await.unwrap();
+        let statement = format!(
+            "INSERT INTO users (id, email, name, is_platform_admin, status, password_hash)
+             VALUES (gen_random_uuid(), 'eve@example.com', 'Eve', {values})"
+        );
+        assert_eq!(affected(&mut app, &statement).await, wanted, "{values}");
+        end(&mut app).await;
+    }
+}
+
+#[tokio::test]
 async fn tables_of_the_system_are_closed_to_the_application() {
     let database = filled().await;
     let mut app = database.app().await;
@@ -91,7 +113,8 @@ async fn forged_rows_are_refused() {
         // The control: a copy of an own row fails at the key, or does not fail, but is not forbidden.
         begin(&mut app, &context).await;
         let control = insert(&mut app, table, &own_row).await;
-        let may_insert = !matches!(table, "audit_log" | "metric_samples");
+        // An account that works is nobody's to insert; what may be inserted, and what not, has a test of its own.
+        let may_insert = !matches!(table, "audit_log" | "metric_samples" | "users");
         match may_insert {
             true => assert!([None, Some(UNIQUE)].contains(&control.as_deref()), "{table}: {control:?}"),
             false => assert_eq!(
