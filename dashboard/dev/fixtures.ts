@@ -127,6 +127,8 @@ export const agents: Agent[] = Array.from({ length: 2400 }, (_, n) => {
     disk_percent: status === "pending" ? null : 20 + random() * 78,
     duplicate_hostname: n === 9,
     pending_reason: status === "pending" ? "identity_in_use" : null,
+    key_fingerprint: status === "pending" ? "7F2A 90C1" : null,
+    key_changes: n % 194 === 5 ? 1 : 0,
     open_alerts: n % 29 === 3 ? 1 : 0,
   };
 });
