@@ -90,7 +90,7 @@ async fn an_invitation_nobody_accepted_keeps_no_one_from_another_partner() {
     let server = TestServer::start().await;
     let (ours, theirs) = (server.client_as(&acme::ADMIN).await, server.client_as(&globex::OWNER).await);
     let first = invite(&ours, "nora@example.com", "admin").await;
-    let second = invite(&theirs, "Nora@Example.com", "tech").await;
+    let second = invite(&theirs, "NORA@example.com", "tech").await;
     assert_eq!(first["user"]["id"], second["user"]["id"]);
     let accept = json!({ "token": token(&second["invitation"]), "password": "a long enough password" });
     server.anonymous().post("/api/v1/invitations/accept", accept).await.expect(204);
