@@ -296,8 +296,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Let a waiting machine in. 409 when it does not wait, when the decision does not fit, or when its key is not the one
-         *     that was looked at.
+         * Let a waiting machine in.
+         * @description 409 when it does not wait, when the decision does not fit, or when its key is not the one that was looked at.
          */
         post: operations["approve_agent"];
         delete?: never;
