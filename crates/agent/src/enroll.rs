@@ -2,6 +2,7 @@
 
 use crate::VERSION;
 use crate::capabilities::{machine_uid, network, system_info};
+use crate::clock::ServerClock;
 use crate::http::{CallError, InvalidServerUrl, ServerUrl, post};
 use crate::identity::{CA_FILE, Identity, IdentityError, Secret};
 use crate::journal::JOURNAL_DIR;
@@ -11,6 +12,8 @@ use gururmm_protocol::bootstrap::{EnrollRequest, EnrollResponse, EnrollStatus};
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
 use zeroize::Zeroizing;
 
 /// Longest enrollment key, in bytes.
@@ -103,9 +106,13 @@ pub async fn enroll(state_dir: &Path, options: &EnrollOptions) -> Result<Enrolle
     let key = read_key(&options.key_file)?;
     let pin = options.ca_fingerprint.as_deref().map(CaPin::fingerprint).transpose()?;
     let (pin, captured) = pin.unzip();
-    let connector = Connector::new(server.clone(), pin)?;
+    // What another server told is nothing to this one.
+    let clock = Arc::new(ServerClock::default());
+    let connector = Connector::new(server.clone(), pin, Arc::clone(&clock))?;
     let request = request(&state, &options.site, &key)?;
     let response: EnrollResponse = post(&connector, "/api/enroll", &request).await?;
+    let now = Instant::now();
+    clock.set(now, response.server_time);
     let ca_pinned = server.is_tls() && captured.is_some();
     if ca_pinned {
         let ca = captured.and_then(|captured| captured.take()).ok_or(EnrollError::NothingPinned)?;
@@ -130,6 +137,7 @@ pub async fn enroll(state_dir: &Path, options: &EnrollOptions) -> Result<Enrolle
         enrolled_at: response.server_time,
         ca_pinned,
     };
+    clock.replace(&state, now);
     identity.save(&state)?;
     Ok(match response.status {
         EnrollStatus::Active => Enrolled::Active(identity.agent_id),

@@ -1,5 +1,6 @@
 //! Samples and the network state the server has not acknowledged, in memory and bounded: the oldest sample goes first.
 
+use chrono::TimeDelta;
 use gururmm_protocol::AgentMessage;
 use gururmm_protocol::metrics::Sample;
 use gururmm_protocol::network::NetworkState;
@@ -47,6 +48,14 @@ impl Outbox {
         }
         let seq = self.take_seq();
         self.samples.push_back((seq, sample));
+    }
+
+    /// The server told its time for the first time, and it is `offset` later than was thought: the samples taken so far
+    /// are stamped anew.
+    pub fn clock_told(&mut self, offset: TimeDelta) {
+        for (_, sample) in &mut self.samples {
+            sample.taken_at = sample.taken_at.checked_add_signed(offset).unwrap_or(sample.taken_at);
+        }
     }
 
     /// Takes a changed network state; an older one not yet acknowledged is replaced.

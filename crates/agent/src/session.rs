@@ -80,6 +80,8 @@ pub struct Session {
     actions: VecDeque<Action>,
     live_sample: Option<Sample>,
     hello: Option<Hello>,
+    /// Whether a server ever told this agent its time.
+    is_clock_told: bool,
     /// Up to when the allowance for messages about commands is used up.
     sent_up_to: Instant,
     /// Whether something waits for the next allowance.
@@ -115,6 +117,7 @@ impl Session {
             actions: VecDeque::new(),
             live_sample: None,
             hello: None,
+            is_clock_told: false,
             sent_up_to: now,
             is_held_back: false,
         }
@@ -162,7 +165,7 @@ impl Session {
             Phase::Waiting { .. } | Phase::Connecting { .. } => return,
         }
         match message {
-            ServerMessage::Welcome(welcome) => self.welcomed(now, welcome),
+            ServerMessage::Welcome(welcome) => self.welcomed(now, clock, welcome),
             ServerMessage::Goodbye { reason, reconnect_within_seconds } => {
                 self.announced = Some(match reason {
                     GoodbyeReason::Revoked | GoodbyeReason::NoCommonVersion => Setback::Refused,
@@ -186,7 +189,7 @@ impl Session {
             }
             ServerMessage::MetricsAck { seq } => self.outbox.ack_samples(seq),
             ServerMessage::NetworkStateAck { seq } => self.outbox.ack_network(seq),
-            ServerMessage::CommandStart(start) => self.ledger.start(start, clock),
+            ServerMessage::CommandStart(start) => self.ledger.start(start, now, clock),
             ServerMessage::CommandCancel { command_id } => self.ledger.cancel(command_id, clock),
             ServerMessage::CommandOutputAck { command_id, seq } => self.ledger.ack_output(command_id, seq),
             ServerMessage::CommandEndAck { command_id } => self.ledger.ack_end(command_id, clock),
@@ -200,7 +203,7 @@ impl Session {
         }
     }
 
-    fn welcomed(&mut self, now: Instant, welcome: Welcome) {
+    fn welcomed(&mut self, now: Instant, clock: DateTime<Utc>, welcome: Welcome) {
         if self.is_online() {
             tracing::warn!("a second welcome is ignored");
             return;
@@ -218,6 +221,12 @@ impl Session {
             next_heartbeat: now + heartbeat,
             silent_at: now + silence(heartbeat),
         });
+        if !std::mem::replace(&mut self.is_clock_told, true) {
+            // Until now there was only the machine's clock to go by.
+            let offset = welcome.server_time - clock;
+            self.outbox.clock_told(offset);
+            self.ledger.clock_told(offset);
+        }
         self.ledger.prune(welcome.server_time);
         self.actions.push_back(Action::ServerTime(welcome.server_time));
         let Welcome { agent_id, server_version, observed_ip, .. } = welcome;
@@ -239,13 +248,15 @@ impl Session {
             Phase::Connecting { deadline } | Phase::AwaitingWelcome { deadline } => *deadline,
             Phase::Online(online) => {
                 let beat = online.next_heartbeat.min(online.silent_at);
+                let beat = self.ledger.next_turn().map_or(beat, |turn| turn.min(beat));
                 if self.is_held_back { beat.min(self.sent_up_to - SEND_AHEAD) } else { beat }
             }
         }
     }
 
-    /// Time passed. A heartbeat that is due is found by [`Session::poll_transmit`].
-    pub fn tick(&mut self, now: Instant) {
+    /// Time passed; it is `clock` for the server. A heartbeat that is due is found by [`Session::poll_transmit`].
+    pub fn tick(&mut self, now: Instant, clock: DateTime<Utc>) {
+        self.ledger.promote(now, clock);
         match &self.phase {
             Phase::Waiting { until } if now >= *until => {
                 self.phase = Phase::Connecting { deadline: now + CONNECT_WITHIN };
@@ -273,7 +284,7 @@ impl Session {
         let Phase::Online(online) = &mut self.phase else { return None };
         if now >= online.next_heartbeat {
             online.next_heartbeat = now + online.heartbeat;
-            return Some(Sending::Message(AgentMessage::Heartbeat {}));
+            return Some(Sending::Message(AgentMessage::Heartbeat { clock: None }));
         }
         if let Some(sample) = self.live_sample.take() {
             return Some(Sending::Message(AgentMessage::Metrics { seq: 0, sample }));
@@ -322,7 +333,7 @@ impl Session {
         self.ledger.spooled(command_id, last_seq);
     }
 
-    /// A command ended.
+    /// A command ended; the next [`Session::tick`] starts what waited for its place.
     pub fn command_ended(&mut self, end: CommandEnd) {
         self.ledger.ended(end);
     }

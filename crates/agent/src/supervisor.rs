@@ -8,7 +8,7 @@ mod shutdown;
 
 use crate::capabilities::commands::{Event, Leader, Runner, Stop, StopHandle, end_tree};
 use crate::capabilities::machine_uid::{self, NoMachineUid};
-use crate::clock::ServerClock;
+use crate::clock::{Keeper, ServerClock};
 use crate::identity::{Identity, IdentityError};
 use crate::journal::{JOURNAL_DIR, Journal, Recovered, SpoolReader, SpoolState};
 use crate::outbox::Outbox;
@@ -18,6 +18,7 @@ use crate::session::{Action, Session};
 use crate::state::{RunLock, StateDir, StateError};
 use crate::status::RuntimeStatus;
 use crate::transport::{Connector, Received, Socket};
+use chrono::Utc;
 use connect::Connecting;
 use gururmm_protocol::command::{CommandEnd, OutputChunk};
 use gururmm_protocol::limits::{DEFAULT_OUTPUT_LIMIT_BYTES, MAX_OUTPUT_CHUNK_BYTES};
@@ -30,7 +31,7 @@ use std::future::Future;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
 
 /// Events of commands on their way to the loop.
@@ -75,6 +76,7 @@ pub struct Supervisor {
     connector: Connector,
     socket_path: Option<String>,
     clock: Arc<ServerClock>,
+    clock_keeper: Keeper,
     session: Session,
     runner: Arc<Runner>,
     events: mpsc::Receiver<Event>,
@@ -117,14 +119,14 @@ impl Supervisor {
         let state = StateDir::open(state_dir)?;
         let lock = state.lock()?.ok_or(StartError::AlreadyRunning)?;
         let identity = Identity::load(&state)?;
-        let connector = connect::connector(&state, &identity)?;
+        let clock = Arc::new(ServerClock::load(&state));
+        let connector = connect::connector(&state, &identity, Arc::clone(&clock))?;
         let (journal, recovered) =
             Journal::open(&state.sub_dir(JOURNAL_DIR)?).map_err(StartError::Journal)?;
         let journal = Arc::new(journal);
         let scripts = state.sub_dir("scripts")?;
         remove_files(&scripts);
         let machine = machine_uid::read(&state)?;
-        let clock = Arc::new(ServerClock::default());
         let (sender, events) = mpsc::channel(EVENTS);
         let runner = Arc::new(Runner {
             journal,
@@ -138,8 +140,7 @@ impl Supervisor {
         let unfinished: Vec<_> = interrupted.iter().map(|end| end.command_id).collect();
         let ledger = Ledger::new(ended, &unfinished, finished);
         // Seconds since 1970: above every sequence of an earlier run, since a sample takes far longer than one.
-        let first_seq =
-            SystemTime::now().duration_since(UNIX_EPOCH).map(|passed| passed.as_secs()).unwrap_or(1);
+        let first_seq = u64::try_from(clock.at(now).timestamp()).unwrap_or(1);
         let session = Session::new(now, rand::random(), ledger, Outbox::new(first_seq));
         let supervisor = Self {
             schedule: Schedule::new(now),
@@ -149,6 +150,7 @@ impl Supervisor {
             connector,
             socket_path: None,
             clock,
+            clock_keeper: Keeper::default(),
             session,
             runner,
             events,
@@ -181,11 +183,12 @@ impl Supervisor {
     /// Does everything that can be done without waiting.
     fn turn(&mut self) {
         let now = Instant::now();
-        self.session.tick(now);
+        self.session.tick(now, self.clock.at(now));
         self.schedule.run(now, &mut self.session, &self.clock);
         while let Some(action) = self.session.poll_action() {
             self.act(now, action);
         }
+        self.clock_keeper.run(now, &self.clock, &self.state);
         self.send(now);
         let pending = self.session.pending_commands();
         if pending != self.status.pending_commands && self.status_due.is_none() {
@@ -338,6 +341,10 @@ impl Supervisor {
         while let Ok(permit) = socket.outgoing.try_reserve() {
             let Some(sending) = self.session.poll_transmit(now) else { break };
             let message = match sending {
+                // Only the machine knows what its own clock shows; the server compares.
+                Sending::Message(AgentMessage::Heartbeat { .. }) => {
+                    AgentMessage::Heartbeat { clock: Some(Utc::now()) }
+                }
                 Sending::Message(message) => message,
                 Sending::Output { command_id, seq } => {
                     let journal = &self.runner.journal;
@@ -414,7 +421,7 @@ impl Supervisor {
         }
         let runner = Arc::clone(&self.runner);
         tokio::spawn(async move {
-            for end in interrupted {
+            for mut end in interrupted {
                 let command_id = end.command_id;
                 match end_tree(command_id, Leader::unknown()).await {
                     Ok(0) => {}
@@ -425,6 +432,8 @@ impl Supervisor {
                         tracing::warn!(%command_id, %error, "an earlier command's processes are not ended")
                     }
                 }
+                // By the best that is known; the session corrects it when the server tells its time.
+                end.ended_at = end.started_at.map_or(runner.clock.now(), |at| at.max(runner.clock.now()));
                 tracing::info!(%command_id, "a command was interrupted");
                 if let Err(error) = runner.journal.end(&end) {
                     tracing::error!(%command_id, %error, "an end cannot be journaled");

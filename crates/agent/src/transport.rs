@@ -1,11 +1,14 @@
 //! The way to the server: TCP, TLS, WebSocket. The only place that names the libraries for these.
 
+mod dates;
 mod tls;
 
 pub use tls::{CaPin, CapturedCa, InvalidPin, TlsSetupError};
 
+use crate::clock::ServerClock;
 use crate::http::ServerUrl;
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use futures_util::{SinkExt, StreamExt};
 use gururmm_protocol::AgentId;
 use gururmm_protocol::limits::MAX_CONTROL_FRAME_BYTES;
@@ -17,6 +20,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, lookup_host};
@@ -50,6 +54,15 @@ pub enum ConnectError {
     /// No TLS session: the certificate is not trusted, or something between does not speak TLS.
     #[error("no TLS session with the server")]
     Tls(#[source] io::Error),
+    /// The server's certificate is over, or begins later, by all that is known here of the time.
+    #[error("no TLS session with the server: this machine's clock shows {clock}")]
+    TlsDates {
+        /// The machine's clock, which may be what is wrong.
+        clock: DateTime<Utc>,
+        /// What is compared.
+        #[source]
+        source: io::Error,
+    },
     /// The server does not speak HTTP as it should.
     #[error("the server's answer is not understood")]
     Http(#[from] hyper::Error),
@@ -76,9 +89,13 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// Trusts the system's roots, or only the CA given.
-    pub fn new(server: ServerUrl, pin: Option<CaPin>) -> Result<Self, TlsSetupError> {
-        let tls = if server.is_tls() { Some(tls::connector(pin)?) } else { None };
+    /// Trusts the system's roots, or only the CA given; `clock` is this server's, and judges its certificates.
+    pub fn new(
+        server: ServerUrl,
+        pin: Option<CaPin>,
+        clock: Arc<ServerClock>,
+    ) -> Result<Self, TlsSetupError> {
+        let tls = if server.is_tls() { Some(tls::connector(pin, clock)?) } else { None };
         Ok(Self { server, tls })
     }
 
@@ -102,7 +119,7 @@ impl Connector {
         stream.set_nodelay(true).map_err(ConnectError::Tcp)?;
         let Some(tls) = &self.tls else { return Ok(ByteStream::Plain(stream)) };
         let name = tls::server_name(host).map_err(ConnectError::Tls)?;
-        let stream = tls.connect(name, stream).await.map_err(ConnectError::Tls)?;
+        let stream = tls.connect(name, stream).await.map_err(tls_error)?;
         Ok(ByteStream::Tls(Box::new(stream)))
     }
 
@@ -148,6 +165,15 @@ impl Connector {
             never = driver => match never {},
         };
         Ok(Socket::start(upgraded).await)
+    }
+}
+
+fn tls_error(source: io::Error) -> ConnectError {
+    let refusal = source.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    if refusal.is_some_and(dates::are_the_reason) {
+        ConnectError::TlsDates { clock: Utc::now(), source }
+    } else {
+        ConnectError::Tls(source)
     }
 }
 

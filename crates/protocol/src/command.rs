@@ -113,7 +113,8 @@ pub struct CommandEnd {
     /// Why it could not run, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Stable word beside `error`: `UNSUPPORTED`, `NOT_FOUND`, `SPAWN_FAILED`, `JOURNAL_FAILED`, `SIGNAL`.
+    /// Stable word beside `error`: `UNSUPPORTED`, `NOT_FOUND`, `SPAWN_FAILED`, `JOURNAL_FAILED`, `SIGNAL`,
+    /// `BUSY`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_code: Option<String>,
     /// Bytes the command wrote to each stream, kept or not.

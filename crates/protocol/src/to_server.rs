@@ -16,7 +16,12 @@ pub enum AgentMessage {
     /// First message of a session.
     Hello(Hello),
     /// "I am here", every `heartbeat_seconds`.
-    Heartbeat {},
+    Heartbeat {
+        /// What the machine's own clock shows. Nothing goes by it: all other times are the server's, as the agent last
+        /// heard it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        clock: Option<DateTime<Utc>>,
+    },
     /// One sample. `seq` is 0 for a live sample that is shown and not stored, else it grows by one per sample.
     Metrics {
         #[serde(default)]

@@ -81,7 +81,7 @@ fn every_kind_has_a_golden_file() {
     // A new variant does not compile here until it stands below, and fails until it has a file.
     let _ = |message: &AgentMessage| match message {
         AgentMessage::Hello(_)
-        | AgentMessage::Heartbeat {}
+        | AgentMessage::Heartbeat { .. }
         | AgentMessage::Metrics { .. }
         | AgentMessage::NetworkState { .. }
         | AgentMessage::CommandStarted { .. }

@@ -286,7 +286,7 @@ fn welcome() -> impl Strategy<Value = Welcome> {
 fn agent_message() -> impl Strategy<Value = AgentMessage> {
     prop_oneof![
         hello().prop_map(AgentMessage::Hello),
-        Just(AgentMessage::Heartbeat {}),
+        prop::option::of(time()).prop_map(|clock| AgentMessage::Heartbeat { clock }),
         (any::<u64>(), sample()).prop_map(|(seq, sample)| AgentMessage::Metrics { seq, sample }),
         (any::<u64>(), network_state()).prop_map(|(seq, state)| AgentMessage::NetworkState { seq, state }),
         (command_id(), time())

@@ -45,6 +45,11 @@ pub async fn handle(
     session: &AgentSession,
     message: AgentMessage,
 ) -> Result<Vec<ServerMessage>, Error> {
+    // Not traced: it comes twice a minute from every machine, and hardly ever says anything new.
+    if let AgentMessage::Heartbeat { clock: Some(clock) } = message {
+        retrying(|| agents::on_clock(app, session, clock)).await?;
+        return Ok(Vec::new());
+    }
     let (kind, command_id) = about(&message);
     let span = spans::agent_message(kind, session.agent_id, command_id.map(|id| id.0));
     let answers = deliver(app, session, message).instrument(span.clone()).await;
@@ -58,7 +63,7 @@ pub async fn handle(
 fn about(message: &AgentMessage) -> (&'static str, Option<CommandId>) {
     match message {
         AgentMessage::Hello(_) => ("hello", None),
-        AgentMessage::Heartbeat {} => ("heartbeat", None),
+        AgentMessage::Heartbeat { .. } => ("heartbeat", None),
         AgentMessage::Metrics { .. } => ("metrics", None),
         AgentMessage::NetworkState { .. } => ("network_state", None),
         AgentMessage::CommandStarted { command_id, .. } => ("command_started", Some(*command_id)),
@@ -97,7 +102,7 @@ async fn deliver(
         }
         AgentMessage::CommandEnded(end) => retrying(|| commands::agent::ended(app, session, &end)).await,
         // The gateway's own, and what the decoder does not let through.
-        AgentMessage::Heartbeat {} | AgentMessage::Goodbye {} | AgentMessage::Unknown => Ok(Vec::new()),
+        AgentMessage::Heartbeat { .. } | AgentMessage::Goodbye {} | AgentMessage::Unknown => Ok(Vec::new()),
     }
 }
 

@@ -1316,6 +1316,12 @@ export interface components {
             board_serial?: string | null;
             /** Format: date-time */
             boot_time?: string | null;
+            /**
+             * Format: int64
+             * @description How far the machine's clock is ahead of the server's, in milliseconds, as of its last heartbeat; negative when it
+             *     is behind, absent while the machine is not connected.
+             */
+            clock_offset_ms?: number | null;
             disk_serial?: string | null;
             hardware?: components["schemas"]["Hardware"] | null;
             machine_uid: string;

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import {
   formatBytes,
+  formatClockOffset,
   formatDuration,
   formatElapsed,
   formatPercent,
@@ -32,6 +33,15 @@ describe("formats", () => {
     [86_400 + 59, "1 d"],
   ])("duration %s", (seconds, text) => {
     expect(formatDuration(seconds)).toBe(text);
+  });
+
+  it.each([
+    [null, null],
+    [1_200, "right"],
+    [-36_000_000, "10 h behind"],
+    [401_000, "6 min 41 s ahead"],
+  ])("clock offset %s", (milliseconds, text) => {
+    expect(formatClockOffset(milliseconds)).toBe(text);
   });
 
   it("elapsed time in fitting precision", () => {

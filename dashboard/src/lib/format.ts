@@ -52,6 +52,15 @@ export function formatElapsed(milliseconds: number): string {
   return formatDuration(milliseconds / 1000);
 }
 
+/** How far a machine's clock is from the server's: `right`, `10 h ahead`, `6 min behind`; nothing when unknown. */
+export function formatClockOffset(milliseconds: number | null | undefined): string | null {
+  if (milliseconds == null) return null;
+  // What the message took on its way is in it.
+  if (Math.abs(milliseconds) < 5_000) return "right";
+  const size = formatDuration(Math.abs(milliseconds) / 1000);
+  return `${size} ${milliseconds > 0 ? "ahead" : "behind"}`;
+}
+
 /** `just now`, `42 s ago`, `5 min ago`, `3 h ago`, `2 d ago`; future times read `in 5 min`. */
 export function formatRelative(time: string | number | Date, now: number = Date.now()): string {
   const at = new Date(time).getTime();

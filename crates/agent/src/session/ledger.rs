@@ -7,9 +7,15 @@ use gururmm_protocol::command::{CommandEnd, CommandStart, Outcome, ResumedComman
 use gururmm_protocol::limits::MAX_RESUMED_COMMANDS;
 use gururmm_protocol::{AgentMessage, CommandId};
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::{Duration, Instant};
 
-/// Commands that run at once.
-pub const MAX_RUNNING: usize = 32;
+/// Commands that are started at once. One that has run for [`LONG_AFTER`] does not count any more: whoever runs long,
+/// or is stuck, holds up nobody longer than that.
+pub const MAX_YOUNG: usize = 32;
+/// When a command is one of those that take their time.
+const LONG_AFTER: Duration = Duration::from_secs(5);
+/// Commands that run at all: each costs the agent up to 70 KB, and the machine its processes.
+const MAX_RUNNING: usize = 256;
 /// Text of commands that wait for their turn, all together.
 const MAX_WAITING_BYTES: usize = 4 * 1024 * 1024;
 /// How long an end is offered to the server.
@@ -53,6 +59,7 @@ pub enum Sending {
 /// All commands the agent has not been told to forget.
 #[derive(Debug)]
 pub struct Ledger {
+    max_young: usize,
     max_running: usize,
     held: BTreeMap<CommandId, Held>,
     waiting: VecDeque<CommandStart>,
@@ -61,6 +68,8 @@ pub struct Ledger {
     orders: VecDeque<Order>,
     /// Commands with something to send, in turn.
     turns: VecDeque<CommandId>,
+    /// Ends that were stamped before the server told its time; `None` once it did.
+    stamped_early: Option<Vec<CommandId>>,
     /// The agent stops: nothing is started any more.
     is_closing: bool,
 }
@@ -68,6 +77,8 @@ pub struct Ledger {
 #[derive(Debug)]
 struct Held {
     progress: Progress,
+    /// Since when it is to run. Absent for what this agent did not start.
+    since: Option<Instant>,
     is_started_sent: bool,
     is_end_sent: bool,
     /// Whether it stands in `turns`.
@@ -99,6 +110,7 @@ impl Ledger {
         finished: HashMap<CommandId, DateTime<Utc>>,
     ) -> Self {
         let mut ledger = Self {
+            max_young: MAX_YOUNG,
             max_running: MAX_RUNNING,
             held: BTreeMap::new(),
             waiting: VecDeque::new(),
@@ -106,6 +118,7 @@ impl Ledger {
             finished,
             orders: VecDeque::new(),
             turns: VecDeque::new(),
+            stamped_early: Some(Vec::new()),
             is_closing: false,
         };
         for command_id in unfinished {
@@ -123,7 +136,8 @@ impl Ledger {
 
     /// With room for fewer commands at once, so that a small test comes to its limit.
     #[cfg(test)]
-    pub fn with_room(mut self, max_running: usize) -> Self {
+    pub fn with_room(mut self, max_young: usize, max_running: usize) -> Self {
+        self.max_young = max_young;
         self.max_running = max_running;
         self
     }
@@ -135,11 +149,11 @@ impl Ledger {
         held.map(|(id, held)| ResumedCommand { command_id: *id, ended: held.has_ended() }).collect()
     }
 
-    /// The server ordered a command at `now`.
-    pub fn start(&mut self, start: CommandStart, now: DateTime<Utc>) {
+    /// The server ordered a command at `now`, by its clock at `clock`.
+    pub fn start(&mut self, start: CommandStart, now: Instant, clock: DateTime<Utc>) {
         let command_id = start.command_id;
         if self.is_closing
-            || self.answer_known(command_id, now)
+            || self.answer_known(command_id, clock)
             || self.waiting.iter().any(|w| w.command_id == command_id)
         {
             return;
@@ -147,17 +161,12 @@ impl Ledger {
         if self.held.len() + self.waiting.len() >= MAX_RESUMED_COMMANDS
             || self.waiting_bytes + size(&start) > MAX_WAITING_BYTES
         {
-            let busy = "the agent holds as many commands as it can";
-            self.refuse(CommandEnd {
-                error: Some(busy.into()),
-                error_code: Some("BUSY".into()),
-                ..never_ran(command_id, Outcome::Failed, now)
-            });
+            self.refuse(busy(command_id, clock, "the agent holds as many commands as it can".into()));
             return;
         }
         self.waiting_bytes += size(&start);
         self.waiting.push_back(start);
-        self.promote();
+        self.promote(now, clock);
     }
 
     /// The server wants a command gone at `now`.
@@ -195,14 +204,26 @@ impl Ledger {
         }
     }
 
-    /// It ended, or could not be started.
+    /// It ended, or could not be started. It makes room: [`Ledger::promote`] uses it.
     pub fn ended(&mut self, end: CommandEnd) {
         let command_id = end.command_id;
         if let Some(held) = self.held.get_mut(&command_id) {
             held.end(end);
             self.queue(command_id);
+            if let Some(early) = &mut self.stamped_early {
+                early.push(command_id);
+            }
         }
-        self.promote();
+    }
+
+    /// The server told its time for the first time, and it is `offset` later than was thought: what was stamped before
+    /// is put right.
+    pub fn clock_told(&mut self, offset: TimeDelta) {
+        for command_id in self.stamped_early.take().into_iter().flatten() {
+            if let Some(Held { progress: Progress::Ended(end), .. }) = self.held.get_mut(&command_id) {
+                end.ended_at = end.ended_at.checked_add_signed(offset).unwrap_or(end.ended_at);
+            }
+        }
     }
 
     /// A chunk that is to be sent cannot be read any more: the end says that something is missing.
@@ -306,16 +327,40 @@ impl Ledger {
         self.waiting_bytes = 0;
     }
 
-    /// Starts what waits, as far as there is room.
-    fn promote(&mut self) {
-        let mut running = self.held.values().filter(|held| !held.has_ended()).count();
-        while running < self.max_running {
+    /// Starts what waits, as far as there is room. On a machine where as many commands run as may at all, waiting has no
+    /// end that anybody knows: they fail at once, and say why.
+    pub fn promote(&mut self, now: Instant, clock: DateTime<Utc>) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let running = || self.held.values().filter(|held| !held.has_ended());
+        let (mut count, mut young) = (running().count(), running().filter(|held| held.is_young(now)).count());
+        while young < self.max_young && count < self.max_running {
             let Some(start) = self.waiting.pop_front() else { break };
             self.waiting_bytes -= size(&start);
-            self.held.insert(start.command_id, Held::new(Progress::Starting));
+            self.held.insert(start.command_id, Held { since: Some(now), ..Held::new(Progress::Starting) });
             self.orders.push_back(Order::Run(start));
-            running += 1;
+            (count, young) = (count + 1, young + 1);
         }
+        if count >= self.max_running {
+            for start in std::mem::take(&mut self.waiting) {
+                let why = format!("{count} commands run on this machine: cancel some, or wait for them");
+                self.refuse(busy(start.command_id, clock, why));
+            }
+            self.waiting_bytes = 0;
+        }
+    }
+
+    /// When [`Ledger::promote`] has something to do at the latest.
+    pub fn next_turn(&self) -> Option<Instant> {
+        if self.waiting.is_empty() {
+            return None;
+        }
+        let running = self.held.values().filter(|held| !held.has_ended());
+        let mut starts: Vec<_> = running.filter_map(|held| held.since).collect();
+        // Of the newest, as many as may be young, the oldest makes room first.
+        starts.sort_unstable_by_key(|since| std::cmp::Reverse(*since));
+        starts.get(self.max_young.saturating_sub(1)).map(|since| *since + LONG_AFTER)
     }
 
     /// Whether the command is known; if so it is never started again, and what is known of it is said again.
@@ -356,6 +401,7 @@ impl Held {
     fn new(progress: Progress) -> Self {
         Self {
             progress,
+            since: None,
             is_started_sent: false,
             is_end_sent: false,
             is_queued: false,
@@ -372,6 +418,10 @@ impl Held {
 
     fn has_ended(&self) -> bool {
         matches!(self.progress, Progress::Ended(_))
+    }
+
+    fn is_young(&self, now: Instant) -> bool {
+        self.since.is_some_and(|since| now.saturating_duration_since(since) < LONG_AFTER)
     }
 
     fn in_flight(&self) -> u32 {
@@ -422,6 +472,11 @@ pub fn never_ran(command_id: CommandId, outcome: Outcome, ended_at: DateTime<Utc
         started_at: None,
         ended_at,
     }
+}
+
+fn busy(command_id: CommandId, ended_at: DateTime<Utc>, why: String) -> CommandEnd {
+    let never_ran = never_ran(command_id, Outcome::Failed, ended_at);
+    CommandEnd { error: Some(why), error_code: Some("BUSY".into()), ..never_ran }
 }
 
 fn size(start: &CommandStart) -> usize {

@@ -2,10 +2,13 @@
 
 mod model;
 
-use super::ledger::Sending;
+use super::ledger::{Sending, never_ran};
 use super::*;
+use chrono::TimeDelta;
 use gururmm_protocol::AgentId;
+use gururmm_protocol::command::Outcome;
 use gururmm_protocol::system::{MachineIdentity, OsType, SystemInfo, UidSource};
+use std::collections::HashMap;
 
 struct Alone {
     session: Session,
@@ -20,7 +23,7 @@ impl Alone {
 
     fn connect(&mut self) {
         self.now = self.now.max(self.session.deadline());
-        self.session.tick(self.now);
+        self.session.tick(self.now, Utc::now());
         assert_eq!(self.session.poll_action(), Some(Action::Connect));
         self.session.connected(self.now, hello());
         let hello = self.session.poll_transmit(self.now);
@@ -46,7 +49,7 @@ impl Alone {
 
     fn pass(&mut self, seconds: u64) {
         self.now += Duration::from_secs(seconds);
-        self.session.tick(self.now);
+        self.session.tick(self.now, Utc::now());
     }
 
     /// How long until it connects again.
@@ -119,7 +122,7 @@ fn a_server_that_takes_the_connection_and_says_nothing_is_left() {
 #[test]
 fn a_connection_that_does_not_come_about_is_given_up() {
     let mut alone = Alone::new();
-    alone.session.tick(alone.now);
+    alone.session.tick(alone.now, Utc::now());
     assert_eq!(alone.actions(), [Action::Connect]);
     alone.pass(CONNECT_WITHIN.as_secs());
     assert!(matches!(alone.actions()[..], [Action::Disconnect { .. }]));
@@ -186,7 +189,7 @@ fn out_of_range_wishes_are_brought_within_range() {
     alone.receive(ServerMessage::LiveMetrics { interval_ms: Some(0) });
     assert_eq!(alone.actions(), [Action::Live(Some(Duration::from_secs(1)))]);
     alone.pass(1);
-    let heartbeat = Sending::Message(AgentMessage::Heartbeat {});
+    let heartbeat = Sending::Message(AgentMessage::Heartbeat { clock: None });
     assert_eq!(alone.session.poll_transmit(alone.now), Some(heartbeat));
     assert_eq!(alone.session.poll_transmit(alone.now), None);
 }
@@ -212,7 +215,7 @@ fn messages_about_commands_are_paced_and_heartbeats_are_not_held_up_by_them() {
     while ends < count {
         while let Some(sending) = alone.session.poll_transmit(alone.now) {
             match sending {
-                Sending::Message(AgentMessage::Heartbeat {}) => heartbeats += 1,
+                Sending::Message(AgentMessage::Heartbeat { .. }) => heartbeats += 1,
                 _ => ends += 1,
             }
         }
@@ -230,10 +233,95 @@ fn an_agent_full_of_commands_says_so() {
     let count = gururmm_protocol::limits::MAX_RESUMED_COMMANDS + 1;
     (0..count).for_each(|_| alone.receive(ServerMessage::CommandStart(model::start(CommandId::new()))));
     let running = alone.actions().len();
-    assert_eq!(running, ledger::MAX_RUNNING);
+    assert_eq!(running, ledger::MAX_YOUNG);
     let Some(Sending::Message(AgentMessage::CommandEnded(end))) = alone.session.poll_transmit(alone.now)
     else {
         panic!("no end");
     };
     assert_eq!(end.error_code.as_deref(), Some("BUSY"));
+}
+
+/// The commands that are to be run now.
+fn runs(alone: &mut Alone) -> usize {
+    alone.actions().iter().filter(|action| matches!(action, Action::Order(Order::Run(_)))).count()
+}
+
+#[test]
+fn stuck_commands_hold_up_the_next_one_for_seconds_only() {
+    let mut alone = Alone::online(30);
+    for _ in 0..=ledger::MAX_YOUNG {
+        alone.receive(ServerMessage::CommandStart(model::start(CommandId::new())));
+    }
+    assert_eq!(runs(&mut alone), ledger::MAX_YOUNG);
+    // Nobody has to wake it: the session asks to be looked at.
+    assert!(alone.wait() <= Duration::from_secs(5), "{:?}", alone.wait());
+    alone.now = alone.session.deadline();
+    alone.session.tick(alone.now, Utc::now());
+    assert_eq!(runs(&mut alone), 1);
+}
+
+#[test]
+fn on_a_machine_full_of_stuck_commands_the_next_fails_at_once_and_says_how_many_there_are() {
+    let mut alone = Alone::online(300);
+    let mut running = 0;
+    while running < 256 {
+        alone.receive(ServerMessage::CommandStart(model::start(CommandId::new())));
+        running += runs(&mut alone);
+        if running % ledger::MAX_YOUNG == 0 {
+            alone.pass(5);
+        }
+    }
+    let command_id = CommandId::new();
+    alone.receive(ServerMessage::CommandStart(model::start(command_id)));
+    assert_eq!(runs(&mut alone), 0);
+    alone.now += Duration::from_secs(1);
+    let sent = std::iter::from_fn(|| alone.session.poll_transmit(alone.now));
+    let end_of = |sending| match sending {
+        Sending::Message(AgentMessage::CommandEnded(end)) => Some(end),
+        _ => None,
+    };
+    let ends: Vec<_> = sent.filter_map(end_of).collect();
+    let [end] = &ends[..] else { panic!("{ends:?}") };
+    assert_eq!((end.command_id, end.outcome), (command_id, Outcome::Failed));
+    assert_eq!(end.error_code.as_deref(), Some("BUSY"));
+    assert_eq!(end.error.as_deref(), Some("256 commands run on this machine: cancel some, or wait for them"));
+}
+
+#[test]
+fn what_was_stamped_before_the_server_told_its_time_is_put_right() {
+    let now = Instant::now();
+    let command_id = CommandId::new();
+    let ledger = Ledger::new(Vec::new(), &[command_id], HashMap::new());
+    let mut alone = Alone { session: Session::new(now, 1, ledger, Outbox::new(1)), now };
+    // The machine's clock stands at its factory's date: an end as old as that would be given up.
+    let factory: DateTime<Utc> = "2000-01-01T00:00:00Z".parse().unwrap();
+    alone.session.command_ended(never_ran(command_id, Outcome::Interrupted, factory));
+    let sample: Sample = serde_json::from_str(r#"{"taken_at":"2000-01-01T00:00:00Z"}"#).unwrap();
+    alone.session.push_sample(sample);
+    alone.connect();
+    let told = welcome(30);
+    let server_time = told.server_time;
+    alone.session.received(alone.now, factory + TimeDelta::minutes(1), ServerMessage::Welcome(told));
+    let expected = server_time - TimeDelta::minutes(1);
+    let sent: Vec<_> = std::iter::from_fn(|| alone.session.poll_transmit(alone.now)).collect();
+    let times: Vec<_> = sent
+        .into_iter()
+        .filter_map(|sending| match sending {
+            Sending::Message(AgentMessage::Metrics { sample, .. }) => Some(sample.taken_at),
+            Sending::Message(AgentMessage::CommandEnded(end)) => Some(end.ended_at),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(times, [expected, expected]);
+    // Once told, nothing is moved again, whatever the machine's clock does.
+    alone.session.lost(alone.now, Setback::Lost);
+    alone.actions();
+    alone.connect();
+    alone.session.received(alone.now, factory, ServerMessage::Welcome(welcome(30)));
+    let again =
+        std::iter::from_fn(|| alone.session.poll_transmit(alone.now)).find_map(|sending| match sending {
+            Sending::Message(AgentMessage::Metrics { sample, .. }) => Some(sample.taken_at),
+            _ => None,
+        });
+    assert_eq!(again, Some(expected));
 }

@@ -3,6 +3,7 @@
 use super::StartError;
 use crate::VERSION;
 use crate::capabilities::system_info;
+use crate::clock::ServerClock;
 use crate::http::{CallError, post};
 use crate::identity::{CA_FILE, Identity};
 use crate::os::OS_TYPE;
@@ -15,6 +16,7 @@ use gururmm_protocol::to_server::Hello;
 use std::fs;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Where the socket is when the server does not say.
@@ -36,7 +38,11 @@ pub(super) struct Failed {
     pub forget_path: bool,
 }
 
-pub(super) fn connector(state: &StateDir, identity: &Identity) -> Result<Connector, StartError> {
+pub(super) fn connector(
+    state: &StateDir,
+    identity: &Identity,
+    clock: Arc<ServerClock>,
+) -> Result<Connector, StartError> {
     let pin = if identity.ca_pinned {
         let path = state.file(CA_FILE);
         let der = fs::read(&path).map_err(|source| StateError::Io { path, source })?;
@@ -44,7 +50,7 @@ pub(super) fn connector(state: &StateDir, identity: &Identity) -> Result<Connect
     } else {
         None
     };
-    Ok(Connector::new(identity.server_url.parse()?, pin)?)
+    Ok(Connector::new(identity.server_url.parse()?, pin, clock)?)
 }
 
 /// Opens the socket; the server is asked where it is unless that is known.

@@ -1,5 +1,7 @@
 //! Whom the agent trusts: the system's roots, or one CA and nothing else.
 
+use super::dates::PlausibleTime;
+use crate::clock::ServerClock;
 use ring::digest::{SHA256, digest};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -91,20 +93,19 @@ pub enum TlsSetupError {
     Library(#[from] rustls::Error),
 }
 
-pub(super) fn connector(pin: Option<CaPin>) -> Result<TlsConnector, TlsSetupError> {
+pub(super) fn connector(pin: Option<CaPin>, clock: Arc<ServerClock>) -> Result<TlsConnector, TlsSetupError> {
     let provider = Arc::new(provider::default_provider());
     let builder =
         ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
-    let config = match pin {
+    let inner: Arc<dyn ServerCertVerifier> = match pin {
         Some(CaPin::Fingerprint(fingerprint, captured)) => {
             let algorithms = provider.signature_verification_algorithms;
-            let verifier = PinVerifier { fingerprint, captured, provider, algorithms };
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+            Arc::new(PinVerifier { fingerprint, captured, provider, algorithms })
         }
         Some(CaPin::Certificate(der)) => {
             let mut roots = RootCertStore::empty();
             roots.add(CertificateDer::from(der)).map_err(TlsSetupError::BadCa)?;
-            builder.with_root_certificates(roots)
+            verifier(roots, provider)?
         }
         None => {
             let mut roots = RootCertStore::empty();
@@ -112,13 +113,23 @@ pub(super) fn connector(pin: Option<CaPin>) -> Result<TlsConnector, TlsSetupErro
             if roots.is_empty() {
                 return Err(TlsSetupError::NoRoots);
             }
-            builder.with_root_certificates(roots)
+            verifier(roots, provider)?
         }
     };
-    let mut config = config.with_no_client_auth();
+    let verifier = Arc::new(PlausibleTime { inner, clock });
+    let mut config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
     // One connection at a time needs no more than its own ticket.
     config.resumption = rustls::client::Resumption::in_memory_sessions(1);
     Ok(TlsConnector::from(Arc::new(config)))
+}
+
+fn verifier(
+    roots: RootCertStore,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<WebPkiServerVerifier>, rustls::Error> {
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+        .build()
+        .map_err(|error| rustls::Error::General(error.to_string()))
 }
 
 pub(super) fn server_name(host: &str) -> io::Result<ServerName<'static>> {
@@ -154,10 +165,7 @@ impl ServerCertVerifier for PinVerifier {
             .ok_or(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer))?;
         let mut roots = RootCertStore::empty();
         roots.add(ca.clone().into_owned())?;
-        let verifier =
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&self.provider))
-                .build()
-                .map_err(|error| rustls::Error::General(error.to_string()))?;
+        let verifier = verifier(roots, Arc::clone(&self.provider))?;
         let verified =
             verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)?;
         if let Ok(mut captured) = self.captured.0.lock() {

@@ -9,10 +9,10 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_gururmm-agent");
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_gururmm-agent");
 
 /// A running agent process; killed when the test ends.
-struct Process(Child);
+pub struct Process(pub Child);
 
 impl Process {
     fn start(state: &Path) -> Self {
@@ -182,6 +182,36 @@ async fn memory_stays_flat_whatever_a_command_prints() {
     let kibibytes: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
     // Most of it is the unoptimised program's own code.
     assert!(kibibytes < 32 * 1024, "{kibibytes} KiB");
+}
+
+#[tokio::test]
+async fn stuck_commands_keep_no_other_from_running_and_cost_little() {
+    let mut server = TestServer::start().await;
+    let dir = TestAgent::enrolled(&server.url);
+    let mut process = Process::start(dir.path());
+    let (mut connection, _) = server.welcome().await;
+    let stuck: Vec<_> = (0..40).map(|_| shell("exec sleep 300")).collect();
+    for start in &stuck {
+        connection.send(ServerMessage::CommandStart(start.clone())).await;
+    }
+    // One that only waits for its turn is cancelled like any other.
+    let waiting = shell("echo never");
+    let command_id = waiting.command_id;
+    connection.send(ServerMessage::CommandStart(waiting)).await;
+    connection.send(ServerMessage::CommandCancel { command_id }).await;
+    let cancelled = connection.finish(command_id).await.end;
+    assert_eq!((cancelled.outcome, cancelled.started_at), (Outcome::Cancelled, None));
+    let begun = Instant::now();
+    let finished = connection.run(shell("echo through")).await;
+    assert_eq!((finished.end.outcome, finished.stdout.as_slice()), (Outcome::Completed, &b"through\n"[..]));
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    let status = read(format!("/proc/{}/status", process.0.id()));
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let kibibytes: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(kibibytes < 32 * 1024, "{kibibytes} KiB");
+    // Stopped in order, so that nothing of it goes on.
+    process.signal("-TERM");
+    assert!(tokio::task::spawn_blocking(move || process.0.wait().unwrap()).await.unwrap().success());
 }
 
 fn few_kept() -> AgentConfig {

@@ -254,7 +254,7 @@ async fn a_stuck_command_and_a_noisy_one_hold_up_neither_others_nor_heartbeats()
     connection.send(ServerMessage::CommandStart(noisy)).await;
     connection.started(noisy_id).await;
     assert_eq!(connection.run(shell("echo through")).await.stdout, b"through\n");
-    connection.wait_for(|message| matches!(message, AgentMessage::Heartbeat {}).then_some(())).await;
+    connection.wait_for(|message| matches!(message, AgentMessage::Heartbeat { .. }).then_some(())).await;
     connection.send(ServerMessage::CommandCancel { command_id: noisy_id }).await;
     // The end waits behind the output; it comes once that is acknowledged, beginning with what came above.
     connection.send(ServerMessage::CommandOutputAck { command_id: noisy_id, seq: u32::MAX }).await;

@@ -250,9 +250,9 @@ impl Connection {
             let frame = timeout(PATIENCE, self.socket.next()).await.expect("the agent is silent");
             match frame {
                 Some(Ok(Message::Text(text))) => match decode_agent_message(text.as_str()).unwrap() {
-                    Decoded::Known(AgentMessage::Heartbeat {}) if self.answers_heartbeats => {
+                    Decoded::Known(heartbeat @ AgentMessage::Heartbeat { .. }) if self.answers_heartbeats => {
                         self.send(ServerMessage::HeartbeatAck { server_time: Utc::now() }).await;
-                        return Some(AgentMessage::Heartbeat {});
+                        return Some(heartbeat);
                     }
                     Decoded::Known(message) => return Some(message),
                     Decoded::Unknown { kind } => panic!("the agent sent an unknown kind {kind}"),

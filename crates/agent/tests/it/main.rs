@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panic")]
 
 mod binary;
+mod clock;
 mod commands;
 mod harness;
 mod hostile;

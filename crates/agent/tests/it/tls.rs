@@ -6,27 +6,39 @@ use gururmm_agent::identity::CA_FILE;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 use tokio_rustls::TlsAcceptor;
 
-struct Ca(CertifiedIssuer<'static, KeyPair>);
+pub struct Ca(CertifiedIssuer<'static, KeyPair>);
 
 impl Ca {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(vec![]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(rcgen::DnType::CommonName, name);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    fn fingerprint(&self) -> String {
+    pub fn fingerprint(&self) -> String {
         let digest = ring::digest::digest(&ring::digest::SHA256, self.0.der());
         format!("sha256:{}", digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>())
     }
 
     /// A server with a leaf of this CA, which sends `chain` behind it.
     fn acceptor(&self, host: &str, chain: &[&Ca]) -> TlsAcceptor {
+        self.acceptor_of(CertificateParams::new(vec![host.to_owned()]).unwrap(), chain)
+    }
+
+    /// A server for `localhost` whose leaf is valid from and to these times.
+    pub fn acceptor_valid(&self, not_before: SystemTime, not_after: SystemTime) -> TlsAcceptor {
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        (params.not_before, params.not_after) = (not_before.into(), not_after.into());
+        self.acceptor_of(params, &[self])
+    }
+
+    fn acceptor_of(&self, params: CertificateParams, chain: &[&Ca]) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();
-        let leaf = CertificateParams::new(vec![host.to_owned()]).unwrap().signed_by(&key, &self.0).unwrap();
+        let leaf = params.signed_by(&key, &self.0).unwrap();
         let mut certificates = vec![leaf.der().clone()];
         certificates.extend(chain.iter().map(|ca| ca.0.der().clone()));
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -40,7 +52,7 @@ impl Ca {
     }
 }
 
-fn options(server: &TestServer, dir: &Path, ca_fingerprint: Option<String>) -> EnrollOptions {
+pub fn options(server: &TestServer, dir: &Path, ca_fingerprint: Option<String>) -> EnrollOptions {
     let key_file = dir.join("key");
     std::fs::write(&key_file, "gek_1_test\n").unwrap();
     let server = server.url.clone();

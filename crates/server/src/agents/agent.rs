@@ -9,7 +9,8 @@ use crate::auth::Scope;
 use crate::bus::{Event, Topic};
 use crate::db::Tx;
 use crate::error::Error;
-use crate::gateway::AgentSession;
+use crate::gateway::{AgentSession, MachineClock};
+use chrono::{DateTime, TimeDelta, Utc};
 use gururmm_protocol::limits::clean;
 use gururmm_protocol::network::NetworkState;
 use gururmm_protocol::system::{MachineIdentity, UidSource};
@@ -47,6 +48,53 @@ pub async fn on_network_state(app: &App, session: &AgentSession, state: &Network
         emit_changed(&mut tx, session).await?;
     }
     tx.commit().await
+}
+
+/// From here on people are told that a machine's clock is wrong: sign-ins, certificates and logs on it suffer, though
+/// nothing of ours does.
+const CLOCK_IS_WRONG: TimeDelta = TimeDelta::minutes(5);
+/// From here on it is right again; less, so that a clock at the limit does not raise one alert after the other.
+const CLOCK_IS_RIGHT: TimeDelta = TimeDelta::minutes(4);
+
+/// Compares the machine's clock with the server's, and raises an alert when it is wrong, or resolves that when it is
+/// right again. Writes only when that changes, or is not known yet in this session.
+pub async fn on_clock(app: &App, session: &AgentSession, clock: DateTime<Utc>) -> Result<(), Error> {
+    const KIND: &str = "agent.clock_skew";
+    let offset = clock - Utc::now();
+    let before = app.gateway.machine_clock(session.agent_id);
+    let is_wrong = is_clock_wrong(offset, before.is_some_and(|before| before.is_wrong));
+    let offset_ms = offset.num_milliseconds();
+    if before.is_none_or(|before| before.is_wrong != is_wrong) {
+        let mut tx = app.db.begin(&session.scope()).await?;
+        if is_wrong {
+            let title = format!("The clock of {} is {}", session.hostname, in_words(offset));
+            alert(&mut tx, session, KIND, &title, json!({ "clock_offset_ms": offset_ms })).await?;
+        } else {
+            alerts::resolve_cause(&mut tx, &dedup_key(KIND, session)).await?;
+        }
+        if before.is_some() || is_wrong {
+            emit_changed(&mut tx, session).await?;
+        }
+        tx.commit().await?;
+    }
+    app.gateway.set_machine_clock(session, MachineClock { offset_ms, is_wrong });
+    Ok(())
+}
+
+fn is_clock_wrong(offset: TimeDelta, was_wrong: bool) -> bool {
+    offset.abs() > if was_wrong { CLOCK_IS_RIGHT } else { CLOCK_IS_WRONG }
+}
+
+/// `3 h behind`: the largest unit that says enough.
+fn in_words(offset: TimeDelta) -> String {
+    let (minutes, side) =
+        (offset.num_minutes().abs(), if offset < TimeDelta::zero() { "behind" } else { "ahead" });
+    let (count, unit) = match minutes {
+        0..120 => (minutes, "min"),
+        120..2_880 => (minutes / 60, "h"),
+        _ => (minutes / 1_440, "d"),
+    };
+    format!("{count} {unit} {side}")
 }
 
 /// What to do about the identity a known key comes with.
@@ -116,10 +164,14 @@ async fn alert<P>(
         severity: Severity::Warning,
         title,
         detail,
-        dedup_key: &format!("{kind}:{agent_id}"),
+        dedup_key: &dedup_key(kind, session),
         subject: Subject { agent_id, client_id, site_id },
     };
     alerts::raise(tx, alert).await
+}
+
+fn dedup_key(kind: &str, session: &AgentSession) -> String {
+    format!("{kind}:{}", session.agent_id)
 }
 
 async fn emit_changed<P>(tx: &mut Tx<P>, session: &AgentSession) -> Result<(), Error> {
@@ -142,6 +194,16 @@ mod tests {
     fn offered(uid: &str, source: UidSource) -> MachineIdentity {
         let machine_uid = uid.to_owned();
         MachineIdentity { machine_uid, machine_uid_source: source, board_serial: None, disk_serial: None }
+    }
+
+    #[test]
+    fn a_clock_is_wrong_beyond_five_minutes_and_right_again_below_four() {
+        let offset = |seconds| TimeDelta::seconds(seconds);
+        assert!(!is_clock_wrong(offset(299), false) && is_clock_wrong(offset(-301), false));
+        assert!(is_clock_wrong(offset(241), true) && !is_clock_wrong(offset(-239), true));
+        assert_eq!(in_words(offset(-36_000)), "10 h behind");
+        assert_eq!(in_words(offset(400)), "6 min ahead");
+        assert_eq!(in_words(offset(31_536_000)), "365 d ahead");
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod store;
 pub use admission::{
     Admission, Admitted, Conflict, Entrance, Newcomer, PendingReason, admit, report_conflict,
 };
-pub use agent::{on_hello, on_network_state};
+pub use agent::{on_clock, on_hello, on_network_state};
 pub use credential::{AgentIdentity, authenticate};
 pub use decision::{ApproveAs, approve, reject};
 pub use list_store::{Filter, Sort, SortBy};
@@ -93,6 +93,9 @@ pub struct AgentDetail {
     pub board_serial: Option<String>,
     pub disk_serial: Option<String>,
     pub boot_time: Option<DateTime<Utc>>,
+    /// How far the machine's clock is ahead of the server's, in milliseconds, as of its last heartbeat; negative when it
+    /// is behind, absent while the machine is not connected.
+    pub clock_offset_ms: Option<i64>,
 }
 
 /// What a machine says of its hardware.
@@ -185,6 +188,7 @@ pub async fn get_detail(app: &App, scope: &Scope<ReadFleet>, id: Uuid) -> Result
         machine_uid: facts.machine_uid,
         board_serial: facts.board_serial,
         disk_serial: facts.disk_serial,
+        clock_offset_ms: app.gateway.machine_clock(id).map(|clock| clock.offset_ms),
     })
 }
 

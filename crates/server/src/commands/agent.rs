@@ -147,7 +147,9 @@ pub async fn ended(app: &App, session: &AgentSession, end: &CommandEnd) -> Resul
         (Outcome::Completed, Some(code)) if code != 0 => Outcome::Failed,
         (outcome, _) => outcome,
     };
-    let ended_at = end.ended_at.clamp(command.created_at.min(Utc::now()), Utc::now());
+    // Never before its start, nor in the future.
+    let (now, earliest) = (Utc::now(), command.times.started_at.unwrap_or(command.created_at));
+    let ended_at = end.ended_at.clamp(earliest.min(now), now);
     let changed = apply(&mut tx, &command, Trigger::Ended(outcome), Some(&facts), ended_at).await?;
     tx.commit().await?;
     if let Some(status) = changed {

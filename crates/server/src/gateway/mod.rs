@@ -8,7 +8,7 @@ mod session;
 mod store;
 
 pub use presence::{follow_moves, keep as keep_presence};
-pub use registry::Line;
+pub use registry::{Line, MachineClock};
 
 use crate::auth::Scope;
 use crate::auth::permission::System;
@@ -130,6 +130,19 @@ impl Gateway {
     /// Since when the agent has its session here.
     pub fn connected_since(&self, agent_id: Uuid) -> Option<DateTime<Utc>> {
         self.registry.line(agent_id).map(|line| line.connected_since())
+    }
+
+    /// What the machine's own clock shows, if it is connected and said so.
+    pub fn machine_clock(&self, agent_id: Uuid) -> Option<MachineClock> {
+        self.registry.line(agent_id)?.machine_clock()
+    }
+
+    /// Notes what the machine's own clock shows, for as long as this session lasts.
+    pub fn set_machine_clock(&self, session: &AgentSession, clock: MachineClock) {
+        if let Some(line) = self.registry.line(session.agent_id).filter(|line| line.epoch() == session.epoch)
+        {
+            line.set_machine_clock(clock);
+        }
     }
 
     /// How many agents have a session here.

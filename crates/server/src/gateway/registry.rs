@@ -24,9 +24,19 @@ pub struct Line {
     /// Client, site and retention class: they change while the agent is connected.
     place: Mutex<Place>,
     connected_since: DateTime<Utc>,
+    machine_clock: Mutex<Option<MachineClock>>,
     queue: mpsc::Sender<Utf8Bytes>,
     goodbye: OnceLock<Goodbye>,
     closed: Notify,
+}
+
+/// What the machine's own clock showed at its last heartbeat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MachineClock {
+    /// Ahead of the server's, in milliseconds; negative when it is behind.
+    pub offset_ms: i64,
+    /// Whether that is so much that people were told.
+    pub is_wrong: bool,
 }
 
 /// Client, site, retention class in days.
@@ -49,6 +59,7 @@ impl Line {
             epoch: session.epoch,
             place: Mutex::new((session.client_id, session.site_id, session.retention_days)),
             connected_since: Utc::now(),
+            machine_clock: Mutex::new(None),
             queue,
             goodbye: OnceLock::new(),
             closed: Notify::new(),
@@ -70,6 +81,16 @@ impl Line {
 
     pub fn connected_since(&self) -> DateTime<Utc> {
         self.connected_since
+    }
+
+    /// What the machine's clock shows, once it was said in this session.
+    pub fn machine_clock(&self) -> Option<MachineClock> {
+        *self.machine_clock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The machine's clock was compared.
+    pub fn set_machine_clock(&self, clock: MachineClock) {
+        *self.machine_clock.lock().unwrap_or_else(PoisonError::into_inner) = Some(clock);
     }
 
     /// Where the agent stands now.

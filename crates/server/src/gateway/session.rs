@@ -101,11 +101,12 @@ async fn converse(
     }
     let mut message = AgentMessage::Hello(hello);
     loop {
+        if let AgentMessage::Heartbeat { .. } = message {
+            line.send_paced(&ServerMessage::HeartbeatAck { server_time: Utc::now() }).await;
+        }
         match message {
             AgentMessage::Goodbye {} => return None,
-            AgentMessage::Heartbeat {} => {
-                line.send_paced(&ServerMessage::HeartbeatAck { server_time: Utc::now() }).await;
-            }
+            AgentMessage::Heartbeat { clock: None } => {}
             other => {
                 (session.client_id, session.site_id, session.retention_days) = line.place();
                 // In a box: a session that waits for its next message must stay small.

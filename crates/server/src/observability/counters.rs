@@ -9,6 +9,8 @@ use tokio::time::Instant;
 pub struct Counters {
     /// Agents' samples that were committed.
     pub samples_stored: Meter,
+    /// Agents' samples that were acknowledged and not kept: older than the retention, or than any agent keeps them.
+    pub samples_too_old: Meter,
     pub requests: Requests,
 }
 

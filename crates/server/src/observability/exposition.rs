@@ -61,6 +61,8 @@ fn agents(app: &App, registry: &mut Registry) {
     registry.register("connected_agents", "Agents with a session", connected);
     let stored = ConstCounter::new(app.counters.samples_stored.total());
     registry.register("samples_stored", "Samples of agents that were stored", stored);
+    let too_old = ConstCounter::new(app.counters.samples_too_old.total());
+    registry.register("samples_too_old", "Samples of agents that were too old to be stored", too_old);
     let ingest = &app.telemetry.ingest;
     registry.register(
         "ingest_queue_depth",

@@ -16,6 +16,10 @@ pub async fn metrics(app: &App, session: &AgentSession, seq: u64, mut sample: me
     match (seq, sample) {
         (0, Some(sample)) => app.telemetry.live.publish(session.agent_id, sample),
         (0, None) => {}
+        (seq, None) => {
+            app.counters.samples_too_old.add(1);
+            app.telemetry.ingest.put(Queued::new(session, seq, None)).await;
+        }
         (seq, sample) => app.telemetry.ingest.put(Queued::new(session, seq, sample)).await,
     }
 }

@@ -135,7 +135,8 @@ pub async fn insert_samples(
     Ok(())
 }
 
-/// Writes the latest values of agents, unless newer ones stand there. One row per agent.
+/// Writes the latest values of agents, unless newer ones stand there. One row per agent. What stands there from the
+/// future, since the server's own clock was once ahead, is no newer.
 pub async fn update_latest(
     tx: &mut Transaction<'static, Postgres>,
     rows: &[(&Queued, &Sample)],
@@ -148,7 +149,8 @@ pub async fn update_latest(
            disk_percent = u.disk, uptime_seconds = u.uptime, logged_in_user = u.logged_in, public_ip = u.ip
          FROM UNNEST($1::uuid[], $2::timestamptz[], $3::real[], $4::real[], $5::real[], $6::bigint[], $7::text[],
            $8::text[]) AS u (agent_id, taken_at, cpu, memory, disk, uptime, logged_in, ip)
-         WHERE s.agent_id = u.agent_id AND (s.last_sample_at IS NULL OR s.last_sample_at <= u.taken_at)",
+         WHERE s.agent_id = u.agent_id AND (s.last_sample_at IS NULL OR s.last_sample_at <= u.taken_at
+           OR s.last_sample_at > now() + interval '5 minutes')",
         &column(rows, |queued, _| queued.agent_id),
         &column(rows, |_, sample| sample.t),
         &column(rows, |_, sample| sample.cpu_percent),

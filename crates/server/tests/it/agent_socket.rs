@@ -45,7 +45,7 @@ async fn shows(server: &TestServer, machine: &SeededAgent, connected: bool) {
 async fn still_serves(server: &TestServer) {
     let other = server.seed_agent(&globex::HQ, "db-01").await;
     let mut agent = TestAgent::connect(server, &other).await;
-    agent.send(&AgentMessage::Heartbeat {}).await;
+    agent.send(&AgentMessage::Heartbeat { clock: None }).await;
     let pick = |message| matches!(message, ServerMessage::HeartbeatAck { .. }).then_some(());
     agent.expect("answer to a heartbeat", pick).await;
 }
@@ -125,7 +125,7 @@ async fn a_new_session_replaces_the_old_one_without_a_gap_in_presence() {
     let mut new = TestAgent::connect(&server, &machine).await;
     assert_eq!(goodbye(&mut old).await, GoodbyeReason::Replaced);
     drop(old);
-    new.send(&AgentMessage::Heartbeat {}).await;
+    new.send(&AgentMessage::Heartbeat { clock: None }).await;
     let pick = |message| matches!(message, ServerMessage::HeartbeatAck { .. }).then_some(());
     new.expect("answer to a heartbeat", pick).await;
     assert!(is_connected(&server, &machine).await);
@@ -253,7 +253,7 @@ async fn a_million_tiny_frames_take_neither_memory_nor_anybody_elses_turn() {
     });
     let mut most = before;
     while !flood.is_finished() {
-        neighbour.send(&AgentMessage::Heartbeat {}).await;
+        neighbour.send(&AgentMessage::Heartbeat { clock: None }).await;
         let pick = |message| matches!(message, ServerMessage::HeartbeatAck { .. }).then_some(());
         neighbour.expect("answer to a heartbeat", pick).await;
         most = most.max(resident_bytes());
@@ -365,7 +365,7 @@ async fn an_agent_that_is_moved_keeps_its_session_and_is_told_of_in_its_new_plac
         (line.place().1 == acme::SOUTH.id).then_some(())
     })
     .await;
-    agent.send(&AgentMessage::Heartbeat {}).await;
+    agent.send(&AgentMessage::Heartbeat { clock: None }).await;
     let pick = |message| matches!(message, ServerMessage::HeartbeatAck { .. }).then_some(());
     agent.expect("answer to a heartbeat", pick).await;
 }

@@ -228,7 +228,7 @@ async fn a_machine_moves_with_its_key_and_its_session() {
     assert_eq!((&moved["site_id"], &moved["client_id"]), (&json!(acme::NORTH.id), &json!(acme::BETA.id)));
     there.get(&path(&machine)).await.expect(200);
     server.client_as(&acme::ALPHA_TECH).await.get(&path(&machine)).await.expect_problem(404, "NOT_FOUND");
-    agent.send(&AgentMessage::Heartbeat {}).await;
+    agent.send(&AgentMessage::Heartbeat { clock: None }).await;
     let pick = |message| matches!(message, ServerMessage::HeartbeatAck { .. }).then_some(());
     agent.expect("answer to a heartbeat", pick).await;
     drop(agent);

@@ -1,8 +1,10 @@
 //! Alerts, from the cause to the end: `/api/v1/alerts`.
 
 use crate::enroll::{enroll, key_of, machine};
+use chrono::{TimeDelta, Utc};
+use gururmm_protocol::{AgentMessage, ServerMessage};
 use gururmm_testkit::world::{acme, globex};
-use gururmm_testkit::{TestAgent, TestServer};
+use gururmm_testkit::{TestAgent, TestServer, eventually};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -79,4 +81,52 @@ async fn alerts_of_other_partners_and_clients_are_unknown() {
         }
     }
     assert_eq!(admin.get(&path).await.expect(200), alert);
+}
+
+/// Says what the machine's clock shows, and waits until the server has heard it.
+async fn show_clock(agent: &mut TestAgent, ahead: TimeDelta) {
+    // The second is answered when the first has been handled.
+    for _ in 0..2 {
+        agent.send(&AgentMessage::Heartbeat { clock: Some(Utc::now() + ahead) }).await;
+        let pick = |message| matches!(message, ServerMessage::HeartbeatAck { .. }).then_some(());
+        agent.expect("answer to a heartbeat", pick).await;
+    }
+}
+
+#[tokio::test]
+async fn a_machine_whose_clock_is_wrong_is_told_of_until_it_is_right_again() {
+    let server = TestServer::start().await;
+    let machine = server.seed_agent(&acme::HQ, "web-01").await;
+    let reader = server.client_as(&acme::READER).await;
+    let offset = async || {
+        let detail = reader.get(&format!("/api/v1/agents/{}", machine.id)).await.expect(200);
+        detail["clock_offset_ms"].as_i64()
+    };
+    let alerts = async || reader.get(&format!("/api/v1/alerts?agent_id={}", machine.id)).await.expect(200);
+    let near = |offset: Option<i64>, expected: TimeDelta| {
+        (offset.unwrap() - expected.num_milliseconds()).abs() < 30_000
+    };
+    let mut agent = TestAgent::connect(&server, &machine).await;
+    assert_eq!(offset().await, None, "nothing was said of it yet");
+    show_clock(&mut agent, TimeDelta::minutes(4)).await;
+    assert!(near(offset().await, TimeDelta::minutes(4)));
+    assert_eq!(alerts().await["total"], 0);
+    show_clock(&mut agent, TimeDelta::hours(-10)).await;
+    assert!(near(offset().await, TimeDelta::hours(-10)));
+    let raised = alerts().await;
+    let alert = &raised["items"][0];
+    assert_eq!((&alert["kind"], &alert["severity"]), (&json!("agent.clock_skew"), &json!("warning")));
+    assert_eq!(alert["title"], "The clock of web-01 is 10 h behind");
+    assert_eq!((&raised["total"], &alert["count"], &alert["status"]), (&json!(1), &json!(1), &json!("open")));
+    // The same cause in the next session is the same alert.
+    drop(agent);
+    let mut agent = TestAgent::connect(&server, &machine).await;
+    show_clock(&mut agent, TimeDelta::days(365)).await;
+    let raised = alerts().await;
+    assert_eq!((&raised["total"], &raised["items"][0]["count"]), (&json!(1), &json!(2)));
+    show_clock(&mut agent, TimeDelta::seconds(2)).await;
+    assert_eq!(alerts().await["items"][0]["status"], "resolved");
+    drop(agent);
+    eventually("the machine is away, and its clock unknown", async || offset().await.is_none().then_some(()))
+        .await;
 }

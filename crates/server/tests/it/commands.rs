@@ -102,7 +102,7 @@ async fn expect_cancel(agent: &mut TestAgent) -> CommandId {
 
 /// What comes before the answer to this heartbeat came because of what was said before it.
 async fn said_until_now(agent: &mut TestAgent) -> Vec<ServerMessage> {
-    agent.send(&AgentMessage::Heartbeat {}).await;
+    agent.send(&AgentMessage::Heartbeat { clock: None }).await;
     let mut said = Vec::new();
     loop {
         match agent.next().await.unwrap() {

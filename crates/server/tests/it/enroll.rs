@@ -326,7 +326,7 @@ async fn a_clone_of_a_machine_that_is_online_waits_and_is_announced() {
     let alerts = reader.get("/api/v1/alerts").await.expect(200);
     assert_eq!((&alerts["total"], &alerts["items"][0]["count"]), (&json!(1), &json!(2)));
     // Nobody disturbed the one that was there.
-    twins.online.send(&gururmm_protocol::AgentMessage::Heartbeat {}).await;
+    twins.online.send(&gururmm_protocol::AgentMessage::Heartbeat { clock: None }).await;
     let pick = |message| matches!(message, ServerMessage::HeartbeatAck { .. }).then_some(());
     twins.online.expect("answer to a heartbeat", pick).await;
 }

@@ -158,7 +158,7 @@ async fn nobody_watches_what_she_may_not_see() {
         subscribe(&mut socket, 4, json!({"kind": "command_output", "command_id": Uuid::now_v7()})).await;
         assert_eq!(socket.expect("error").await["code"], "NOT_FOUND");
     }
-    agent.send(&AgentMessage::Heartbeat {}).await;
+    agent.send(&AgentMessage::Heartbeat { clock: None }).await;
     let heard = agent.next().await.unwrap();
     assert!(matches!(heard, ServerMessage::HeartbeatAck { .. }), "it was told nothing: {heard:?}");
 }

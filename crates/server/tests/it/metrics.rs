@@ -261,3 +261,29 @@ async fn samples_of_many_agents_are_written_together() {
     assert!(statements >= 2, "both tables are written, or the count is none");
     assert!(statements <= rows / 5, "{statements} statements for {rows} samples");
 }
+
+#[tokio::test]
+async fn a_sample_too_old_to_keep_is_acknowledged_and_counted() {
+    let (server, machine) = stage().await;
+    let mut agent = TestAgent::connect(&server, &machine).await;
+    agent.send(&AgentMessage::Metrics { seq: 1, sample: at(Utc::now() - TimeDelta::days(365)) }).await;
+    expect_ack(&mut agent, 1).await;
+    assert_eq!((stored(&server, &machine).await, server.app().counters.samples_too_old.total()), (0, 1));
+}
+
+#[tokio::test]
+async fn latest_figures_from_the_future_do_not_keep_new_ones_out() {
+    let (server, machine) = stage().await;
+    // As they stand there after the server's own clock was set back by a year.
+    sqlx::query("UPDATE agent_status SET last_sample_at = now() + interval '1 year' WHERE agent_id = $1")
+        .bind(machine.id)
+        .execute(&mut server.owner().await)
+        .await
+        .unwrap();
+    let mut agent = TestAgent::connect(&server, &machine).await;
+    agent.send(&AgentMessage::Metrics { seq: 1, sample: sample() }).await;
+    expect_ack(&mut agent, 1).await;
+    let reader = server.client_as(&acme::READER).await;
+    let shown = reader.get(&format!("/api/agents/{}", machine.id)).await.expect(200);
+    assert_eq!(shown["cpu_percent"], 12.5);
+}

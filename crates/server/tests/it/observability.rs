@@ -54,6 +54,7 @@ async fn the_figures_are_those_of_this_server() {
     server.anonymous().get("/health").await;
     let text = prometheus.get("/metrics").await.text();
     assert_eq!(value(&text, "gururmm_samples_stored_total"), 42.0);
+    assert_eq!(value(&text, "gururmm_samples_too_old_total"), 0.0);
     assert_eq!(value(&text, "gururmm_browsers"), 1.0);
     assert_eq!(value(&text, "gururmm_connected_agents"), 0.0);
     assert_eq!(value(&text, "gururmm_ingest_queue_depth"), 0.0);

@@ -107,7 +107,7 @@ async fn a_bad_value_is_named_and_nothing_of_it_is_kept() {
 
 /// The settings that were pushed before the answer to this heartbeat.
 async fn pushed(agent: &mut TestAgent) -> Vec<u32> {
-    agent.send(&AgentMessage::Heartbeat {}).await;
+    agent.send(&AgentMessage::Heartbeat { clock: None }).await;
     let mut pushed = Vec::new();
     loop {
         match agent.next().await.unwrap() {

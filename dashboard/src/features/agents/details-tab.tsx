@@ -1,7 +1,7 @@
 import { useSuspenseQuery } from "@tanstack/react-query";
 import { useParams } from "@tanstack/react-router";
 import type { NetworkState } from "../../api/types";
-import { formatBytes, formatOs } from "../../lib/format";
+import { formatBytes, formatClockOffset, formatOs } from "../../lib/format";
 import { Status } from "../../ui/badge";
 import { Fact, Facts, Panel } from "../../ui/panel";
 import { ScrollX } from "../../ui/scroll-x";
@@ -54,6 +54,7 @@ export function DetailsTab() {
             <Fact label="Started">
               <DateTime time={detail.boot_time} />
             </Fact>
+            <Fact label="Clock">{formatClockOffset(detail.clock_offset_ms)}</Fact>
             <Fact label="Agent id" mono>
               {agent.id}
             </Fact>

@@ -9,6 +9,7 @@ use crate::http::{CallError, InvalidServerUrl, get_text};
 use crate::transport::{Connector, TlsSetupError};
 use global::global;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Services that answer `GET /` with the caller's address and nothing else, of three houses, in the order asked.
@@ -143,7 +144,7 @@ enum AskError {
 /// they are large and it is asked once an hour.
 async fn ask_one(provider: &str) -> Result<IpAddr, AskError> {
     let url = provider.parse()?;
-    let connector = tokio::task::spawn_blocking(|| Connector::new(url, None)).await??;
+    let connector = tokio::task::spawn_blocking(|| Connector::new(url, None, Arc::default())).await??;
     let answer = get_text(&connector, "/", MAX_ANSWER_BYTES).await?;
     answer.trim().parse().ok().and_then(global).ok_or(AskError::NoAddress)
 }

@@ -26,8 +26,8 @@ pub fn start(command_id: CommandId) -> CommandStart {
     }
 }
 
-/// How many commands run at once: few, so that some wait.
-const ROOM: usize = 3;
+/// How many commands are started at once, and run at all: few, so that some wait and some are refused.
+const ROOM: (usize, usize) = (3, 6);
 
 /// One thing that happens.
 #[derive(Debug, Clone)]
@@ -125,7 +125,7 @@ impl World {
         let now = Instant::now();
         Self {
             now,
-            session: Session::new(now, 1, Ledger::default().with_room(ROOM), Outbox::new(1)),
+            session: Session::new(now, 1, Ledger::default().with_room(ROOM.0, ROOM.1), Outbox::new(1)),
             is_connected: false,
             is_welcomed: false,
             to_server: VecDeque::new(),
@@ -148,8 +148,7 @@ impl World {
                 let id = CommandId::new();
                 self.ids.push(id);
                 self.rows.insert(id, Row::default());
-                // As many as there is room for would hold up the rest, until their time limits end them.
-                if is_stuck && self.stuck.len() < ROOM - 1 {
+                if is_stuck {
                     self.stuck.insert(id);
                 }
                 self.say(ServerMessage::CommandStart(start(id)));
@@ -335,7 +334,7 @@ impl World {
             return;
         }
         self.now = self.now.max(self.session.deadline());
-        self.session.tick(self.now);
+        self.session.tick(self.now, Utc::now());
         // Orders that were given stand before the wish to connect.
         while let Some(action) = self.session.poll_action() {
             self.act(action);
@@ -364,15 +363,17 @@ impl World {
                 CommandEnd { last_seq: entry.spooled, ..never_ran(*id, Outcome::Interrupted, Utc::now()) };
             ended.push(entry.end.get_or_insert(interrupted).clone());
         }
-        let ledger = Ledger::new(ended, &[], self.finished.clone()).with_room(ROOM);
+        let ledger = Ledger::new(ended, &[], self.finished.clone()).with_room(ROOM.0, ROOM.1);
         self.session = Session::new(self.now, 1, ledger, Outbox::new(1));
     }
 
     /// Everything works from here on, and goes on until nothing moves any more.
     fn settle(&mut self) {
+        let mut is_quiet = false;
         for round in 0.. {
             assert!(round < 10_000, "it never comes to rest");
             self.connect();
+            self.session.tick(self.now, Utc::now());
             let before = self.to_server.len() + self.to_agent.len();
             (0..4).for_each(|_| self.transmit());
             let mut moved = before + self.to_server.len() + self.to_agent.len() > 0;
@@ -392,9 +393,14 @@ impl World {
                     self.end(id);
                 }
             }
-            if !moved {
+            if !moved && is_quiet {
                 return;
             }
+            if !moved {
+                // What waits for its turn gets it without anything else having to happen.
+                self.now = self.now.max(self.session.deadline().min(self.now + Duration::from_secs(10)));
+            }
+            is_quiet = !moved;
         }
     }
 
