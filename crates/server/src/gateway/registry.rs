@@ -23,7 +23,7 @@ pub struct Line {
     epoch: i64,
     /// Client, site and retention class: they change while the agent is connected.
     place: Mutex<Place>,
-    connected_since: DateTime<Utc>,
+    connected_since: OnceLock<DateTime<Utc>>,
     machine_clock: Mutex<Option<MachineClock>>,
     queue: mpsc::Sender<Utf8Bytes>,
     goodbye: OnceLock<Goodbye>,
@@ -58,7 +58,7 @@ impl Line {
             tenant_id: session.tenant_id,
             epoch: session.epoch,
             place: Mutex::new((session.client_id, session.site_id, session.retention_days)),
-            connected_since: Utc::now(),
+            connected_since: OnceLock::new(),
             machine_clock: Mutex::new(None),
             queue,
             goodbye: OnceLock::new(),
@@ -79,8 +79,9 @@ impl Line {
         self.epoch
     }
 
+    /// Since when it takes orders. What was sent before went to another line, or to none, though this socket was open.
     pub fn connected_since(&self) -> DateTime<Utc> {
-        self.connected_since
+        self.connected_since.get().copied().unwrap_or_else(Utc::now)
     }
 
     /// What the machine's clock shows, once it was said in this session.
@@ -183,6 +184,7 @@ impl Registry {
             }
             other.close(GoodbyeReason::Replaced, Duration::ZERO);
         }
+        let _only_once = line.connected_since.set(Utc::now());
         inner.lines.insert(line.agent_id, Arc::clone(line));
         inner.changed.insert(line.agent_id, line.tenant_id);
         true
@@ -223,7 +225,7 @@ impl Registry {
             .map(|(agent_id, tenant_id)| Presence {
                 agent_id,
                 tenant_id,
-                connected_since: inner.lines.get(&agent_id).map(|line| line.connected_since),
+                connected_since: inner.lines.get(&agent_id).map(|line| line.connected_since()),
             })
             .collect()
     }
@@ -281,6 +283,17 @@ mod tests {
         assert!(!registry.insert(&late));
         registry.remove(&first);
         assert_eq!(registry.line(agent).map(|line| line.epoch()), Some(3));
+    }
+
+    #[test]
+    fn a_line_is_connected_from_when_it_takes_orders_not_from_when_its_socket_was_opened() {
+        let (registry, agent) = (Registry::default(), Uuid::now_v7());
+        let (line, _queue) = line(agent, 1);
+        // An order that is sent now goes to the line before this one, and is lost with it.
+        let sent_at = Utc::now();
+        registry.insert(&line);
+        assert!(line.connected_since() > sent_at);
+        assert_eq!(line.connected_since(), line.connected_since());
     }
 
     #[test]

@@ -156,7 +156,7 @@ impl Machine {
     }
 }
 
-async fn order(tech: &ApiClient, machine: &SeededAgent, number: usize) -> CommandId {
+pub async fn order(tech: &ApiClient, machine: &SeededAgent, number: usize) -> CommandId {
     let body = json!({"command_type": "shell", "command": format!("job {number}")});
     let answer = tech.post(&format!("/api/agents/{}/command", machine.id), body).await.expect(200);
     answer["command_id"].as_str().unwrap().parse().unwrap()
