@@ -1,10 +1,10 @@
 //! Keys of this installation: `data-dir/keys`, 0600. A digest names the key it was made with.
 
 use crate::db::embedded::Embedded;
+use crate::private_file;
 use anyhow::Context as _;
 use rand::TryRng as _;
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use zeroize::Zeroizing;
 
@@ -39,7 +39,7 @@ impl Keys {
             rand::rngs::SysRng
                 .try_fill_bytes(fresh.as_mut_slice())
                 .context("no random bytes from the system")?;
-            write_new(&path, fresh.as_slice())?;
+            private_file::write(&path, fresh.as_slice())?;
         }
         let bytes =
             Zeroizing::new(std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?);
@@ -93,18 +93,4 @@ pub fn random_token(prefix: &str) -> Zeroizing<String> {
         "{prefix}{}",
         base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes.as_slice())
     ))
-}
-
-fn write_new(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let partial = path.with_extension("partial");
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&partial)
-        .with_context(|| format!("cannot write {}", partial.display()))?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&partial, path).with_context(|| format!("cannot write {}", path.display()))
 }

@@ -31,6 +31,7 @@ pub mod observability;
 pub mod overview;
 pub mod pace;
 pub mod policies;
+pub mod private_file;
 pub mod retention;
 pub mod router;
 pub mod serve;

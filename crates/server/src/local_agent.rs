@@ -6,13 +6,13 @@ use crate::app::AppState;
 use crate::auth::Scope;
 use crate::enrollment;
 use crate::error::Error;
+use crate::private_file;
 use crate::tenancy;
 use anyhow::Context as _;
 use chrono::TimeDelta;
 use serde::Serialize;
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
 use tokio::sync::broadcast::error::RecvError;
 
 /// Long enough for a slow machine, short enough for a file that was forgotten.
@@ -54,27 +54,12 @@ async fn leave_token(app: &AppState, folder: &Path) -> anyhow::Result<()> {
 
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let key_file = folder.join("enrollment-key");
-    write_private(&key_file, key.secret.as_bytes())?;
+    private_file::write(&key_file, key.secret.as_bytes())?;
     let invitation = Invitation {
         server: app.config.public_url.as_str().trim_end_matches('/'),
         site_code: &site.code,
         key_file: &key_file,
     };
-    // Last, and by rename: whoever waits for this file finds all of it.
-    let partial = folder.join("enrollment.json.partial");
-    write_private(&partial, &serde_json::to_vec(&invitation)?)?;
-    let complete: PathBuf = folder.join("enrollment.json");
-    std::fs::rename(&partial, &complete).with_context(|| format!("cannot write {}", complete.display()))
-}
-
-fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    file.write_all(bytes)?;
-    Ok(file.sync_all()?)
+    // Last: whoever waits for this file finds the key beside it.
+    private_file::write(&folder.join("enrollment.json"), &serde_json::to_vec(&invitation)?)
 }

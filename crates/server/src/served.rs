@@ -2,10 +2,8 @@
 //! not tell a machine where to go.
 
 use crate::config::Config;
-use anyhow::Context as _;
+use crate::private_file;
 use serde::{Deserialize, Serialize};
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use url::Url;
 
@@ -30,18 +28,7 @@ impl Served {
             ca_fingerprint: config.ca_fingerprint.clone(),
             agent_binary,
         };
-        let path = config.data_dir.join(FILE);
-        let partial = path.with_extension("partial");
-        // By rename: whoever reads it meanwhile finds the one before.
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&partial)
-            .with_context(|| format!("cannot write {}", partial.display()))?;
-        file.write_all(&serde_json::to_vec_pretty(&served)?)?;
-        std::fs::rename(&partial, &path).with_context(|| format!("cannot write {}", path.display()))
+        private_file::write(&config.data_dir.join(FILE), &serde_json::to_vec_pretty(&served)?)
     }
 
     /// As it was served last; `None` before the first time. A file that cannot be read is as good as none: the next
