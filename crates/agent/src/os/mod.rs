@@ -4,15 +4,10 @@
 pub mod linux_files;
 #[cfg(target_os = "linux")]
 pub mod linux_sessions;
-#[cfg(target_os = "linux")]
+#[cfg(unix)]
 pub mod own_limits;
-#[cfg(target_os = "linux")]
+#[cfg(unix)]
 pub use own_limits::leave_no_core_dump;
-/// Elsewhere a service leaves none unless the machine's owner asked for them.
-#[cfg(not(target_os = "linux"))]
-pub fn leave_no_core_dump() -> std::io::Result<()> {
-    Ok(())
-}
 pub mod process_tree;
 
 #[cfg(unix)]

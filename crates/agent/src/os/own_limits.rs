@@ -1,7 +1,9 @@
 //! What the agent sets for itself and its commands must not inherit: it is spared when memory runs out and writes no
 //! core dumps, for those would hold its key. A command is an ordinary process of the machine.
 
+#[cfg(target_os = "linux")]
 use rustix::fs::{Mode, OFlags, open};
+#[cfg(target_os = "linux")]
 use rustix::io::write;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io;
@@ -34,6 +36,7 @@ pub fn without_ours(command: &mut Command) {
             if let Some(core) = core {
                 let _ = setrlimit(Resource::Core, core);
             }
+            #[cfg(target_os = "linux")]
             // Of the new process: opened in here. To be spared less needs no privilege.
             if let Ok(own) =
                 open(c"/proc/self/oom_score_adj", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())

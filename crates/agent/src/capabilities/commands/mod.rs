@@ -142,7 +142,7 @@ impl Runner {
             tracing::error!(%command_id, %error, "a command is refused: the journal cannot be written");
             NotRun::refused("JOURNAL_FAILED", format!("the agent's journal cannot be written: {error}"))
         })?;
-        #[cfg(target_os = "linux")]
+        #[cfg(unix)]
         os::own_limits::without_ours(command.as_std_mut());
         let enclosure = Enclosure::around(command_id, command.as_std_mut());
         match command.spawn() {
