@@ -75,3 +75,15 @@ impl Background {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_job_comes_round_under_a_lock_of_its_own() {
+        let mut names: Vec<_> = JOBS.iter().map(|job| job.name).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["command deadlines", "metric partitions", "prune expired", "retention"]);
+    }
+}

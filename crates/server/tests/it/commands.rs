@@ -1,6 +1,6 @@
 //! Commands, from the order to the stored result.
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use gururmm_protocol::command::{Bytes, CommandEnd, Outcome, OutputChunk, ResumedCommand, Stream};
 use gururmm_protocol::{AgentMessage, CommandId, ServerMessage};
 use gururmm_server::commands::dispatch::keep_deadlines;
@@ -129,6 +129,23 @@ async fn a_command_runs_and_its_result_is_kept() {
     assert_eq!((&listed[0]["id"], &listed[0]["stdout"]), (&json!(id), &json!("")));
     let page = stage.tech.get("/api/v1/commands?status=completed").await.expect(200);
     assert_eq!(page["total"], 1);
+}
+
+/// Whatever the machine's clock shows.
+#[tokio::test]
+async fn a_command_never_ends_before_it_started_nor_in_the_future() {
+    let stage = stage().await;
+    let mut agent = stage.agent().await;
+    for wrong in [-TimeDelta::hours(10), TimeDelta::hours(10)] {
+        let (id, _) = stage.shell("true").await;
+        assert_eq!(agent.expect_command().await.command_id, id);
+        agent.send(&AgentMessage::CommandStarted { command_id: id, started_at: Utc::now() }).await;
+        let AgentMessage::CommandEnded(told) = end(id, Outcome::Completed, 0) else { unreachable!() };
+        agent.send(&AgentMessage::CommandEnded(CommandEnd { ended_at: told.ended_at + wrong, ..told })).await;
+        let command = stage.reaches(id, "completed").await;
+        let time = |name: &str| -> DateTime<Utc> { command[name].as_str().unwrap().parse().unwrap() };
+        assert!(time("started_at") <= time("ended_at") && time("ended_at") <= Utc::now(), "{command}");
+    }
 }
 
 #[tokio::test]
