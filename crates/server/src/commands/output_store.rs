@@ -108,7 +108,8 @@ const MOST_BYTES_PRUNED: i64 = 64 * 1024 * 1024;
 /// Removes ended commands, oldest first; their output goes with them.
 pub async fn prune<P>(tx: &mut Tx<P>, ended_before: DateTime<Utc>, most: i64) -> Result<u64, Error> {
     let tenant = tx.tenant()?;
-    // What an agent says it wrote may be any number; what is stored of it has a limit far below $4. A command has an end exactly when its state is a final one (commands_final_has_end).
+    // What an agent says it wrote may be any number; what is stored of it has a limit far below $4. A command has an end
+    // exactly when its state is a final one (commands_final_has_end).
     let pruned = sqlx::query!(
         "DELETE FROM commands WHERE id IN (
            SELECT id FROM (
