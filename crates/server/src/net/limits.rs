@@ -1,17 +1,19 @@
 //! How many connections there may be, and how long one may take to show who it is.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 
 /// Limits of a listener. Nothing that is not authenticated can take more than these allow.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// All connections together; the listener lowers it to what the system's limit of open files allows.
     pub connections: usize,
-    /// Connections that have not authenticated.
+    /// Connections that have not authenticated. When all these places are taken, who comes gets that of the oldest, once
+    /// it has had [`Limits::fair_chance`].
     pub unauthenticated: usize,
     /// The same for one address (IPv6: one /64). Trusted proxies are exempt, since they speak for many.
     pub unauthenticated_per_peer: usize,
@@ -19,6 +21,9 @@ pub struct Limits {
     pub handshake: Duration,
     /// From the connection's start to the end of the first request's headers, and for each further request.
     pub header: Duration,
+    /// How long nobody has to give way: enough to shake hands and to say who one is. Without it a crowd of honest agents
+    /// that come back together would only push each other out.
+    pub fair_chance: Duration,
     /// How long a connection that never authenticates may live; the request it is in is finished.
     pub unauthenticated_age: Duration,
     /// Headers and request line of one request.
@@ -31,10 +36,11 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 100_000,
-            unauthenticated: 2048,
+            unauthenticated: 1024,
             unauthenticated_per_peer: 256,
             handshake: Duration::from_secs(5),
-            header: Duration::from_secs(10),
+            header: Duration::from_secs(8),
+            fair_chance: Duration::from_secs(3),
             unauthenticated_age: Duration::from_secs(60),
             header_bytes: 32 * 1024,
             drain: Duration::from_secs(10),
@@ -83,6 +89,7 @@ pub(super) struct Budget {
     connections: usize,
     unauthenticated: usize,
     unauthenticated_per_peer: usize,
+    fair_chance: Duration,
     state: Mutex<State>,
 }
 
@@ -90,6 +97,15 @@ pub(super) struct Budget {
 struct State {
     counts: ConnectionCounts,
     peers: HashMap<IpAddr, usize>,
+    /// Those who have not authenticated, by the order in which they came.
+    strangers: BTreeMap<u64, Stranger>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Stranger {
+    since: Instant,
+    leave: Arc<Notify>,
 }
 
 impl Budget {
@@ -98,18 +114,19 @@ impl Budget {
             connections: limits.connections,
             unauthenticated: limits.unauthenticated,
             unauthenticated_per_peer: limits.unauthenticated_per_peer,
+            fair_chance: limits.fair_chance,
             state: Mutex::default(),
         })
     }
 
     /// Room for one more connection, or `None`. `peer` is `None` for those who are not counted by address.
-    pub fn admit(self: &Arc<Self>, peer: Option<IpAddr>) -> Option<Arc<Admission>> {
+    pub fn admit(self: &Arc<Self>, peer: Option<IpAddr>, now: Instant) -> Option<Arc<Admission>> {
         let peer = peer.map(peer_key);
         let mut state = self.lock();
         let of_peer = peer.and_then(|peer| state.peers.get(&peer).copied()).unwrap_or(0);
         if state.counts.open >= self.connections
-            || state.counts.unauthenticated >= self.unauthenticated
             || of_peer >= self.unauthenticated_per_peer
+            || !self.makes_room(&mut state, now)
         {
             state.counts.refused += 1;
             return None;
@@ -119,7 +136,28 @@ impl Budget {
         if let Some(peer) = peer {
             state.peers.insert(peer, of_peer + 1);
         }
-        Some(Arc::new(Admission { budget: Arc::clone(self), peer, is_authenticated: AtomicBool::new(false) }))
+        let (number, leave) = (state.next, Arc::new(Notify::new()));
+        state.next += 1;
+        state.strangers.insert(number, Stranger { since: now, leave: Arc::clone(&leave) });
+        let is_authenticated = AtomicBool::new(false);
+        Some(Arc::new(Admission { budget: Arc::clone(self), peer, number, leave, is_authenticated }))
+    }
+
+    /// Whether there is a place for a stranger, if need be the oldest one's. Its connection is counted until it is gone:
+    /// few may be on their way out at a time.
+    fn makes_room(&self, state: &mut State, now: Instant) -> bool {
+        if state.counts.unauthenticated < self.unauthenticated {
+            return true;
+        }
+        if state.counts.unauthenticated >= self.unauthenticated + (self.unauthenticated / 8).max(1) {
+            return false;
+        }
+        let Some(oldest) = state.strangers.first_entry() else { return false };
+        if now.saturating_duration_since(oldest.get().since) < self.fair_chance {
+            return false;
+        }
+        oldest.remove().leave.notify_one();
+        true
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -132,10 +170,17 @@ impl Budget {
 pub(super) struct Admission {
     budget: Arc<Budget>,
     peer: Option<IpAddr>,
+    number: u64,
+    leave: Arc<Notify>,
     is_authenticated: AtomicBool,
 }
 
 impl Admission {
+    /// Notified when this connection has to give way to another one.
+    pub fn leave(&self) -> Arc<Notify> {
+        Arc::clone(&self.leave)
+    }
+
     pub fn is_authenticated(&self) -> bool {
         self.is_authenticated.load(Ordering::Acquire)
     }
@@ -148,6 +193,7 @@ impl Admission {
 
     fn release_stranger(&self, state: &mut State) {
         state.counts.unauthenticated = state.counts.unauthenticated.saturating_sub(1);
+        state.strangers.remove(&self.number);
         let Some(peer) = self.peer else { return };
         if let Some(of_peer) = state.peers.get_mut(&peer) {
             *of_peer = of_peer.saturating_sub(1);
@@ -188,7 +234,16 @@ mod tests {
     }
 
     fn admit(budget: &Arc<Budget>, peer: &str) -> Option<Arc<Admission>> {
-        budget.admit(Some(peer.parse().unwrap()))
+        admit_at(budget, peer, Instant::now())
+    }
+
+    fn admit_at(budget: &Arc<Budget>, peer: &str, now: Instant) -> Option<Arc<Admission>> {
+        budget.admit(Some(peer.parse().unwrap()), now)
+    }
+
+    fn has_to_leave(admission: &Admission) -> bool {
+        use futures_util::FutureExt as _;
+        admission.leave.notified().now_or_never().is_some()
     }
 
     #[test]
@@ -213,10 +268,30 @@ mod tests {
     #[test]
     fn a_proxy_is_not_counted_by_address() {
         let budget = budget(100, 3, 1);
-        let held: Vec<_> = (0..3).map(|_| budget.admit(None).unwrap()).collect();
-        assert!(budget.admit(None).is_none());
+        let held: Vec<_> = (0..3).map(|_| budget.admit(None, Instant::now()).unwrap()).collect();
+        assert!(budget.admit(None, Instant::now()).is_none());
         drop(held);
         assert_eq!(budget.lock().counts, ConnectionCounts { open: 0, unauthenticated: 0, refused: 1 });
+    }
+
+    #[test]
+    fn the_oldest_stranger_gives_way_once_it_has_had_its_chance() {
+        let budget = budget(100, 2, 100);
+        let start = Instant::now();
+        let later = start + Limits::default().fair_chance;
+        let known = admit_at(&budget, "192.0.2.1", start).unwrap();
+        ConnectionTicket::of(&known).authenticated();
+        let oldest = admit_at(&budget, "192.0.2.2", start).unwrap();
+        let second = admit_at(&budget, "192.0.2.3", start + Duration::from_secs(1)).unwrap();
+        assert!(admit_at(&budget, "192.0.2.4", later - Duration::from_millis(1)).is_none(), "too early");
+        let newcomer = admit_at(&budget, "192.0.2.4", later).unwrap();
+        assert!(has_to_leave(&oldest));
+        assert!(!has_to_leave(&known) && !has_to_leave(&second) && !has_to_leave(&newcomer));
+        let much_later = later + Duration::from_secs(60);
+        assert!(admit_at(&budget, "192.0.2.5", much_later).is_none(), "the one who leaves is not gone yet");
+        drop(oldest);
+        assert!(admit_at(&budget, "192.0.2.5", much_later).is_some());
+        assert!(has_to_leave(&second));
     }
 
     #[test]

@@ -125,11 +125,12 @@ impl Listener {
                         continue;
                     }
                     let counted = Some(from).filter(|_| !is_proxy);
-                    let Some(admission) = budget.admit(counted) else {
+                    let since = Instant::now();
+                    let Some(admission) = budget.admit(counted, since.into_std()) else {
                         tracing::debug!(peer = %from, "too many connections, turned one away");
                         continue;
                     };
-                    let connection = Connection { admission, peer: PeerAddr(from), since: Instant::now() };
+                    let connection = Connection { admission, peer: PeerAddr(from), since };
                     server.tracker.spawn(connection.run(stream, Arc::clone(&server)));
                 }
                 Err(error) if is_of_one_client(&error) => {}
@@ -173,12 +174,13 @@ impl Connection {
         if let Err(error) = tune(&stream) {
             tracing::debug!(%error, "cannot tune a socket");
         }
-        let shutdown = server.shutdown.clone();
+        let (shutdown, leave) = (server.shutdown.clone(), self.admission.leave());
         let Some(acceptor) = &server.acceptor else { return self.serve(stream, &server).await };
         let handshake = timeout_at(self.since + server.limits.handshake, acceptor.accept(stream));
         let handshake = tokio::select! {
             handshake = handshake => handshake,
             () = shutdown.cancelled() => return,
+            () = leave.notified() => return,
         };
         match handshake {
             Ok(Ok(stream)) => self.serve(stream, &server).await,
@@ -194,6 +196,7 @@ impl Connection {
         let Self { admission, peer, since } = self;
         let ticket = ConnectionTicket::of(&admission);
         let stranger = Arc::downgrade(&admission);
+        let leave = admission.leave();
         let limits = &server.limits;
         let stream = Counted { stream, _admission: admission, _tracked: server.tracker.token() };
         let service = service_fn(move |request| answer(Arc::clone(server), request, peer, ticket.clone()));
@@ -213,6 +216,8 @@ impl Connection {
             tokio::select! {
                 result = connection.as_mut() => break result,
                 () = server.cut_off.cancelled() => return,
+                // Whatever it is in: the place is wanted by someone who may have more to say.
+                () = leave.notified(), if !stranger.upgrade().is_none_or(|admission| admission.is_authenticated()) => return,
                 () = server.shutdown.cancelled(), if !is_ending => {
                     is_ending = true;
                     connection.as_mut().graceful_shutdown();
