@@ -100,6 +100,11 @@ impl ServerClock {
         self.at(Instant::now())
     }
 
+    /// The server's time now, unless finding out would mean to wait: a thread that panics may hold the clock.
+    pub fn try_now(&self) -> Option<DateTime<Utc>> {
+        self.inner.try_lock().ok().map(|inner| inner.stamp.at(Instant::now()))
+    }
+
     /// It is not earlier than this, by all a server ever proved.
     pub fn earliest(&self, now: Instant) -> DateTime<Utc> {
         self.known(now).map_or(FIRST_RELEASE, |known| known.max(FIRST_RELEASE))

@@ -3,6 +3,7 @@
 pub mod aside;
 pub mod capabilities;
 pub mod clock;
+pub mod crash;
 pub mod enroll;
 pub mod http;
 pub mod identity;

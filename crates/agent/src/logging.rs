@@ -1,12 +1,29 @@
-//! The agent logs from its first line: to the journal under systemd, to standard error else.
+//! The agent logs from its first line: to the journal under systemd, to standard error else. One that runs also keeps
+//! its log in its state folder, to be sent when someone asks for it and after a crash.
 
+mod file;
+mod line;
+mod own;
+mod tail;
+#[cfg(test)]
+mod tests;
+
+pub use line::one_line;
+pub use own::OwnLog;
+pub use tail::{Tail, last_written, newest};
+
+use std::sync::Arc;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Sets logging up. Call once.
-pub fn init(level: LevelFilter) {
-    let registry = tracing_subscriber::registry().with(level);
+/// The log's folder in the state folder.
+pub const LOG_DIR: &str = "log";
+
+/// Sets logging up; `own` takes every line, too. Call once.
+pub fn init(level: LevelFilter, own: Option<Arc<OwnLog>>) {
+    let own = own.map(|own| tracing_subscriber::fmt::layer().with_writer(own).with_ansi(false));
+    let registry = tracing_subscriber::registry().with(level).with(own);
     #[cfg(target_os = "linux")]
     if std::env::var_os("JOURNAL_STREAM").is_some()
         && let Ok(journald) = tracing_journald::layer()

@@ -3,12 +3,14 @@
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use gururmm_agent::enroll::{EnrollOptions, Enrolled, enroll};
-use gururmm_agent::supervisor::{StartError, Supervisor};
+use gururmm_agent::logging::OwnLog;
+use gururmm_agent::supervisor::{Run, StartError, Supervisor};
 use gururmm_agent::{VERSION, install, logging, os, state::StateDir, status};
 use std::future::Future;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 
@@ -101,8 +103,10 @@ impl From<Enrollment> for EnrollOptions {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    logging::init(cli.log);
-    match run(cli.command) {
+    let log = Arc::new(OwnLog::default());
+    let is_run = matches!(cli.command, Command::Run { .. });
+    logging::init(cli.log, is_run.then(|| Arc::clone(&log)));
+    match run(cli.command, log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -113,7 +117,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> anyhow::Result<()> {
+fn run(command: Command, log: Arc<OwnLog>) -> anyhow::Result<()> {
     match command {
         Command::Enroll { enrollment, state } => {
             let enrolled = block_on(async { Ok(enroll(&state.path()?, &enrollment.into()).await?) })?;
@@ -121,7 +125,9 @@ fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Run { state } => block_on(async {
             os::leave_no_core_dump().context("core dumps cannot be kept off")?;
-            let supervisor = Supervisor::open(&state.path()?)?;
+            let run = Run::begin(&state.path()?, log)?;
+            run.report_panics();
+            let supervisor = Supervisor::open(run)?;
             supervisor.run(os::stop_signal().context("signals cannot be watched")?).await;
             Ok(())
         }),

@@ -5,6 +5,7 @@
 
 pub mod backoff;
 pub mod ledger;
+mod reports;
 #[cfg(test)]
 mod tests;
 
@@ -12,13 +13,15 @@ use crate::outbox::Outbox;
 use backoff::{Backoff, Setback};
 use chrono::{DateTime, Utc};
 use gururmm_protocol::command::CommandEnd;
+use gururmm_protocol::log::LogRequest;
 use gururmm_protocol::metrics::Sample;
 use gururmm_protocol::network::NetworkState;
 use gururmm_protocol::policy::AgentConfig;
 use gururmm_protocol::to_agent::{GoodbyeReason, Welcome};
 use gururmm_protocol::to_server::Hello;
-use gururmm_protocol::{AgentId, AgentMessage, CommandId, SUPPORTED, ServerMessage};
+use gururmm_protocol::{AgentId, AgentMessage, CommandId, CrashId, LogId, SUPPORTED, ServerMessage};
 use ledger::{Ledger, Order, Sending};
+use reports::Reports;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -29,8 +32,8 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(30);
 const WELCOME_WITHIN: Duration = Duration::from_secs(20);
 /// A connection that stood this long was a good one.
 const GOOD_AFTER: Duration = Duration::from_secs(10);
-/// How often something about commands is sent in the long run: eighty full chunks are two and a half megabytes a
-/// second. Servers hold back agents that send more, and think ill of those that never let up.
+/// How often something about commands, crashes or the log is sent in the long run: eighty full chunks are two and a
+/// half megabytes a second. Servers hold back agents that send more, and think ill of those that never let up.
 const SEND_EVERY: Duration = Duration::from_micros(12_500);
 /// How far sending may run ahead of that.
 const SEND_AHEAD: Duration = Duration::from_millis(500);
@@ -66,6 +69,10 @@ pub enum Action {
     Live(Option<Duration>),
     /// Something about a command.
     Order(Order),
+    /// Someone wants to read the agent's log, or nobody does any more.
+    Log(Option<LogRequest>),
+    /// The server has this crash report for good.
+    ForgetCrash(CrashId),
 }
 
 /// One agent's side of its connections, one after the other.
@@ -77,12 +84,13 @@ pub struct Session {
     announced: Option<Setback>,
     ledger: Ledger,
     outbox: Outbox,
+    reports: Reports,
     actions: VecDeque<Action>,
     live_sample: Option<Sample>,
     hello: Option<Hello>,
     /// Whether a server ever told this agent its time.
     is_clock_told: bool,
-    /// Up to when the allowance for messages about commands is used up.
+    /// Up to when the allowance for messages about commands and reports is used up.
     sent_up_to: Instant,
     /// Whether something waits for the next allowance.
     is_held_back: bool,
@@ -114,6 +122,7 @@ impl Session {
             announced: None,
             ledger,
             outbox,
+            reports: Reports::default(),
             actions: VecDeque::new(),
             live_sample: None,
             hello: None,
@@ -153,6 +162,9 @@ impl Session {
         self.phase = Phase::Waiting { until: now + wait };
         self.ledger.disconnected();
         self.outbox.rewind();
+        if self.reports.disconnected() {
+            self.actions.push_back(Action::Log(None));
+        }
         self.live_sample = None;
         self.hello = None;
     }
@@ -198,6 +210,15 @@ impl Session {
                 let clamp = |ms: u32| ms.clamp(*LIVE_INTERVAL_MS.start(), *LIVE_INTERVAL_MS.end());
                 let interval = interval_ms.map(|ms| Duration::from_millis(clamp(ms).into()));
                 self.actions.push_back(Action::Live(interval));
+            }
+            ServerMessage::LogRequest(request) => {
+                self.reports.want_log(request.log_id);
+                self.actions.push_back(Action::Log(Some(request)));
+            }
+            ServerMessage::CrashReportAck { crash_id } => {
+                if self.reports.forget(crash_id) {
+                    self.actions.push_back(Action::ForgetCrash(crash_id));
+                }
             }
             ServerMessage::Unknown => {}
         }
@@ -296,7 +317,7 @@ impl Session {
         if self.is_held_back {
             return None;
         }
-        let sending = self.ledger.poll_sending()?;
+        let sending = self.reports.poll_after(|| self.ledger.poll_sending())?;
         self.sent_up_to = self.sent_up_to.max(now) + SEND_EVERY;
         Some(sending)
     }
@@ -341,6 +362,21 @@ impl Session {
     /// A chunk that was to be sent cannot be read.
     pub fn command_output_lost(&mut self, command_id: CommandId) {
         self.ledger.output_lost(command_id);
+    }
+
+    /// A crash is to be reported, until the server has it.
+    pub fn crash_found(&mut self, crash_id: CrashId) {
+        self.reports.found(crash_id);
+    }
+
+    /// A crash report that was to be sent cannot be read.
+    pub fn crash_lost(&mut self, crash_id: CrashId) {
+        self.reports.forget(crash_id);
+    }
+
+    /// The end of this log was sent.
+    pub fn log_sent(&mut self, log_id: LogId) {
+        self.reports.log_sent(log_id);
     }
 
     /// The agent stops: no command is started any more, and a connection that is lost is not opened again.

@@ -3,8 +3,12 @@
 //! One task, one loop: the session says what to do, this does it, and tells the session what came of it.
 
 mod connect;
+mod reports;
+mod run;
 mod schedule;
 mod shutdown;
+
+pub use run::Run;
 
 use crate::capabilities::commands::{Event, Leader, Runner, Stop, StopHandle, end_tree};
 use crate::capabilities::machine_uid::{self, NoMachineUid};
@@ -15,7 +19,7 @@ use crate::outbox::Outbox;
 use crate::session::backoff::Setback;
 use crate::session::ledger::{Ledger, Order, Sending};
 use crate::session::{Action, Session};
-use crate::state::{RunLock, StateDir, StateError};
+use crate::state::{StateDir, StateError};
 use crate::status::RuntimeStatus;
 use crate::transport::{Connector, Received, Socket};
 use chrono::Utc;
@@ -24,6 +28,7 @@ use gururmm_protocol::command::{CommandEnd, OutputChunk};
 use gururmm_protocol::limits::{DEFAULT_OUTPUT_LIMIT_BYTES, MAX_OUTPUT_CHUNK_BYTES};
 use gururmm_protocol::system::MachineIdentity;
 use gururmm_protocol::{AgentId, AgentMessage, CommandId, Decoded, decode_server_message, encode};
+use reports::Reports;
 use schedule::Schedule;
 use std::collections::HashMap;
 use std::fs;
@@ -87,7 +92,8 @@ pub struct Supervisor {
     status: RuntimeStatus,
     /// When a changed status is to be written.
     status_due: Option<Instant>,
-    _lock: RunLock,
+    reports: Reports,
+    _run: Run,
 }
 
 #[derive(Debug)]
@@ -114,12 +120,10 @@ enum Wake {
 }
 
 impl Supervisor {
-    /// Opens everything that is needed to run on `state_dir`; nothing is connected yet.
-    pub fn open(state_dir: &Path) -> Result<Self, StartError> {
-        let state = StateDir::open(state_dir)?;
-        let lock = state.lock()?.ok_or(StartError::AlreadyRunning)?;
+    /// Opens everything that is needed to run; nothing is connected yet.
+    pub fn open(run: Run) -> Result<Self, StartError> {
+        let (state, clock) = (run.state.clone(), Arc::clone(&run.clock));
         let identity = Identity::load(&state)?;
-        let clock = Arc::new(ServerClock::load(&state));
         let connector = connect::connector(&state, &identity, Arc::clone(&clock))?;
         let (journal, recovered) =
             Journal::open(&state.sub_dir(JOURNAL_DIR)?).map_err(StartError::Journal)?;
@@ -159,7 +163,8 @@ impl Supervisor {
             link: Link::Down,
             status: RuntimeStatus::default(),
             status_due: None,
-            _lock: lock,
+            reports: Reports::new(&run),
+            _run: run,
         };
         supervisor.end_leftovers(interrupted);
         Ok(supervisor)
@@ -185,6 +190,7 @@ impl Supervisor {
         let now = Instant::now();
         self.session.tick(now, self.clock.at(now));
         self.schedule.run(now, &mut self.session, &self.clock);
+        self.reports.look_for_crashes(&mut self.session);
         while let Some(action) = self.session.poll_action() {
             self.act(now, action);
         }
@@ -291,6 +297,8 @@ impl Supervisor {
             Action::Configure(config) => self.schedule.configure(now, config),
             Action::Live(interval) => self.schedule.watch(now, interval),
             Action::Order(order) => self.obey(order),
+            Action::Log(request) => self.reports.read_log(request),
+            Action::ForgetCrash(crash_id) => self.reports.forget_crash(crash_id),
         }
     }
 
@@ -346,6 +354,14 @@ impl Supervisor {
                     AgentMessage::Heartbeat { clock: Some(Utc::now()) }
                 }
                 Sending::Message(message) => message,
+                Sending::Crash(crash_id) => match self.reports.crash(&mut self.session, crash_id) {
+                    Some(message) => message,
+                    None => continue,
+                },
+                Sending::Log(log_id) => match self.reports.log_piece(&mut self.session, log_id) {
+                    Some(message) => message,
+                    None => continue,
+                },
                 Sending::Output { command_id, seq } => {
                     let journal = &self.runner.journal;
                     let reader = self.readers.entry(command_id).or_insert_with(|| journal.reader(command_id));

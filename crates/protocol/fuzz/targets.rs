@@ -2,6 +2,7 @@
 // ordinary compiler.
 
 use gururmm_protocol::bootstrap::{EnrollRequest, EnrollResponse, HelloRequest, HelloResponse};
+use gururmm_protocol::limits::MAX_LOG_PART_BYTES;
 use gururmm_protocol::{
     AgentMessage, Decoded, ServerMessage, Version, decode_agent_message, decode_server_message, encode,
 };
@@ -33,6 +34,11 @@ pub fn agent_message(input: &[u8]) {
             assert!(sample.memory_percent().is_none_or(|percent| (0.0..=100.0).contains(&percent)));
         }
         AgentMessage::NetworkState { state, .. } => state.clean(),
+        AgentMessage::LogEnd(end) => end.clean(),
+        AgentMessage::CrashReport(report) => {
+            report.clean();
+            assert!(report.log.0.len() <= MAX_LOG_PART_BYTES);
+        }
         _ => {}
     }
     if let Ok(text) = encode(&message) {

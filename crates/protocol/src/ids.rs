@@ -1,4 +1,4 @@
-//! Ids that cross the wire. All are UUIDv7, made by the server.
+//! Ids that cross the wire. All are UUIDv7, made by the server, a crash report's by the agent.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -47,4 +47,12 @@ id!(
 id!(
     /// One command sent to one agent.
     CommandId
+);
+id!(
+    /// One log that was asked of an agent.
+    LogId
+);
+id!(
+    /// One crash of an agent.
+    CrashId
 );

@@ -9,6 +9,7 @@ pub mod command;
 pub mod frame;
 pub mod ids;
 pub mod limits;
+pub mod log;
 pub mod metrics;
 pub mod network;
 pub mod policy;
@@ -18,7 +19,7 @@ pub mod to_server;
 pub mod version;
 
 pub use frame::{DecodeError, Decoded, decode_agent_message, decode_server_message, encode};
-pub use ids::{AgentId, CommandId};
+pub use ids::{AgentId, CommandId, CrashId, LogId};
 pub use to_agent::ServerMessage;
 pub use to_server::AgentMessage;
 pub use version::{SUPPORTED, Version, negotiate};

@@ -6,6 +6,10 @@ pub const MAX_CONTROL_FRAME_BYTES: usize = 256 * 1024;
 pub const MAX_OUTPUT_CHUNK_BYTES: usize = 32 * 1024;
 /// Output of one command that is kept by default, in bytes; the rest is counted and dropped.
 pub const DEFAULT_OUTPUT_LIMIT_BYTES: u64 = 16 * 1024 * 1024;
+/// Largest piece of an agent's own log in one message, in bytes before base64; also what a crash report carries of it.
+pub const MAX_LOG_PART_BYTES: usize = 32 * 1024;
+/// Most of an agent's own log that is sent at a request, in bytes.
+pub const MAX_LOG_BYTES: u64 = 2 * 1024 * 1024;
 /// Longest command text or script, in bytes.
 pub const MAX_COMMAND_BYTES: usize = 128 * 1024;
 /// Longest standard input of a command, in bytes.

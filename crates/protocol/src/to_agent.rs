@@ -1,7 +1,8 @@
 //! Messages from the server to an agent.
 
 use crate::command::CommandStart;
-use crate::ids::{AgentId, CommandId};
+use crate::ids::{AgentId, CommandId, CrashId};
+use crate::log::LogRequest;
 use crate::policy::AgentConfig;
 use crate::version::Version;
 use chrono::{DateTime, Utc};
@@ -35,6 +36,10 @@ pub enum ServerMessage {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         interval_ms: Option<u32>,
     },
+    /// Someone wants to read the agent's own log.
+    LogRequest(LogRequest),
+    /// The crash report is stored for good; the agent may forget it.
+    CrashReportAck { crash_id: CrashId },
     /// The server is about to close. The agent comes back after a random time within `reconnect_within_seconds`.
     Goodbye {
         reason: GoodbyeReason,

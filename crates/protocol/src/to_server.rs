@@ -2,6 +2,7 @@
 
 use crate::command::{CommandEnd, OutputChunk, ResumedCommand};
 use crate::ids::CommandId;
+use crate::log::{CrashReport, LogEnd, LogPart};
 use crate::metrics::Sample;
 use crate::network::NetworkState;
 use crate::system::{MachineIdentity, SystemInfo};
@@ -36,6 +37,12 @@ pub enum AgentMessage {
     CommandOutput(OutputChunk),
     /// The end; sent again until acknowledged, after all output.
     CommandEnded(CommandEnd),
+    /// A piece of a log that was asked for. Not acknowledged: after a lost link the server asks again.
+    LogPart(LogPart),
+    /// The end of a log that was asked for.
+    LogEnd(LogEnd),
+    /// The agent ended without meaning to; sent again until acknowledged.
+    CrashReport(CrashReport),
     /// The agent stops on purpose: do not wait for its silence.
     Goodbye {},
     /// A kind this build does not know.

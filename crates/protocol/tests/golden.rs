@@ -87,6 +87,9 @@ fn every_kind_has_a_golden_file() {
         | AgentMessage::CommandStarted { .. }
         | AgentMessage::CommandOutput(_)
         | AgentMessage::CommandEnded(_)
+        | AgentMessage::LogPart(_)
+        | AgentMessage::LogEnd(_)
+        | AgentMessage::CrashReport(_)
         | AgentMessage::Goodbye {}
         | AgentMessage::Unknown => {}
     };
@@ -98,6 +101,9 @@ fn every_kind_has_a_golden_file() {
         "command_started",
         "command_output",
         "command_ended",
+        "log_part",
+        "log_end",
+        "crash_report",
         "goodbye",
     ];
     let _ = |message: &ServerMessage| match message {
@@ -111,6 +117,8 @@ fn every_kind_has_a_golden_file() {
         | ServerMessage::CommandEndAck { .. }
         | ServerMessage::ConfigUpdate { .. }
         | ServerMessage::LiveMetrics { .. }
+        | ServerMessage::LogRequest(_)
+        | ServerMessage::CrashReportAck { .. }
         | ServerMessage::Goodbye { .. }
         | ServerMessage::Unknown => {}
     };
@@ -125,6 +133,8 @@ fn every_kind_has_a_golden_file() {
         "command_end_ack",
         "config_update",
         "live_metrics",
+        "log_request",
+        "crash_report_ack",
         "goodbye",
     ];
     assert_eq!(kinds("to_server"), to_server.map(str::to_owned).into());
@@ -191,4 +201,26 @@ fn the_largest_chunk_fits_into_a_frame() {
     let command_id = gururmm_protocol::CommandId::new();
     let chunk = OutputChunk { command_id, seq: u32::MAX, stream: Stream::Stderr, data };
     assert!(encode(&AgentMessage::CommandOutput(chunk)).is_ok());
+}
+
+#[test]
+fn the_largest_piece_of_a_log_and_the_largest_crash_report_fit_into_a_frame() {
+    use chrono::DateTime;
+    use gururmm_protocol::command::Bytes;
+    use gururmm_protocol::limits::{MAX_LOG_PART_BYTES, MAX_NAME_CHARS, MAX_TEXT_CHARS};
+    use gururmm_protocol::log::{CrashCause, CrashReport, LogPart};
+    use gururmm_protocol::{CrashId, LogId};
+    let data = Bytes(vec![0xff; MAX_LOG_PART_BYTES]);
+    let part = LogPart { log_id: LogId::new(), seq: u32::MAX, data: data.clone() };
+    assert!(encode(&AgentMessage::LogPart(part)).is_ok());
+    let mut report = CrashReport {
+        crash_id: CrashId::new(),
+        cause: CrashCause::Panic,
+        crashed_at: DateTime::UNIX_EPOCH,
+        agent_version: "\u{1}".repeat(2 * MAX_NAME_CHARS),
+        message: Some("\u{1}".repeat(2 * MAX_TEXT_CHARS)),
+        log: Bytes(vec![0xff; 2 * MAX_LOG_PART_BYTES]),
+    };
+    report.clean();
+    assert!(encode(&AgentMessage::CrashReport(report)).is_ok());
 }

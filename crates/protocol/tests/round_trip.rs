@@ -3,6 +3,7 @@
 
 use chrono::{DateTime, Utc};
 use gururmm_protocol::command::*;
+use gururmm_protocol::log::{CrashCause, CrashReport, LogEnd, LogPart, LogRequest};
 use gururmm_protocol::metrics::{Disk, Process, Sample};
 use gururmm_protocol::network::{Interface, NetworkState};
 use gururmm_protocol::policy::AgentConfig;
@@ -10,7 +11,7 @@ use gururmm_protocol::system::{MachineIdentity, OsType, SystemInfo, UidSource};
 use gururmm_protocol::to_agent::{GoodbyeReason, Welcome};
 use gururmm_protocol::to_server::Hello;
 use gururmm_protocol::{
-    AgentId, AgentMessage, CommandId, Decoded, ServerMessage, Version, decode_agent_message,
+    AgentId, AgentMessage, CommandId, CrashId, Decoded, LogId, ServerMessage, Version, decode_agent_message,
     decode_server_message, encode,
 };
 use proptest::prelude::*;
@@ -207,13 +208,54 @@ fn command_end() -> impl Strategy<Value = CommandEnd> {
 
 fn output() -> impl Strategy<Value = OutputChunk> {
     let stream = prop::sample::select(vec![Stream::Stdout, Stream::Stderr]);
-    let data = prop::collection::vec(any::<u8>(), 0..64);
-    (command_id(), any::<u32>(), stream, data).prop_map(|(command_id, seq, stream, data)| OutputChunk {
+    (command_id(), any::<u32>(), stream, bytes()).prop_map(|(command_id, seq, stream, data)| OutputChunk {
         command_id,
         seq,
         stream,
-        data: Bytes(data),
+        data,
     })
+}
+
+fn log_id() -> impl Strategy<Value = LogId> {
+    any::<u128>().prop_map(|bits| LogId(Uuid::from_u128(bits)))
+}
+
+fn crash_id() -> impl Strategy<Value = CrashId> {
+    any::<u128>().prop_map(|bits| CrashId(Uuid::from_u128(bits)))
+}
+
+fn bytes() -> impl Strategy<Value = Bytes> {
+    prop::collection::vec(any::<u8>(), 0..64).prop_map(Bytes)
+}
+
+fn log_part() -> impl Strategy<Value = LogPart> {
+    (log_id(), any::<u32>(), bytes()).prop_map(|(log_id, seq, data)| LogPart { log_id, seq, data })
+}
+
+fn log_end() -> impl Strategy<Value = LogEnd> {
+    (log_id(), any::<u32>(), any::<u64>(), any::<u64>(), optional_text()).prop_map(
+        |(log_id, last_seq, total_bytes, lost_lines, error)| LogEnd {
+            log_id,
+            last_seq,
+            total_bytes,
+            lost_lines,
+            error,
+        },
+    )
+}
+
+fn crash_report() -> impl Strategy<Value = CrashReport> {
+    let cause = prop::sample::select(vec![CrashCause::Panic, CrashCause::Killed, CrashCause::Other]);
+    (crash_id(), cause, time(), text(), optional_text(), bytes()).prop_map(
+        |(crash_id, cause, crashed_at, agent_version, message, log)| CrashReport {
+            crash_id,
+            cause,
+            crashed_at,
+            agent_version,
+            message,
+            log,
+        },
+    )
 }
 
 fn command_start() -> impl Strategy<Value = CommandStart> {
@@ -293,6 +335,9 @@ fn agent_message() -> impl Strategy<Value = AgentMessage> {
             .prop_map(|(command_id, started_at)| AgentMessage::CommandStarted { command_id, started_at }),
         output().prop_map(AgentMessage::CommandOutput),
         command_end().prop_map(AgentMessage::CommandEnded),
+        log_part().prop_map(AgentMessage::LogPart),
+        log_end().prop_map(AgentMessage::LogEnd),
+        crash_report().prop_map(AgentMessage::CrashReport),
         Just(AgentMessage::Goodbye {}),
     ]
 }
@@ -318,6 +363,9 @@ fn server_message() -> impl Strategy<Value = ServerMessage> {
         command_id().prop_map(|command_id| ServerMessage::CommandEndAck { command_id }),
         config().prop_map(|config| ServerMessage::ConfigUpdate { config }),
         prop::option::of(any::<u32>()).prop_map(|interval_ms| ServerMessage::LiveMetrics { interval_ms }),
+        (log_id(), any::<u64>())
+            .prop_map(|(log_id, max_bytes)| ServerMessage::LogRequest(LogRequest { log_id, max_bytes })),
+        crash_id().prop_map(|crash_id| ServerMessage::CrashReportAck { crash_id }),
         (reason, any::<u32>()).prop_map(|(reason, reconnect_within_seconds)| ServerMessage::Goodbye {
             reason,
             reconnect_within_seconds

@@ -1,5 +1,6 @@
 //! Which slice an agent's message belongs to. The one place that knows all of them.
 
+use crate::agent_logs;
 use crate::agents;
 use crate::app::App;
 use crate::commands;
@@ -69,6 +70,9 @@ fn about(message: &AgentMessage) -> (&'static str, Option<CommandId>) {
         AgentMessage::CommandStarted { command_id, .. } => ("command_started", Some(*command_id)),
         AgentMessage::CommandOutput(chunk) => ("command_output", Some(chunk.command_id)),
         AgentMessage::CommandEnded(end) => ("command_ended", Some(end.command_id)),
+        AgentMessage::LogPart(_) => ("log_part", None),
+        AgentMessage::LogEnd(_) => ("log_end", None),
+        AgentMessage::CrashReport(_) => ("crash_report", None),
         AgentMessage::Goodbye {} => ("goodbye", None),
         AgentMessage::Unknown => ("unknown", None),
     }
@@ -84,6 +88,7 @@ async fn deliver(
             retrying(|| agents::on_hello(app, session, &hello)).await?;
             let mut answers = retrying(|| commands::agent::hello(app, session, &hello.commands)).await?;
             answers.extend(telemetry::agent::hello(app, session));
+            answers.extend(retrying(|| agent_logs::agent::hello(app, session)).await?);
             Ok(answers)
         }
         AgentMessage::Metrics { seq, sample } => {
@@ -101,6 +106,17 @@ async fn deliver(
             retrying(|| commands::agent::output(app, session, &chunk)).await
         }
         AgentMessage::CommandEnded(end) => retrying(|| commands::agent::ended(app, session, &end)).await,
+        AgentMessage::LogPart(part) => {
+            retrying(|| agent_logs::agent::part(app, session, &part)).await?;
+            Ok(Vec::new())
+        }
+        AgentMessage::LogEnd(end) => {
+            retrying(|| agent_logs::agent::ended(app, session, end.clone())).await?;
+            Ok(Vec::new())
+        }
+        AgentMessage::CrashReport(report) => {
+            retrying(|| agent_logs::agent::crashed(app, session, report.clone())).await
+        }
         // The gateway's own, and what the decoder does not let through.
         AgentMessage::Heartbeat { .. } | AgentMessage::Goodbye {} | AgentMessage::Unknown => Ok(Vec::new()),
     }

@@ -1,5 +1,6 @@
 //! What runs beside requests: started with the server, stopped in order.
 
+use crate::agent_logs;
 use crate::app::AppState;
 use crate::commands;
 use crate::gateway;
@@ -16,6 +17,11 @@ const JOBS: &[Job] = &[
         name: commands::dispatch::DEADLINES,
         every: Duration::from_secs(10),
         round: |app| Box::pin(commands::dispatch::keep_deadlines(app, Utc::now())),
+    },
+    Job {
+        name: agent_logs::deadlines::JOB,
+        every: Duration::from_secs(10),
+        round: |app| Box::pin(agent_logs::deadlines::keep(app, Utc::now())),
     },
     Job {
         name: "metric partitions",
@@ -84,6 +90,9 @@ mod tests {
     fn every_job_comes_round_under_a_lock_of_its_own() {
         let mut names: Vec<_> = JOBS.iter().map(|job| job.name).collect();
         names.sort_unstable();
-        assert_eq!(names, ["command deadlines", "metric partitions", "prune expired", "retention"]);
+        assert_eq!(
+            names,
+            ["agent log deadlines", "command deadlines", "metric partitions", "prune expired", "retention"]
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! GuruRMM's server. ARCHITECTURE.md at the root of the repository says how it is laid out and what must hold.
 
 pub mod admin;
+pub mod agent_logs;
 pub mod agent_router;
 pub mod agents;
 pub mod alerts;

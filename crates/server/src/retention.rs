@@ -6,7 +6,7 @@ use crate::app::App;
 use crate::auth::Scope;
 use crate::auth::permission::System;
 use crate::error::Error;
-use crate::{alerts, commands, jobs, tenancy, tunnel};
+use crate::{agent_logs, alerts, commands, jobs, tenancy, tunnel};
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
@@ -26,12 +26,13 @@ enum Kind {
     Commands,
     Alerts,
     Tunnels,
+    AgentLogs,
 }
 
 /// Goes through all partners, one at a time.
 pub async fn keep(app: &App, now: DateTime<Utc>) -> Result<(), Error> {
     for tenant in app.db.list_tenants().await? {
-        for kind in [Kind::Commands, Kind::Alerts, Kind::Tunnels] {
+        for kind in [Kind::Commands, Kind::Alerts, Kind::Tunnels, Kind::AgentLogs] {
             jobs::by_itself(JOB, tenant, prune(app, tenant, kind, now).await);
         }
     }
@@ -62,6 +63,7 @@ async fn prune_batch(app: &App, scope: &Scope<System>, kind: Kind, now: DateTime
         Kind::Commands => commands::prune(&mut tx, over_before, BATCH).await?,
         Kind::Alerts => alerts::prune(&mut tx, over_before, BATCH).await?,
         Kind::Tunnels => tunnel::prune(&mut tx, over_before, BATCH).await?,
+        Kind::AgentLogs => agent_logs::prune(&mut tx, over_before, BATCH).await?,
     };
     tx.commit().await?;
     Ok(gone)

@@ -7,8 +7,8 @@ use crate::gateway;
 use crate::http::layers;
 use crate::live;
 use crate::{
-    agents, alerts, audit_log, dashboard, enrollment, install, overview, policies, setup, sign_in, system,
-    telemetry, tenancy, tunnel, users,
+    agent_logs, agents, alerts, audit_log, dashboard, enrollment, install, overview, policies, setup,
+    sign_in, system, telemetry, tenancy, tunnel, users,
 };
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -45,6 +45,7 @@ fn api() -> OpenApiRouter<AppState> {
         .merge(users::http::routes())
         .merge(enrollment::http::routes())
         .merge(install::http::routes())
+        .merge(agent_logs::http::routes())
         .merge(agents::http::routes())
         .merge(alerts::http::routes())
         .merge(policies::http::routes())

@@ -1,5 +1,7 @@
 //! What the systems do differently and more than one part needs. Unsafe code lives only in leaf files below.
 
+mod boot;
+pub use boot::boot_id;
 #[cfg(target_os = "linux")]
 pub mod linux_files;
 #[cfg(target_os = "linux")]

@@ -5,7 +5,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use gururmm_protocol::command::{CommandEnd, CommandStart, Outcome, ResumedCommand};
 use gururmm_protocol::limits::MAX_RESUMED_COMMANDS;
-use gururmm_protocol::{AgentMessage, CommandId};
+use gururmm_protocol::{AgentMessage, CommandId, CrashId, LogId};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -41,7 +41,7 @@ pub enum Order {
     Forget(CommandId),
 }
 
-/// What is to be sent about a command.
+/// What is to be sent.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "made one at a time and sent at once, never stored")]
 pub enum Sending {
@@ -54,6 +54,10 @@ pub enum Sending {
         /// Which chunk.
         seq: u32,
     },
+    /// The report of a crash, to be read from its file.
+    Crash(CrashId),
+    /// The next piece of the agent's log that was asked for, or its end: then [`super::Session::log_sent`] is told.
+    Log(LogId),
 }
 
 /// All commands the agent has not been told to forget.

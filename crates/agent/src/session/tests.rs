@@ -325,3 +325,98 @@ fn what_was_stamped_before_the_server_told_its_time_is_put_right() {
         });
     assert_eq!(again, Some(expected));
 }
+
+/// What is sent until nothing is any more, with time passing; a log's pieces end after `pieces`.
+fn sent(alone: &mut Alone, pieces: usize) -> Vec<Sending> {
+    let mut sent = Vec::new();
+    let mut left = pieces;
+    while let Some(sending) = alone.session.poll_transmit(alone.now) {
+        match &sending {
+            Sending::Log(log_id) if left == 0 => alone.session.log_sent(*log_id),
+            Sending::Log(_) => left -= 1,
+            _ => {}
+        }
+        sent.push(sending);
+        alone.now += Duration::from_millis(20);
+    }
+    sent
+}
+
+fn log_request() -> LogRequest {
+    LogRequest { log_id: LogId::new(), max_bytes: 1 }
+}
+
+#[test]
+fn a_log_is_sent_after_commands_but_not_kept_back_by_them_for_ever() {
+    let mut alone = Alone::online(300);
+    let request = log_request();
+    alone.receive(ServerMessage::LogRequest(request.clone()));
+    assert_eq!(alone.actions(), [Action::Log(Some(request))]);
+    (0..20).for_each(|_| alone.receive(ServerMessage::CommandCancel { command_id: CommandId::new() }));
+    let is_log: Vec<_> = sent(&mut alone, 2).iter().map(|sent| matches!(sent, Sending::Log(_))).collect();
+    let places: Vec<_> = (0..is_log.len()).filter(|place| is_log[*place]).collect();
+    assert_eq!((is_log.len(), places), (23, vec![8, 17, 22]));
+}
+
+#[test]
+fn a_log_is_paced_like_output() {
+    let mut alone = Alone::online(300);
+    alone.receive(ServerMessage::LogRequest(log_request()));
+    let at_once = std::iter::from_fn(|| alone.session.poll_transmit(alone.now)).count();
+    assert!((30..=50).contains(&at_once), "{at_once}");
+    assert!(alone.wait() < Duration::from_millis(20), "{:?}", alone.wait());
+}
+
+#[test]
+fn the_newest_request_for_a_log_replaces_the_one_before_and_a_lost_connection_drops_it() {
+    let mut alone = Alone::online(300);
+    let (first, second) = (log_request(), log_request());
+    alone.receive(ServerMessage::LogRequest(first.clone()));
+    assert_eq!(alone.session.poll_transmit(alone.now), Some(Sending::Log(first.log_id)));
+    alone.receive(ServerMessage::LogRequest(second.clone()));
+    assert_eq!(alone.session.poll_transmit(alone.now), Some(Sending::Log(second.log_id)));
+    // The end of the first, told late, ends nothing.
+    alone.session.log_sent(first.log_id);
+    assert_eq!(alone.session.poll_transmit(alone.now), Some(Sending::Log(second.log_id)));
+    // Once more the same: again from its beginning, which is the reader's to do.
+    alone.receive(ServerMessage::LogRequest(second.clone()));
+    let asked = [Some(first), Some(second.clone()), Some(second)].map(Action::Log);
+    assert_eq!(alone.actions(), asked);
+    alone.session.lost(alone.now, Setback::Lost);
+    assert!(alone.actions().contains(&Action::Log(None)));
+    alone.connect();
+    alone.receive(ServerMessage::Welcome(welcome(300)));
+    assert_eq!(sent(&mut alone, 0), []);
+}
+
+#[test]
+fn a_crash_is_reported_on_every_connection_until_it_is_acknowledged() {
+    let mut alone = Alone::new();
+    let (first, second) = (CrashId::new(), CrashId::new());
+    alone.session.crash_found(first);
+    alone.connect();
+    assert_eq!(alone.session.poll_transmit(alone.now), None, "not before the welcome");
+    alone.receive(ServerMessage::Welcome(welcome(300)));
+    alone.session.crash_found(first);
+    assert_eq!(sent(&mut alone, 0), [Sending::Crash(first)]);
+    // One more, of a task of this very process.
+    alone.session.crash_found(second);
+    assert_eq!(sent(&mut alone, 0), [Sending::Crash(second)]);
+    alone.actions();
+    alone.receive(ServerMessage::CrashReportAck { crash_id: CrashId::new() });
+    alone.receive(ServerMessage::CrashReportAck { crash_id: second });
+    alone.receive(ServerMessage::CrashReportAck { crash_id: second });
+    assert_eq!(alone.actions(), [Action::ForgetCrash(second)]);
+    alone.session.lost(alone.now, Setback::Lost);
+    alone.actions();
+    alone.connect();
+    alone.receive(ServerMessage::Welcome(welcome(300)));
+    assert_eq!(sent(&mut alone, 0), [Sending::Crash(first)]);
+    // Its file is gone: nothing is left to be sent.
+    alone.session.crash_lost(first);
+    alone.session.lost(alone.now, Setback::Lost);
+    alone.actions();
+    alone.connect();
+    alone.receive(ServerMessage::Welcome(welcome(300)));
+    assert_eq!(sent(&mut alone, 0), []);
+}

@@ -15,13 +15,13 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_gururmm-agent");
 pub struct Process(pub Child);
 
 impl Process {
-    fn start(state: &Path) -> Self {
+    pub fn start(state: &Path) -> Self {
         let mut command = Command::new(PROGRAM);
         command.arg("run").arg("--state-dir").arg(state.join("state")).stderr(Stdio::null());
         Self(command.spawn().unwrap())
     }
 
-    fn signal(&self, signal: &str) {
+    pub fn signal(&self, signal: &str) {
         Command::new("kill").arg(signal).arg(self.0.id().to_string()).status().unwrap();
     }
 }

@@ -4,7 +4,7 @@ use chrono::Utc;
 use futures_util::{SinkExt, StreamExt};
 use gururmm_agent::identity::{Identity, Secret};
 use gururmm_agent::state::StateDir;
-use gururmm_agent::supervisor::Supervisor;
+use gururmm_agent::supervisor::{Run, Supervisor};
 use gururmm_protocol::command::{CommandEnd, CommandKind, CommandStart, RunContext, Stream};
 use gururmm_protocol::policy::AgentConfig;
 use gururmm_protocol::to_agent::Welcome;
@@ -372,7 +372,12 @@ impl TestAgent {
     }
 
     pub fn start_on(state: TempDir) -> Self {
-        let supervisor = Supervisor::open(&state.path().join("state")).unwrap();
+        let run = Run::begin(&state.path().join("state"), Arc::default()).unwrap();
+        Self::start_run(state, run)
+    }
+
+    pub fn start_run(state: TempDir, run: Run) -> Self {
+        let supervisor = Supervisor::open(run).unwrap();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(supervisor.run(async {
             let _ = stopped.await;

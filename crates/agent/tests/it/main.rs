@@ -5,7 +5,9 @@
 mod binary;
 mod clock;
 mod commands;
+mod crashes;
 mod harness;
 mod hostile;
 mod lifecycle;
+mod own_log;
 mod tls;

@@ -63,6 +63,7 @@ topics! {
     SessionRevoked = "session.revoked", "session";
     KeyChanged = "enrollment_key.changed", "key";
     PolicyChanged = "policy.changed", "policy";
+    AgentLogChanged = "agent_log.changed", "agent_log";
     InstallReported = "install.reported", "install_report";
     TunnelChanged = "tunnel.changed", "tunnel";
 }

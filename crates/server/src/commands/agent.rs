@@ -174,6 +174,11 @@ fn note(app: &App, changed: &[(Uuid, Status)]) {
     }
 }
 
+/// A count of bytes that an agent says, small enough to be added to another one.
+fn said_bytes(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX).min(i64::MAX / 2)
+}
+
 impl End {
     /// What an agent reports, within limits.
     fn reported(mut end: CommandEnd, command: &Locked) -> Self {
@@ -183,8 +188,8 @@ impl End {
             exit_code: end.exit_code,
             error: end.error,
             error_code: end.error_code,
-            stdout_bytes: Some(i64::try_from(end.stdout_bytes).unwrap_or(i64::MAX)),
-            stderr_bytes: Some(i64::try_from(end.stderr_bytes).unwrap_or(i64::MAX)),
+            stdout_bytes: Some(said_bytes(end.stdout_bytes)),
+            stderr_bytes: Some(said_bytes(end.stderr_bytes)),
             truncated: end.truncated || command.truncated,
         }
     }

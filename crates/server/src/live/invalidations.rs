@@ -1,7 +1,9 @@
 //! Which events a session may hear of, and how many: each kind and id at most ten times a second.
 
 use crate::auth::credential::Session;
-use crate::auth::permission::{self, Permission as _, ReadAudit, ReadFleet, ReadKeys, ReadUsers};
+use crate::auth::permission::{
+    self, Permission as _, ReadAgentLogs, ReadAudit, ReadFleet, ReadKeys, ReadUsers,
+};
 use crate::bus::{Event, Topic};
 use std::collections::BTreeSet;
 use uuid::Uuid;
@@ -66,6 +68,7 @@ pub fn may_hear(session: &Session, event: &Event) -> bool {
     let needs = match kind {
         "user" | "session" => ReadUsers::NEEDS,
         "audit" => ReadAudit::NEEDS,
+        "agent_log" => ReadAgentLogs::NEEDS,
         "key" | "install_report" => ReadKeys::NEEDS,
         _ => ReadFleet::NEEDS,
     };

@@ -113,6 +113,26 @@ async fn said_until_now(agent: &mut TestAgent) -> Vec<ServerMessage> {
 }
 
 #[tokio::test]
+async fn an_absurd_count_of_bytes_spoils_neither_the_command_nor_the_machines_next_hello() {
+    let stage = stage().await;
+    let mut agent = stage.agent().await;
+    let (id, _) = stage.shell("yes").await;
+    agent.expect_command().await;
+    let AgentMessage::CommandEnded(mut absurd) = end(id, Outcome::Completed, 0) else { unreachable!() };
+    (absurd.stdout_bytes, absurd.stderr_bytes) = (u64::MAX, u64::MAX);
+    // Twice: the second time its row is read with what it says.
+    for _ in 0..2 {
+        agent.send(&AgentMessage::CommandEnded(absurd.clone())).await;
+        expect_end_ack(&mut agent).await;
+    }
+    stage.reaches(id, "completed").await;
+    drop(agent);
+    let mut agent = stage.agent_with(id, true).await;
+    let (next, _) = stage.shell("true").await;
+    assert_eq!(agent.expect_command().await.command_id, next);
+}
+
+#[tokio::test]
 async fn a_command_runs_and_its_result_is_kept() {
     let stage = stage().await;
     let mut agent = stage.agent().await;

@@ -8,6 +8,7 @@
 )]
 
 mod admin;
+mod agent_logs;
 mod agent_model;
 mod agent_socket;
 mod agents;

@@ -41,7 +41,10 @@ use Reach::{Confined, WholePartner};
 const CATALOGUE: &[(&str, Class)] = &[
     ("_sqlx_migrations", System),
     ("agent_aliases", ChildOf("agents", Confined)),
+    ("agent_crashes", ChildOf("agents", Confined)),
     ("agent_directory", View),
+    ("agent_log_parts", ChildOf("agent_logs", Confined)),
+    ("agent_logs", ChildOf("agents", Confined)),
     ("agent_status", ChildOf("agents", Confined)),
     ("agents", Tenant(Confined)),
     ("alerts", Tenant(Confined)),
@@ -80,7 +83,10 @@ const CATALOGUE: &[(&str, Class)] = &[
 /// What the application may do to which table. Column lists are whole: what is not named cannot be changed.
 const GRANTS: &[(&str, &str)] = &[
     ("agent_aliases", "INSERT SELECT"),
+    ("agent_crashes", "DELETE INSERT SELECT"),
     ("agent_directory", "SELECT"),
+    ("agent_log_parts", "DELETE INSERT SELECT"),
+    ("agent_logs", "DELETE INSERT SELECT UPDATE"),
     ("agent_status", "DELETE INSERT SELECT UPDATE"),
     ("agents", "DELETE INSERT SELECT UPDATE"),
     ("alerts", "DELETE INSERT SELECT UPDATE"),

@@ -3,11 +3,14 @@
 //! - no command's process is started twice;
 //! - every command the server sent ends in a final state;
 //! - what the server acknowledged, it has: all output without gaps, and the agent's own words about the end;
-//! - a command that never ends keeps no other from ending.
+//! - a command that never ends keeps no other from ending;
+//! - every crash is reported until the server has it, and a log that is asked for comes whole and in order, or not at
+//!   all when the connection breaks.
 
 use super::*;
 use crate::session::ledger::never_ran;
 use gururmm_protocol::command::{Bytes, CommandKind, CommandStart, Outcome, OutputChunk, RunContext, Stream};
+use gururmm_protocol::log::{CrashCause, CrashReport, LogEnd, LogPart};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -50,6 +53,10 @@ enum Step {
     Print(usize),
     /// A process that runs ends.
     End(usize),
+    /// The agent finds a report of a crash.
+    Crash,
+    /// Somebody asks for the agent's log, which has so many pieces.
+    AskLog(u64),
     /// The connection breaks; what was on the wire is lost.
     Break,
     /// The server dies and starts again with what it had stored.
@@ -73,6 +80,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         8 => Just(Step::Act),
         4 => any::<usize>().prop_map(Step::Print),
         3 => any::<usize>().prop_map(Step::End),
+        1 => Just(Step::Crash),
+        1 => (0..12_u64).prop_map(Step::AskLog),
         1 => Just(Step::Break),
         1 => Just(Step::RestartServer),
         1 => Just(Step::KillAgent),
@@ -110,10 +119,16 @@ struct World {
     rows: BTreeMap<CommandId, Row>,
     ids: Vec<CommandId>,
     stuck: HashSet<CommandId>,
+    reported: HashSet<CrashId>,
+    /// The log that was asked for last on this connection, and its pieces that came.
+    asked_log: Option<(LogId, u32)>,
     // The agent's disk.
     journal: BTreeMap<CommandId, Entry>,
     finished: HashMap<CommandId, DateTime<Utc>>,
     is_disk_full: bool,
+    crashes: HashSet<CrashId>,
+    /// The log that is read, its pieces in all and those sent.
+    read_log: Option<(LogId, u64, u32)>,
     // The machine.
     running: Vec<CommandId>,
     cancelling: HashSet<CommandId>,
@@ -133,9 +148,13 @@ impl World {
             rows: BTreeMap::new(),
             ids: Vec::new(),
             stuck: HashSet::new(),
+            reported: HashSet::new(),
+            asked_log: None,
             journal: BTreeMap::new(),
             finished: HashMap::new(),
             is_disk_full: false,
+            crashes: HashSet::new(),
+            read_log: None,
             running: Vec::new(),
             cancelling: HashSet::new(),
             starts: HashMap::new(),
@@ -195,6 +214,17 @@ impl World {
                     self.end(id);
                 }
             }
+            Step::Crash => {
+                let crash_id = CrashId::new();
+                self.crashes.insert(crash_id);
+                self.session.crash_found(crash_id);
+            }
+            Step::AskLog(max_bytes) if self.is_welcomed => {
+                let log_id = LogId::new();
+                self.asked_log = Some((log_id, 0));
+                self.say(ServerMessage::LogRequest(LogRequest { log_id, max_bytes }));
+            }
+            Step::AskLog(_) => {}
             Step::Break => self.break_link(),
             // Everything the server keeps is stored at once; only its connections die.
             Step::RestartServer => self.break_link(),
@@ -231,7 +261,30 @@ impl World {
                 let chunk = OutputChunk { command_id, seq, stream: Stream::Stdout, data: Bytes::default() };
                 self.to_server.push_back(AgentMessage::CommandOutput(chunk));
             }
+            Some(Sending::Crash(crash_id)) => self.to_server.push_back(crash_report(crash_id)),
+            Some(Sending::Log(log_id)) => self.transmit_log(log_id),
             None => {}
+        }
+    }
+
+    fn transmit_log(&mut self, log_id: LogId) {
+        // The supervisor does everything there is to do before it sends.
+        while let Some(action) = self.session.poll_action() {
+            self.act(action);
+        }
+        let Some((_, pieces, last_seq)) = self.read_log.as_mut().filter(|(id, ..)| *id == log_id) else {
+            panic!("a log is sent that nobody reads")
+        };
+        if u64::from(*last_seq) < *pieces {
+            *last_seq += 1;
+            let part = LogPart { log_id, seq: *last_seq, data: Bytes::default() };
+            self.to_server.push_back(AgentMessage::LogPart(part));
+        } else {
+            let last_seq = *last_seq;
+            let end = LogEnd { log_id, last_seq, total_bytes: 0, lost_lines: 0, error: None };
+            self.to_server.push_back(AgentMessage::LogEnd(end));
+            self.read_log = None;
+            self.session.log_sent(log_id);
         }
     }
 
@@ -282,6 +335,22 @@ impl World {
                 }
                 self.to_agent.push_back(ServerMessage::CommandEndAck { command_id });
             }
+            AgentMessage::CrashReport(report) => {
+                self.reported.insert(report.crash_id);
+                self.to_agent.push_back(ServerMessage::CrashReportAck { crash_id: report.crash_id });
+            }
+            // What comes of a log nobody waits for any more is dropped.
+            AgentMessage::LogPart(part) => {
+                if let Some((_, seq)) = self.asked_log.as_mut().filter(|(id, _)| *id == part.log_id) {
+                    *seq += 1;
+                    assert_eq!(part.seq, *seq);
+                }
+            }
+            AgentMessage::LogEnd(end) => {
+                if let Some((_, seq)) = self.asked_log.take_if(|(id, _)| *id == end.log_id) {
+                    assert_eq!(end.last_seq, seq);
+                }
+            }
             _ => {}
         }
     }
@@ -311,6 +380,12 @@ impl World {
             Action::Order(Order::Forget(id)) => {
                 self.journal.remove(&id);
                 self.finished.insert(id, Utc::now());
+            }
+            Action::Log(request) => {
+                self.read_log = request.map(|request| (request.log_id, request.max_bytes, 0));
+            }
+            Action::ForgetCrash(crash_id) => {
+                assert!(self.crashes.remove(&crash_id) && self.reported.contains(&crash_id));
             }
             _ => {}
         }
@@ -349,6 +424,7 @@ impl World {
             self.is_welcomed = false;
             self.to_agent.clear();
             self.to_server.clear();
+            self.asked_log = None;
             self.session.lost(self.now, Setback::Lost);
         }
     }
@@ -365,6 +441,8 @@ impl World {
         }
         let ledger = Ledger::new(ended, &[], self.finished.clone()).with_room(ROOM.0, ROOM.1);
         self.session = Session::new(self.now, 1, ledger, Outbox::new(1));
+        self.read_log = None;
+        self.crashes.iter().for_each(|crash_id| self.session.crash_found(*crash_id));
     }
 
     /// Everything works from here on, and goes on until nothing moves any more.
@@ -415,6 +493,17 @@ impl World {
     }
 }
 
+fn crash_report(crash_id: CrashId) -> AgentMessage {
+    AgentMessage::CrashReport(CrashReport {
+        crash_id,
+        cause: CrashCause::Killed,
+        crashed_at: Utc::now(),
+        agent_version: "0".into(),
+        message: None,
+        log: Bytes::default(),
+    })
+}
+
 fn pick(ids: &[CommandId], n: usize) -> Option<CommandId> {
     (!ids.is_empty()).then(|| ids[n % ids.len()])
 }
@@ -445,6 +534,8 @@ proptest! {
         // Nothing is left to send, and nothing that ended is still held.
         prop_assert_eq!(world.session.pending_commands(), 0);
         prop_assert!(world.journal.is_empty());
+        prop_assert!(world.crashes.is_empty());
+        prop_assert!(world.asked_log.is_none() && world.read_log.is_none());
         for (id, row) in &world.rows {
             let end = row.end.as_ref().unwrap();
             // A command that ran says so, unless somebody asked again for what was over, or the agent died.

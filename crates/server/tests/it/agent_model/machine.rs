@@ -110,6 +110,9 @@ impl Machine {
         let message = match self.session.poll_transmit(self.now) {
             None => return false,
             Some(Sending::Message(message)) => message,
+            Some(Sending::Crash(_) | Sending::Log(_)) => {
+                unreachable!("nothing crashes here, and no log is asked for")
+            }
             Some(Sending::Output { command_id, seq }) => {
                 let journal = &self.journal;
                 let reader = self.readers.entry(command_id).or_insert_with(|| journal.reader(command_id));

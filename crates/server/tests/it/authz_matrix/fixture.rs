@@ -31,6 +31,10 @@ pub enum Object {
     EnrollmentKey,
     /// A tunnel session of the tech.
     Tunnel,
+    /// A log of the machine's agent.
+    AgentLog,
+    /// A crash of the machine's agent.
+    AgentCrash,
     /// The tech.
     User,
     /// Someone who has not accepted yet.
@@ -58,6 +62,8 @@ pub struct Fixture {
     alert: Uuid,
     enrollment_key: Uuid,
     tunnel: Uuid,
+    agent_log: Uuid,
+    agent_crash: Uuid,
 }
 
 impl Fixture {
@@ -75,8 +81,8 @@ impl Fixture {
         let (enrollment_secret, hash) = enrollment_key().await;
         logs::keep_secret(&enrollment_secret);
         let reader_session = server.session_of(&acme::READER, SessionKind::Dashboard).await.id;
-        let [empty_client, empty_site, command, alert, enrollment_key, tunnel] =
-            [(); 6].map(|()| Uuid::now_v7());
+        let [empty_client, empty_site, command, alert, enrollment_key, tunnel, agent_log, agent_crash] =
+            [(); 8].map(|()| Uuid::now_v7());
         let (tenant, client, site) = (acme::PARTNER.id, acme::ALPHA.id, acme::HQ.id);
         let (machine, tech) = (agent.id, acme::TECH.id);
         for statement in [
@@ -92,6 +98,12 @@ impl Fixture {
                      VALUES ('{tenant}', '{command}', 1, 'stdout', 'up 3 days')"),
             format!("INSERT INTO alerts (id, tenant_id, client_id, site_id, agent_id, kind, severity, title, dedup_key)
                      VALUES ('{alert}', '{tenant}', '{client}', '{site}', '{machine}', 'agent_pending', 'info', 'Waits', 'x')"),
+            format!("INSERT INTO agent_logs (id, tenant_id, agent_id, status, requested_at, expires_at, ended_at)
+                     VALUES ('{agent_log}', '{tenant}', '{machine}', 'complete', now(), now(), now())"),
+            format!("INSERT INTO agent_log_parts (tenant_id, log_id, seq, data) VALUES ('{tenant}', '{agent_log}', 1, 'x')"),
+            format!("INSERT INTO agent_crashes (id, tenant_id, agent_id, crash_id, cause, crashed_at, received_at,
+                       agent_version, log)
+                     VALUES ('{agent_crash}', '{tenant}', '{machine}', '{agent_crash}', 'killed', now(), now(), '0.1.0', 'x')"),
             format!("INSERT INTO enrollment_keys (id, tenant_id, client_id, site_id, kind, version, fingerprint, key_hash)
                      VALUES ('{enrollment_key}', '{tenant}', '{client}', '{site}', 'standing', 1, '7F2A', '{hash}')"),
             format!("INSERT INTO tunnel_sessions (id, tenant_id, client_id, site_id, agent_id, tech_id, status)
@@ -120,6 +132,8 @@ impl Fixture {
             alert,
             enrollment_key,
             tunnel,
+            agent_log,
+            agent_crash,
         }
     }
 
@@ -137,6 +151,8 @@ impl Fixture {
             Object::Alert => self.alert,
             Object::EnrollmentKey => self.enrollment_key,
             Object::Tunnel => self.tunnel,
+            Object::AgentLog => self.agent_log,
+            Object::AgentCrash => self.agent_crash,
             Object::User => acme::TECH.id,
             Object::InvitedUser => acme::INVITED.id,
             Object::Partner => acme::PARTNER.id,
@@ -154,6 +170,8 @@ impl Fixture {
             Object::Alert,
             Object::EnrollmentKey,
             Object::Tunnel,
+            Object::AgentLog,
+            Object::AgentCrash,
         ];
         here.map(|object| self.id(object)).to_vec()
     }
@@ -172,6 +190,9 @@ impl Fixture {
     /// made at all: brakes on guessing, and when a session was last used.
     pub async fn digest(&mut self) -> BTreeMap<String, String> {
         const TABLES: &[&str] = &[
+            "agent_crashes",
+            "agent_log_parts",
+            "agent_logs",
             "agent_status",
             "agents",
             "alerts",

@@ -278,6 +278,15 @@ pub const COMMANDS: &[Route] = &[
     post("/api/v1/tunnel/close", TECH, 200).on(Object::Tunnel).with(|_, id| json!({"session_id": id})),
 ];
 
+/// What agents write themselves. The machine of the matrix is not connected: asking it is answered so.
+pub const AGENT_LOGS: &[Route] = &[
+    post("/api/v1/agents/{id}/logs", TECH, 409).on(Object::Agent),
+    get("/api/v1/agents/{id}/logs", TECH).on(Object::Agent),
+    get("/api/v1/agent-logs/{id}", TECH).on(Object::AgentLog),
+    get("/api/v1/agents/{id}/crashes", TECH).on(Object::Agent),
+    get("/api/v1/agent-crashes/{id}", TECH).on(Object::AgentCrash),
+];
+
 /// Alerts, audit, policies, the installation.
 pub const OVERSIGHT: &[Route] = &[
     get("/api/v1/alerts", READ),
@@ -311,5 +320,7 @@ pub const SOCKETS: &[&str] = &["/api/v1/agent/socket", "/api/v1/live"];
 
 /// The whole table.
 pub fn all() -> impl Iterator<Item = &'static Route> {
-    [PUBLIC, ACCOUNT, USERS, TENANCY, ENROLLMENT, AGENTS, COMMANDS, OVERSIGHT].into_iter().flatten()
+    [PUBLIC, ACCOUNT, USERS, TENANCY, ENROLLMENT, AGENTS, COMMANDS, AGENT_LOGS, OVERSIGHT]
+        .into_iter()
+        .flatten()
 }

@@ -25,6 +25,11 @@ SELECT gen_random_uuid(), tenant_id, client_id, id, 'active', 'host-' || code, '
   'os_id', convert_to(code, 'UTF8'), 'p1' FROM sites;
 INSERT INTO agent_status (agent_id, tenant_id) SELECT id, tenant_id FROM agents;
 INSERT INTO agent_aliases (alias, tenant_id, agent_id) SELECT gen_random_uuid(), tenant_id, id FROM agents;
+INSERT INTO agent_logs (id, tenant_id, agent_id, status, requested_at, expires_at)
+SELECT gen_random_uuid(), tenant_id, id, 'requested', now(), now() FROM agents;
+INSERT INTO agent_log_parts (tenant_id, log_id, seq, data) SELECT tenant_id, id, 1, 'x' FROM agent_logs;
+INSERT INTO agent_crashes (id, tenant_id, agent_id, crash_id, cause, crashed_at, received_at, agent_version, log)
+SELECT gen_random_uuid(), tenant_id, id, gen_random_uuid(), 'killed', now(), now(), '0.1.0', 'x' FROM agents;
 INSERT INTO enrollment_keys (id, tenant_id, client_id, site_id, kind, version, fingerprint, key_hash)
 SELECT gen_random_uuid(), tenant_id, client_id, id, 'standing', 1, '7F2A', 'hash of ' || code FROM sites;
 INSERT INTO install_reports (id, tenant_id, client_id, site_id, stage, error)

@@ -178,6 +178,9 @@ async fn references_into_another_partner_are_refused_even_for_the_owner() {
                  AND client_id = '{}'", acme::ALPHA.id),
         format!("UPDATE command_output SET seq = 99, command_id = (SELECT id FROM commands WHERE agent_id = '{foreign_agent}')
                  WHERE tenant_id = '{tenant}' AND command_id = (SELECT id FROM commands WHERE tenant_id = '{tenant}' LIMIT 1)"),
+        format!("UPDATE agent_logs SET status = 'failed', ended_at = now(), agent_id = '{foreign_agent}'
+                 WHERE tenant_id = '{tenant}'"),
+        format!("UPDATE agent_crashes SET agent_id = '{foreign_agent}' WHERE tenant_id = '{tenant}'"),
         format!("UPDATE agent_status SET agent_id = '{}' WHERE agent_id = (SELECT id FROM agents WHERE site_id = '{site}')",
             Uuid::nil()),
     ] {
@@ -270,10 +273,13 @@ fn belongs_to(table: &str, partner: Uuid) -> String {
 fn stands_in(table: &str, sites: &str) -> String {
     match table {
         "sites" => format!("id IN ({sites})"),
-        "agent_aliases" | "agent_status" => {
+        "agent_aliases" | "agent_crashes" | "agent_logs" | "agent_status" => {
             format!("agent_id IN (SELECT id FROM agents WHERE site_id IN ({sites}))")
         }
         "metric_samples" => format!("agent_num IN (SELECT num FROM agents WHERE site_id IN ({sites}))"),
+        "agent_log_parts" => format!(
+            "log_id IN (SELECT l.id FROM agent_logs l JOIN agents a ON a.id = l.agent_id WHERE a.site_id IN ({sites}))"
+        ),
         "command_output" => format!("command_id IN (SELECT id FROM commands WHERE site_id IN ({sites}))"),
         _ => format!("site_id IN ({sites})"),
     }

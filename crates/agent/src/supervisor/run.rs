@@ -1,0 +1,45 @@
+//! One run of the agent on a state folder: what must stand before anything else is read from it.
+
+use super::StartError;
+use crate::clock::ServerClock;
+use crate::crash::{self, Crashes, Marker};
+use crate::logging::OwnLog;
+use crate::state::{RunLock, StateDir};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Holds the folder's lock, its log, and the marker by which the next run sees how this one ended.
+#[derive(Debug)]
+pub struct Run {
+    pub(super) state: StateDir,
+    pub(super) log: Arc<OwnLog>,
+    pub(super) crashes: Arc<Crashes>,
+    pub(super) clock: Arc<ServerClock>,
+    // In this order: the marker goes while the folder is still held.
+    pub(super) marker: Marker,
+    _lock: RunLock,
+}
+
+impl Run {
+    /// Begins to run on `state_dir`, unless another agent does. `log` is kept there from now on.
+    pub fn begin(state_dir: &Path, log: Arc<OwnLog>) -> Result<Self, StartError> {
+        let state = StateDir::open(state_dir)?;
+        let lock = state.lock()?.ok_or(StartError::AlreadyRunning)?;
+        let clock = Arc::new(ServerClock::load(&state));
+        let crashes = Arc::new(Crashes::open(&state));
+        let marker = Marker::begin(&state, &crashes, clock.now());
+        log.keep_in(&state);
+        Ok(Self { state, log, crashes, clock, marker, _lock: lock })
+    }
+
+    /// From now on this process reports its panics. Call once.
+    pub fn report_panics(&self) {
+        crash::report_panics(
+            &self.state,
+            self.marker.run_id(),
+            Arc::clone(&self.log),
+            Arc::clone(&self.crashes),
+            Arc::clone(&self.clock),
+        );
+    }
+}
