@@ -7,11 +7,13 @@ CREATE TABLE agent_logs (
   status text NOT NULL CONSTRAINT agent_logs_status CHECK (status IN ('requested', 'complete', 'failed')),
   requested_by uuid REFERENCES users (id),
   requested_at timestamptz NOT NULL,
-  -- Unless something of it came by then, nothing will; every piece puts it off.
+  -- Unless something of it came by then, nothing will; every piece puts it off, to half an hour at most.
   expires_at timestamptz NOT NULL,
   ended_at timestamptz,
   last_seq integer NOT NULL DEFAULT 0,
   received_bytes bigint NOT NULL DEFAULT 0,
+  -- How often it began anew, because the link was lost.
+  restarts integer NOT NULL DEFAULT 0,
   -- What the machine holds, sent or not.
   total_bytes bigint,
   lost_lines bigint,

@@ -40,6 +40,11 @@ pub async fn config(app: &App, session: &AgentSession) -> Result<AgentConfig, Er
     policies::agent_config(&mut tx, session.agent_id).await
 }
 
+/// A connected agent stands in another place: what holds there holds for it from now on.
+pub async fn moved(app: &App, tenant: Uuid, agent_id: Uuid) -> Result<(), Error> {
+    policies::moved(app, tenant, agent_id).await
+}
+
 /// Handles a message; what comes back is sent to the agent in this order.
 pub async fn handle(
     app: &App,

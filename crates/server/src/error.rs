@@ -231,6 +231,10 @@ impl From<sqlx::Error> for Error {
         ) {
             return Self::with_detail(Code::MalformedRequest, "text must not contain U+0000");
         }
+        // A time that chrono can hold and PostgreSQL cannot.
+        if error.as_database_error().and_then(|database| database.code()).as_deref() == Some("22008") {
+            return Self::with_detail(Code::MalformedRequest, "a time is out of range");
+        }
         match error.as_database_error().and_then(|database| database.constraint()).and_then(from_constraint) {
             Some(problem) => problem,
             None => Self::Database(error),

@@ -8,12 +8,14 @@ use crate::auth::permission::System;
 use crate::db::Tx;
 use crate::error::{Code, Error};
 use crate::gateway::AgentSession;
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use gururmm_protocol::limits::{MAX_LOG_BYTES, MAX_LOG_PART_BYTES};
 use gururmm_protocol::log::{CrashReport, LogEnd, LogPart};
 use gururmm_protocol::{LogId, ServerMessage};
 use serde_json::json;
 
+/// How often a log is begun anew before the link is said to be too bad for it.
+const RESTARTS: i32 = 8;
 /// Pieces of one log. Sixteen times what an agent needs that fills them.
 const MOST_PARTS: i32 = 1_024;
 /// Over this time no more than [`KEPT`] crashes of one machine are stored: what is beyond is said in the log.
@@ -39,7 +41,13 @@ pub async fn part(app: &App, session: &AgentSession, part: &LogPart) -> Result<(
     let mut tx = app.db.begin(&session.scope()).await?;
     let mut open = own(&mut tx, session, part.log_id).await?;
     if part.seq == 1 && open.last_seq > 0 {
-        store::remove_parts(&mut tx, open.id).await?;
+        if open.restarts >= RESTARTS {
+            let why = Some("the link broke too often");
+            store::end(&mut tx, open.id, Status::Failed, None, why, Utc::now()).await?;
+            tx.emit(place(session).event(session.tenant_id, session.agent_id, open.id)).await?;
+            return tx.commit().await;
+        }
+        store::restart(&mut tx, open.id).await?;
         (open.last_seq, open.received_bytes) = (0, 0);
     }
     let next = open.last_seq + 1;
@@ -76,18 +84,18 @@ pub async fn crashed(
 ) -> Result<Vec<ServerMessage>, Error> {
     report.clean();
     let (crash_id, now) = (report.crash_id, Utc::now());
-    // The machine's clock is believed up to now.
-    report.crashed_at = report.crashed_at.min(now);
+    // The machine's clock is believed between its beginning and now.
+    report.crashed_at = report.crashed_at.clamp(DateTime::UNIX_EPOCH, now);
     let acknowledged = Ok(vec![ServerMessage::CrashReportAck { crash_id }]);
     let mut tx = app.db.begin(&session.scope()).await?;
-    if store::count_crashes(&mut tx, session.agent_id, now - CRASHES_OVER).await? >= KEPT {
+    if store::count_crashes(&mut tx, session.agent_id, now - CRASHES_OVER, now).await? >= KEPT {
         tracing::warn!(agent_id = %session.agent_id, %crash_id, "too many crashes in a minute: one is not kept");
         return acknowledged;
     }
     let Some(id) = store::insert_crash(&mut tx, session.agent_id, &report, now).await? else {
         return acknowledged;
     };
-    store::keep_newest_crashes(&mut tx, session.agent_id, KEPT).await?;
+    store::keep_newest_crashes(&mut tx, session.agent_id, id, KEPT).await?;
     let machine = place(session);
     let title = format!("The agent of {} crashed", machine.hostname);
     let alert = NewAlert {

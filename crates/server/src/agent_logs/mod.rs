@@ -115,7 +115,7 @@ pub async fn ask(app: &App, scope: &Scope<ReadAgentLogs>, agent_id: Uuid) -> Res
         // Ended in this moment: then there is nothing to share, and asking again gets a new one.
         return store::open_of(&mut tx, agent_id).await?.ok_or_else(|| Error::new(Code::Unavailable));
     }
-    store::keep_newest_logs(&mut tx, agent_id, KEPT).await?;
+    store::keep_newest_logs(&mut tx, agent_id, log_id.0, KEPT).await?;
     let log = store::get(&mut tx, log_id.0).await?.ok_or_else(Error::not_found)?;
     tx.emit(machine.event(tx.tenant()?, agent_id, log_id.0)).await?;
     tx.audit(Entry::new("agent.ask_log", "agent", agent_id).named(&machine.hostname)).await?;

@@ -10,6 +10,8 @@ use uuid::Uuid;
 
 stored_as_text!(Status, Cause);
 
+/// Text that one transaction removes, in bytes.
+const MOST_BYTES_PRUNED: i64 = 64 * 1024 * 1024;
 /// Requests that one round of the deadlines looks at.
 const OVERDUE_AT_MOST: i64 = 1_000;
 
@@ -82,11 +84,18 @@ pub async fn list<P>(tx: &mut Tx<P>, agent_id: Uuid) -> Result<Vec<AgentLog>, Er
     Ok(logs.fetch_all(tx.conn()).await?)
 }
 
-pub async fn keep_newest_logs<P>(tx: &mut Tx<P>, agent_id: Uuid, kept: i64) -> Result<(), Error> {
+/// Removes all but the newest; `newest` stays even if a clock was ahead when the others came.
+pub async fn keep_newest_logs<P>(
+    tx: &mut Tx<P>,
+    agent_id: Uuid,
+    newest: Uuid,
+    kept: i64,
+) -> Result<(), Error> {
     sqlx::query!(
-        "DELETE FROM agent_logs WHERE agent_id = $1 AND id IN
-           (SELECT id FROM agent_logs WHERE agent_id = $1 ORDER BY requested_at DESC, id DESC OFFSET $2)",
+        "DELETE FROM agent_logs WHERE agent_id = $1 AND id <> $2 AND id IN
+           (SELECT id FROM agent_logs WHERE agent_id = $1 ORDER BY requested_at DESC, id DESC OFFSET $3)",
         agent_id,
+        newest,
         kept
     )
     .execute(tx.conn())
@@ -99,12 +108,13 @@ pub struct Open {
     pub id: Uuid,
     pub last_seq: i32,
     pub received_bytes: i64,
+    pub restarts: i32,
 }
 
 pub async fn lock_open(tx: &mut Tx<System>, id: Uuid, agent_id: Uuid) -> Result<Option<Open>, Error> {
     let open = sqlx::query_as!(
         Open,
-        "SELECT id, last_seq, received_bytes FROM agent_logs
+        "SELECT id, last_seq, received_bytes, restarts FROM agent_logs
          WHERE id = $1 AND agent_id = $2 AND status = 'requested' FOR UPDATE",
         id,
         agent_id
@@ -124,8 +134,12 @@ pub async fn lock_overdue(tx: &mut Tx<System>, now: DateTime<Utc>) -> Result<Vec
     Ok(overdue.into_iter().map(|log| (log.id, log.agent_id)).collect())
 }
 
-pub async fn remove_parts(tx: &mut Tx<System>, id: Uuid) -> Result<(), Error> {
+/// What came so far is worth nothing: it comes again.
+pub async fn restart(tx: &mut Tx<System>, id: Uuid) -> Result<(), Error> {
     sqlx::query!("DELETE FROM agent_log_parts WHERE log_id = $1", id).execute(tx.conn()).await?;
+    sqlx::query!("UPDATE agent_logs SET restarts = restarts + 1 WHERE id = $1", id)
+        .execute(tx.conn())
+        .await?;
     Ok(())
 }
 
@@ -148,7 +162,8 @@ pub async fn put_part(
     .execute(tx.conn())
     .await?;
     sqlx::query!(
-        "UPDATE agent_logs SET last_seq = $2, received_bytes = $3, expires_at = $4 WHERE id = $1",
+        "UPDATE agent_logs SET last_seq = $2, received_bytes = $3,
+           expires_at = least($4, requested_at + interval '30 minutes') WHERE id = $1",
         id,
         seq,
         received_bytes,
@@ -188,11 +203,18 @@ pub async fn bytes<P>(tx: &mut Tx<P>, id: Uuid) -> Result<Vec<u8>, Error> {
     Ok(parts.fetch_all(tx.conn()).await?.concat())
 }
 
-pub async fn count_crashes(tx: &mut Tx<System>, agent_id: Uuid, since: DateTime<Utc>) -> Result<i64, Error> {
+pub async fn count_crashes(
+    tx: &mut Tx<System>,
+    agent_id: Uuid,
+    since: DateTime<Utc>,
+    until: DateTime<Utc>,
+) -> Result<i64, Error> {
     let count = sqlx::query_scalar!(
-        r#"SELECT count(*) AS "count!" FROM agent_crashes WHERE agent_id = $1 AND received_at > $2"#,
+        r#"SELECT count(*) AS "count!" FROM agent_crashes
+           WHERE agent_id = $1 AND received_at > $2 AND received_at <= $3"#,
         agent_id,
-        since
+        since,
+        until
     );
     Ok(count.fetch_one(tx.conn()).await?)
 }
@@ -224,11 +246,18 @@ pub async fn insert_crash(
     Ok(id.fetch_optional(tx.conn()).await?)
 }
 
-pub async fn keep_newest_crashes(tx: &mut Tx<System>, agent_id: Uuid, kept: i64) -> Result<(), Error> {
+/// Removes all but the newest; `newest` stays even if a clock was ahead when the others came.
+pub async fn keep_newest_crashes(
+    tx: &mut Tx<System>,
+    agent_id: Uuid,
+    newest: Uuid,
+    kept: i64,
+) -> Result<(), Error> {
     sqlx::query!(
-        "DELETE FROM agent_crashes WHERE agent_id = $1 AND id IN
-           (SELECT id FROM agent_crashes WHERE agent_id = $1 ORDER BY received_at DESC, id DESC OFFSET $2)",
+        "DELETE FROM agent_crashes WHERE agent_id = $1 AND id <> $2 AND id IN
+           (SELECT id FROM agent_crashes WHERE agent_id = $1 ORDER BY received_at DESC, id DESC OFFSET $3)",
         agent_id,
+        newest,
         kept
     )
     .execute(tx.conn())
@@ -271,11 +300,17 @@ pub async fn get_crash<P>(tx: &mut Tx<P>, id: Uuid) -> Result<Option<(AgentCrash
 pub async fn prune_logs(tx: &mut Tx<System>, before: DateTime<Utc>, most: i64) -> Result<u64, Error> {
     let tenant = tx.tenant()?;
     let pruned = sqlx::query!(
-        "DELETE FROM agent_logs WHERE id IN (SELECT id FROM agent_logs
-           WHERE tenant_id = $1 AND requested_at < $2 ORDER BY requested_at LIMIT $3 FOR UPDATE SKIP LOCKED)",
+        "DELETE FROM agent_logs WHERE id IN (
+           SELECT id FROM (
+             SELECT id, (sum(received_bytes) OVER (ORDER BY requested_at, id ROWS UNBOUNDED PRECEDING)
+               - received_bytes)::bigint AS before
+             FROM (SELECT id, requested_at, received_bytes FROM agent_logs
+               WHERE tenant_id = $1 AND requested_at < $2 ORDER BY requested_at, id LIMIT $3 FOR UPDATE SKIP LOCKED) AS oldest
+           ) AS measured WHERE before <= $4)",
         tenant,
         before,
-        most
+        most,
+        MOST_BYTES_PRUNED
     );
     Ok(pruned.execute(tx.conn()).await?.rows_affected())
 }

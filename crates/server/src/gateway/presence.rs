@@ -1,13 +1,15 @@
 //! Presence: the registry is the truth; here it is written down in batches, and the bus is told.
 
-use super::registry::Presence;
+use super::registry::{Line, Presence};
 use super::store;
+use crate::agent_router;
 use crate::app::App;
 use crate::auth::Scope;
 use crate::auth::permission::System;
 use crate::bus::{Event, Topic};
 use crate::error::Error;
 use chrono::Utc;
+use gururmm_protocol::to_agent::GoodbyeReason;
 use std::collections::HashMap;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
@@ -83,11 +85,21 @@ async fn flush_last_seen(app: &App) {
     }
 }
 
+async fn follow(app: &App, line: &Line, may_have_moved: bool) -> Result<(), Error> {
+    let Some(agent) = app.db.lookup_agent(line.agent_id()).await? else { return Ok(()) };
+    line.set_place((agent.client_id, agent.site_id, agent.retention_days));
+    if may_have_moved {
+        agent_router::moved(app, line.tenant_id(), line.agent_id()).await?;
+    }
+    Ok(())
+}
+
 /// Keeps what sessions know of their agents' place true while they last: agents are moved, and partners choose
 /// another retention.
 pub async fn follow_moves(app: &App, stop: CancellationToken) {
     let mut events = app.bus.subscribe();
     while let Some(event) = stop.run_until_cancelled(events.recv()).await {
+        let may_have_moved = !matches!(event, Ok(Event { topic: Topic::PartnerChanged, .. }));
         let lines = match event {
             Ok(Event { topic: Topic::AgentMoved, id: Some(id), .. }) => {
                 app.gateway.registry.line(id).into_iter().collect()
@@ -102,13 +114,9 @@ pub async fn follow_moves(app: &App, stop: CancellationToken) {
             Err(RecvError::Closed) => return,
         };
         for line in lines {
-            match app.db.lookup_agent(line.agent_id()).await {
-                Ok(Some(agent)) => line.set_place((agent.client_id, agent.site_id, agent.retention_days)),
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "an agent's new place could not be read");
-                    line.close(gururmm_protocol::to_agent::GoodbyeReason::Other, Duration::ZERO);
-                }
+            if let Err(error) = follow(app, &line, may_have_moved).await {
+                tracing::warn!(%error, "an agent's new place could not be read");
+                line.close(GoodbyeReason::Other, Duration::ZERO);
             }
         }
     }

@@ -7,6 +7,7 @@ mod push;
 mod store;
 
 pub use catalogue::{Kind, Settings};
+pub use push::moved;
 
 use crate::app::App;
 use crate::audit::Entry;

@@ -38,6 +38,16 @@ pub async fn changed(app: &App, tenants: &[Uuid], target: &Target, before: &Sett
     Ok(())
 }
 
+/// Sends its settings to one connected agent, whatever it was told before: it stands in another place now.
+pub async fn moved(app: &App, tenant: Uuid, agent_id: Uuid) -> Result<(), Error> {
+    let _turn = PUSHING.lock().await;
+    let mut tx = app.db.begin(&Scope::system("policy push", tenant)).await?;
+    let config = super::agent_config(&mut tx, agent_id).await?;
+    // One that left meanwhile is told when it comes back.
+    let _is_connected = app.gateway.send(agent_id, ServerMessage::ConfigUpdate { config });
+    Ok(())
+}
+
 /// A layer's settings; with `before`, those of the target's own layer as they were.
 fn settings_of<'a>(layer: &'a store::Layer, target: &Target, before: Option<&'a Settings>) -> &'a Settings {
     before.filter(|_| layer.is_of(target)).unwrap_or(&layer.settings)

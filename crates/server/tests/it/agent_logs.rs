@@ -216,6 +216,54 @@ async fn every_piece_puts_the_deadline_off() {
 }
 
 #[tokio::test]
+async fn a_log_that_is_begun_again_and_again_ends() {
+    let stage = stage().await;
+    let mut agent = stage.agent().await;
+    let id = stage.ask(&mut agent).await;
+    for _ in 0..12 {
+        agent.send(&part(id, 1, b"from the beginning")).await;
+    }
+    let read = stage.reaches(id, "failed").await;
+    assert_eq!(read["log"]["error"], "the link broke too often");
+    // Nor is it kept open for ever by pieces that come slowly.
+    let slow = stage.ask(&mut agent).await;
+    let mut owner = stage.server.owner().await;
+    let earlier = "UPDATE agent_logs SET requested_at = now() - interval '29 minutes' WHERE id = $1";
+    sqlx::query(earlier).bind(slow.0).execute(&mut owner).await.unwrap();
+    agent.send(&part(slow, 1, b"slow")).await;
+    eventually("a piece", async || (stage.read(slow).await["text"] == "slow").then_some(())).await;
+    agent_logs::deadlines::keep(stage.server.app(), Utc::now() + TimeDelta::seconds(90)).await.unwrap();
+    assert_eq!(stage.read(slow).await["log"]["status"], "failed");
+}
+
+#[tokio::test]
+async fn what_came_while_a_clock_was_ahead_keeps_nothing_new_out() {
+    let stage = stage().await;
+    let mut agent = stage.agent().await;
+    let mut owner = stage.server.owner().await;
+    for statement in [
+        "INSERT INTO agent_logs (id, tenant_id, agent_id, status, requested_at, expires_at, ended_at)
+         SELECT gen_random_uuid(), tenant_id, id, 'complete', now() + interval '1 year', now(), now()
+         FROM agents, generate_series(1, 10)",
+        "INSERT INTO agent_crashes (id, tenant_id, agent_id, crash_id, cause, crashed_at, received_at, agent_version, log)
+         SELECT gen_random_uuid(), tenant_id, id, gen_random_uuid(), 'killed', now(), now() + interval '1 year', '0.1.0', 'x'
+         FROM agents, generate_series(1, 10)",
+    ] {
+        sqlx::query(statement).execute(&mut owner).await.unwrap();
+    }
+    stage.ask(&mut agent).await;
+    let report = crash(b"x");
+    agent.send(&AgentMessage::CrashReport(report.clone())).await;
+    expect_crash_ack(&mut agent).await;
+    let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM agent_crashes WHERE crash_id = $1")
+        .bind(report.crash_id.0)
+        .fetch_one(&mut owner)
+        .await
+        .unwrap();
+    assert_eq!(kept, 1);
+}
+
+#[tokio::test]
 async fn pieces_nobody_asked_for_are_refused_and_change_nothing() {
     let stage = stage().await;
     let other = stage.server.seed_agent(&globex::HQ, "globex-server").await;
@@ -291,6 +339,12 @@ async fn a_crash_is_never_in_the_future_nor_larger_than_it_may_be() {
     let mut agent = stage.agent().await;
     let mut report = crash(&vec![b'x'; 3 * MAX_LOG_PART_BYTES / 2]);
     report.crashed_at = Utc::now() + TimeDelta::days(400);
+    let mut ancient = crash(b"");
+    ancient.crashed_at = chrono::DateTime::<Utc>::MIN_UTC;
+    agent.send(&AgentMessage::CrashReport(ancient)).await;
+    expect_crash_ack(&mut agent).await;
+    let stored = stage.tech.get(&stage.crashes()).await.expect(200)[0].clone();
+    assert_eq!(stored["crashed_at"], "1970-01-01T00:00:00Z");
     report.message = Some("\0<script>alert(1)</script>".repeat(500));
     agent.send(&AgentMessage::CrashReport(report)).await;
     expect_crash_ack(&mut agent).await;

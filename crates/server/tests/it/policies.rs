@@ -53,6 +53,25 @@ async fn the_most_specific_value_wins_and_null_gives_way_to_the_next() {
 }
 
 #[tokio::test]
+async fn a_connected_machine_that_moves_hears_what_holds_at_its_new_place() {
+    let server = TestServer::start().await;
+    let machine = server.seed_agent(&acme::HQ, "web-01").await;
+    let admin = server.client_as(&acme::ADMIN).await;
+    let settings = json!({ "settings": { INTERVAL: 300, "user_activity": false } });
+    admin.put(&path("site", acme::LAB.id), settings).await.expect(200);
+    let mut agent = TestAgent::connect(&server, &machine).await;
+    assert!(agent.welcome.config.user_activity);
+    let move_to = format!("/api/agents/{}/move", machine.id);
+    admin.post(&move_to, json!({ "site_id": acme::LAB.id })).await.expect(200);
+    let pick = |message| match message {
+        ServerMessage::ConfigUpdate { config } => Some(config),
+        _ => None,
+    };
+    let config = agent.expect("settings of the new place", pick).await;
+    assert_eq!((config.metrics_interval_seconds, config.user_activity), (300, false));
+}
+
+#[tokio::test]
 async fn what_is_set_beside_or_elsewhere_stays_as_it_is() {
     let server = TestServer::start().await;
     let machine = server.seed_agent(&acme::HQ, "web-01").await;
