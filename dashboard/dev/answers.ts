@@ -1,5 +1,7 @@
 // What the stand-in for the server answers.
 import {
+  agentCrashes,
+  agentLogs,
   agents,
   ago,
   alerts,
@@ -9,6 +11,7 @@ import {
   id,
   keyOnce,
   keys,
+  logText,
   NOW,
   OUTPUT,
   sample,
@@ -163,6 +166,27 @@ export function answer(method: string, url: URL): unknown {
       new Date(query.get("from") ?? "").getTime(),
       new Date(query.get("to") ?? "").getTime(),
     );
+  }
+  if (/agents\/[^/]+\/logs$/.test(path)) {
+    return method === "POST"
+      ? agentLogs.find(({ status }) => status === "requested")
+      : agentLogs.filter(({ agent_id }) => agent_id === part[4]);
+  }
+  if (/agents\/[^/]+\/crashes$/.test(path)) {
+    return agentCrashes.filter(({ agent_id }) => agent_id === part[4]);
+  }
+  if (part[3] === "agent-logs") {
+    const log = agentLogs.find((entry) => entry.id === part[4]);
+    return (
+      log && {
+        log,
+        text: logText(Math.round(log.received_bytes / 130), new Date(log.requested_at).getTime()),
+      }
+    );
+  }
+  if (part[3] === "agent-crashes") {
+    const crash = agentCrashes.find((entry) => entry.id === part[4]);
+    return crash && { crash, text: logText(240, new Date(crash.crashed_at).getTime()) };
   }
   if (/agents\/[^/]+\/policy$/.test(path)) {
     return {

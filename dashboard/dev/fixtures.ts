@@ -1,6 +1,8 @@
 // Invented answers of the server, for looking at pages. Nothing of this is in the shipped bundle.
 import type {
   Agent,
+  AgentCrash,
+  AgentLog,
   Alert,
   AuditEntry,
   Command,
@@ -39,6 +41,7 @@ const PERMISSIONS: Permission[] = [
   "read_audit",
   "manage_partner",
   "use_tunnel",
+  "read_agent_logs",
   "manage_platform",
 ];
 
@@ -302,6 +305,76 @@ export const OUTPUT = [
   "\u001b[33mW: Some index files are old. <img src=x onerror=alert(1)>\u001b[0m\n",
 ];
 
+/** The first machine has many, the second waits for its first; the third is offline, and its last one failed. */
+export const agentLogs: AgentLog[] = [
+  ...Array.from({ length: 10 }, (_, n) => ({ agent: 0, n })),
+  { agent: 1, n: 10 },
+  { agent: 4, n: 11 },
+  { agent: 4, n: 12 },
+].map(({ agent, n }) => {
+  const status = n === 10 ? "requested" : n === 2 || n === 11 ? "failed" : "complete";
+  return {
+    id: id(13, n),
+    agent_id: id(6, agent),
+    status,
+    requested_at: n === 10 ? ago(14) : ago(312 + n * 93_000),
+    requested_by_name: n % 3 === 2 ? "Jonas Reuter" : n === 7 ? null : "Maya Lindqvist",
+    ended_at: status === "requested" ? null : ago(309 + n * 93_000),
+    received_bytes: n === 2 ? 425_984 : n === 11 ? 0 : n === 10 ? 655_360 : 2_097_104 - n * 90_000,
+    total_bytes:
+      status === "complete" ? (n === 0 ? 2_097_152 + 911_000 : 2_097_104 - n * 90_000) : null,
+    lost_lines: status === "complete" ? (n === 0 ? 3 : 0) : null,
+    error: status === "failed" ? "the machine did not send it in time" : null,
+  };
+});
+
+export const agentCrashes: AgentCrash[] = (
+  [
+    [
+      "panic",
+      "crates/agent/src/capabilities/metrics/disks.rs:214:37: index out of bounds: the len is 3 but the index is 3",
+    ],
+    ["killed", null],
+    [
+      "panic",
+      "crates/agent/src/session.rs:88:9: <img src=x onerror=alert(1)> is no sequence number",
+    ],
+  ] as const
+).map(([cause, message], n) => ({
+  id: id(14, n),
+  agent_id: id(6, 0),
+  cause,
+  crashed_at: ago(4_460 + n * 260_000),
+  received_at: ago(4_412 + n * 260_000),
+  agent_version: "0.1.0",
+  message,
+}));
+
+const SAID = [
+  "INFO gururmm_agent::supervisor: connected server=rmm.example.com protocol=1.0",
+  "DEBUG gururmm_agent::session: metrics sent seq=4711 bytes=8122",
+  "INFO gururmm_agent::capabilities::commands: command started command_id=01950007-0000-7000-8000-000000000000 interpreter=/bin/sh",
+  "INFO gururmm_agent::capabilities::commands: command ended command_id=01950007-0000-7000-8000-000000000000 exit_code=0",
+  "WARN gururmm_agent::supervisor::connect: the connection was lost error=Connection reset by peer (os error 104) retry_in=2.4s",
+  "DEBUG gururmm_agent::session: heartbeat",
+  "INFO gururmm_agent::capabilities::network: network state changed interfaces=2",
+  "ERROR gururmm_agent::capabilities::metrics: a disk cannot be read mount=/srv/backup error=Input/output error (os error 5)",
+  "INFO gururmm_agent::supervisor: <script>alert(1)</script> \\u{202e}txt.exe hostname=acm-ws-001",
+];
+
+/** A log of `count` lines that ends at `end`. */
+export function logText(count: number, end: number): string {
+  const lines = [
+    `${new Date(end - count * 7_000).toISOString()}  INFO gururmm_agent::supervisor: agent started agent_id=${id(6, 0)} version=0.1.0`,
+  ];
+  for (let n = 1; n < count; n++) {
+    const said = SAID[(n * 5 + (n % 7)) % SAID.length] ?? "";
+    const time = new Date(end - (count - n) * 7_000).toISOString().replace("Z", "123Z");
+    lines.push(`${time} ${said.startsWith("INFO") || said.startsWith("WARN") ? " " : ""}${said}`);
+  }
+  return `${lines.join("\n")}\n`;
+}
+
 export const alerts: Alert[] = [
   [
     "critical",
@@ -315,6 +388,7 @@ export const alerts: Alert[] = [
     "A machine waits for approval",
     "cit-lap-103 enrolled at City Library, Central.",
   ],
+  ["warning", "agent.crashed", "The agent of acm-ws-001 crashed", ""],
   [
     "warning",
     "agent_offline",
@@ -332,10 +406,21 @@ export const alerts: Alert[] = [
   kind: kind ?? "",
   severity: severity as Alert["severity"],
   title: title ?? "",
-  detail: n === 0 ? { reason: "identity_in_use", collides_with: id(6, 0) } : { about: detail },
+  detail:
+    n === 0
+      ? { reason: "identity_in_use", collides_with: id(6, 0) }
+      : kind === "agent.crashed"
+        ? {
+            crash_id: agentCrashes[0]?.id,
+            cause: agentCrashes[0]?.cause,
+            crashed_at: agentCrashes[0]?.crashed_at,
+            agent_version: agentCrashes[0]?.agent_version,
+            message: agentCrashes[0]?.message,
+          }
+        : { about: detail },
   status: "open",
-  agent_id: agents[n * 5 + 5]?.id ?? null,
-  agent_hostname: agents[n * 5 + 5]?.hostname ?? null,
+  agent_id: agents[kind === "agent.crashed" ? 0 : n * 5 + 5]?.id ?? null,
+  agent_hostname: agents[kind === "agent.crashed" ? 0 : n * 5 + 5]?.hostname ?? null,
   site_id: sites[0]?.id ?? null,
   client_id: sites[0]?.client_id ?? null,
   raised_at: ago(8000 * (n + 1)),

@@ -3,7 +3,7 @@
 import AxeBuilder from "@axe-core/playwright";
 import { type Page, test } from "@playwright/test";
 import { answer } from "./answers";
-import { agents, commands, NOW, sample } from "./fixtures";
+import { agentCrashes, agentLogs, agents, alerts, commands, NOW, sample } from "./fixtures";
 
 const OUT = "test-results/shots";
 const agent = agents[0]?.id;
@@ -21,12 +21,20 @@ const PAGES: Record<string, string> = {
   "agent-pending": `/agents/${pending}/details`,
   "agent-commands": `/agents/${agent}/commands?command=${commands[0]?.id}`,
   "agent-policy": `/agents/${agent}/policy`,
+  "agent-log": `/agents/${agent}/log`,
+  "agent-log-crash": `/agents/${agent}/log?crash=${agentCrashes[0]?.id}`,
+  "agent-log-waiting": `/agents/${agents[1]?.id}/log`,
+  "agent-log-none": `/agents/${agents[2]?.id}/log`,
+  "agent-log-failed": `/agents/${agents[4]?.id}/log`,
+  "agent-log-part": `/agents/${agent}/log?log=${agentLogs[2]?.id}`,
+  "agent-log-gone": `/agents/${agent}/log?log=01950013-0000-7000-8000-0000000000ff`,
   clients: "/clients",
   client: `/clients/${client}`,
   site: `/sites/${site}`,
   enrollment: `/enrollment?site_id=${site}`,
   commands: "/commands",
   alerts: "/alerts",
+  "alert-crash-detail": `/alerts?alert=${alerts.find(({ kind }) => kind === "agent.crashed")?.id}`,
   users: "/users",
   audit: "/audit",
   profile: "/profile",
@@ -47,6 +55,15 @@ const ACTS: Record<string, { path: string; act: (page: Page) => Promise<unknown>
   "drill-down": {
     path: `/agents/${agent}`,
     act: (page) => page.getByRole("button", { name: /^CPU/ }).click(),
+  },
+  "agent-log-found": {
+    path: `/agents/${agent}/log`,
+    act: async (page) => {
+      await page.getByRole("searchbox", { name: "Lines that contain" }).fill("disk");
+      await page.clock.runFor(400);
+      await page.getByRole("button", { name: /^Level/ }).click();
+      await page.getByRole("menuitemradio", { name: "Errors", exact: true }).click();
+    },
   },
   "setup-organisation": { path: "/setup#token=abc", act: fillAccount },
   "setup-done": {
@@ -114,6 +131,7 @@ function stateAnswer(url: URL, json: unknown) {
     };
   }
   const keep = STATE === "empty" ? 0 : 1;
+  if (Array.isArray(json)) return { json: json.slice(0, keep) };
   const cut = (field: "items" | "clients" | "points") =>
     json && typeof json === "object" && field in json
       ? {
@@ -130,7 +148,12 @@ function stateAnswer(url: URL, json: unknown) {
   return cut("items") ?? cut("clients") ?? cut("points");
 }
 
-async function standIn(page: Page, signedIn = true) {
+/** A tab of a machine has its own states only where the machine itself is there. */
+const isKept = (name: string, { pathname }: URL) =>
+  name.startsWith("agent-log") && /\/agents\/[^/]+$/.test(pathname);
+
+async function standIn(page: Page, name: string) {
+  const signedIn = name !== "sign-in";
   await page.clock.install({ time: NOW });
   await page.route("**/api/**", (route) => {
     const url = new URL(route.request().url());
@@ -138,8 +161,9 @@ async function standIn(page: Page, signedIn = true) {
       return route.fulfill({ status: 401, json: { code: "UNAUTHENTICATED", status: 401 } });
     }
     const json = answer(route.request().method(), url);
-    if (STATE === "loading" && !url.pathname.includes("session")) return;
-    const other = stateAnswer(url, json);
+    const kept = isKept(name, url);
+    if (STATE === "loading" && !kept && !url.pathname.includes("session")) return;
+    const other = kept ? undefined : stateAnswer(url, json);
     if (other) return route.fulfill(other);
     return json === undefined
       ? route.fulfill({
@@ -184,9 +208,11 @@ for (const width of among([1440, 390], process.env.WIDTHS)) {
         test(name, async ({ page }) => {
           const errors: string[] = [];
           page.on("pageerror", (error) => errors.push(error.message));
-          await standIn(page, name !== "sign-in");
+          await standIn(page, name);
           await page.goto(path);
-          await page.waitForLoadState("networkidle");
+          // What is never answered is never idle.
+          if (STATE === "loading") await page.waitForTimeout(1000);
+          else await page.waitForLoadState("networkidle");
           await ACTS[name]?.act(page);
           // A request that fails is tried again before the page says so.
           for (let n = 0; STATE === "error" && n < 8; n++) await page.clock.runFor(4000);

@@ -1,4 +1,5 @@
 // A machine that wants to run script in the dashboard: markup in every string it may send.
+import { randomUUID } from "node:crypto";
 import type { Page } from "@playwright/test";
 import { WebSocket } from "ws";
 import { expect, runCommand, test } from "./fixtures";
@@ -81,6 +82,23 @@ async function hostileAgent(page: Page) {
     commands: [],
   });
   await welcomed;
+  const asBytes = (text: string) => Buffer.from(text).toString("base64");
+  socket.on("message", (data) => {
+    const { type, log_id } = JSON.parse(String(data));
+    if (type !== "log_request") return;
+    const log = PAYLOADS.map((line) => `2026-03-01T12:00:00.000000Z ERROR ${line}\n`).join("");
+    send({ type: "log_part", log_id, seq: 1, data: asBytes(log) });
+    send({ type: "log_end", log_id, last_seq: 1, total_bytes: log.length, lost_lines: 1 });
+  });
+  send({
+    type: "crash_report",
+    crash_id: randomUUID(),
+    cause: "panic",
+    crashed_at: new Date().toISOString(),
+    agent_version: evil(),
+    message: PAYLOADS.join(" "),
+    log: asBytes(`${PAYLOADS.join("\n")}\u202e\u001b[2J\n`),
+  });
   const process = () => ({
     pid: 1,
     name: evil(),
@@ -149,6 +167,7 @@ test("markup from a machine stays text on every page", async ({ page, agentId })
       `/agents/${hostile.agentId}/details`,
       `/agents/${hostile.agentId}/commands`,
       `/agents/${hostile.agentId}/policy`,
+      `/agents/${hostile.agentId}/log`,
       `/sites/${siteId}`,
       `/enrollment?site_id=${siteId}`,
       "/commands",
@@ -174,6 +193,18 @@ test("markup from a machine stays text on every page", async ({ page, agentId })
     await page.keyboard.press("Control+k");
     await page.keyboard.type("window");
     await expect(page.getByRole("option", { name: /window\./ }).first()).toBeVisible();
+    await expectHarmless(page);
+
+    await page.goto(`/agents/${hostile.agentId}/log`);
+    await expect(page.getByRole("article", { name: "Chosen crash" })).toContainText(
+      PAYLOADS[0] ?? "",
+    );
+    await page.getByRole("button", { name: "Get the log" }).click();
+    const log = page.getByRole("article", { name: "Chosen log" });
+    await expect(log.getByRole("region", { name: "Log" })).toContainText(PAYLOADS[0] ?? "");
+    await expectHarmless(page);
+    await log.getByRole("searchbox").fill("<script>");
+    await expect(log).toContainText(`of ${PAYLOADS.length} lines`);
     await expectHarmless(page);
 
     const run = await runCommand(page, agentId, `cat <<'END'\n${PAYLOADS.join("\n")}\nEND`);

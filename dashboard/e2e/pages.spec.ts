@@ -10,6 +10,7 @@ const PATHS = (agentId: string, siteId: string) => [
   `/agents/${agentId}/commands`,
   `/agents/${agentId}/details`,
   `/agents/${agentId}/policy`,
+  `/agents/${agentId}/log`,
   "/commands",
   "/alerts",
   "/clients",

@@ -115,6 +115,9 @@ export function enrollAgent(name: string, site: Pick<FirstSite, "code" | "key">)
   return state;
 }
 
+/** The state folder of the agent that the setup wizard enrolled. */
+export const firstAgent = () => join(runFolder(), "agent");
+
 const pidFile = (folder: string) => join(folder, "agents.pid");
 
 /** Runs an agent until the end of the run, whatever worker started it. */
@@ -126,6 +129,24 @@ export function runAgent(state: string) {
   });
   appendFileSync(pidFile(runFolder()), `${child.pid}\n`);
   child.unref();
+}
+
+const isThere = (pid: number) => {
+  try {
+    // What has ended and was not waited for is still listed.
+    return !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+  } catch {
+    return false;
+  }
+};
+
+/** Kills the agent that was started last, without a word to it, and returns when it is gone. */
+export async function killAgent() {
+  const pids = readFileSync(pidFile(runFolder()), "utf8").trim().split("\n");
+  const pid = Number(pids.pop());
+  process.kill(pid, "SIGKILL");
+  while (isThere(pid)) await new Promise((done) => setTimeout(done, 20));
+  writeFileSync(pidFile(runFolder()), pids.map((line) => `${line}\n`).join(""));
 }
 
 export async function stopAgents(folder: string) {

@@ -11,6 +11,7 @@ export type InvalidationKind =
   | "session"
   | "key"
   | "policy"
+  | "agent_log"
   | "partner"
   | "audit";
 
@@ -35,6 +36,10 @@ export const keys = {
   agentSamples: (id: string) => ["samples", id] as const,
   agentMetrics: (id: string) => ["metrics", id] as const,
   agentPolicy: (id: string) => ["effective-policy", id] as const,
+  agentLogs: (agentId: string) => ["agent-logs", agentId] as const,
+  agentLog: (id: string) => ["agent-log", id] as const,
+  agentCrashes: (agentId: string) => ["agent-crashes", agentId] as const,
+  agentCrash: (id: string) => ["agent-crash", id] as const,
   commands: ["commands"] as const,
   command: (id: string) => ["command", id] as const,
   commandOutput: (id: string) => ["command-output", id] as const,
@@ -45,8 +50,12 @@ export const keys = {
   policies: ["policies"] as const,
 };
 
-/** Which cached queries an invalidation makes stale. */
-export function staleKeys(kind: InvalidationKind, id: string | null): QueryKey[] {
+/** Which cached queries an invalidation makes stale; `agentId` is the machine it concerns, where it concerns one. */
+export function staleKeys(
+  kind: InvalidationKind,
+  id: string | null,
+  agentId: string | null = null,
+): QueryKey[] {
   switch (kind) {
     case "agent":
       return [
@@ -72,6 +81,10 @@ export function staleKeys(kind: InvalidationKind, id: string | null): QueryKey[]
       return [["enrollment-keys"], ["install-reports"]];
     case "policy":
       return [keys.policies, ["effective-policy"]];
+    case "agent_log":
+      return agentId
+        ? [keys.agentLogs(agentId), keys.agentCrashes(agentId)]
+        : [["agent-logs"], ["agent-crashes"]];
     case "partner":
       return [keys.partner, keys.partners, keys.session, keys.tree];
     case "audit":

@@ -50,7 +50,8 @@ export function LiveProvider({
           random: Math.random,
         },
         {
-          onInvalidate: ({ kind, id }) => invalidator.add(staleKeys(kind, id) ?? []),
+          onInvalidate: ({ kind, id, agent_id }) =>
+            invalidator.add(staleKeys(kind, id, agent_id) ?? []),
           onReconnect: () => queryClient.invalidateQueries(),
           onSignedOut,
         },

@@ -45,4 +45,12 @@ describe("staleKeys", () => {
     expect(staleKeys("agent", "a1")).toContainEqual(["agent", "a1"]);
     expect(staleKeys("command", null)).not.toContainEqual(["command", null]);
   });
+
+  it("names a machine's logs by the machine, and everyone's when it is not known", () => {
+    expect(staleKeys("agent_log", "l1", "a1")).toEqual([
+      ["agent-logs", "a1"],
+      ["agent-crashes", "a1"],
+    ]);
+    expect(staleKeys("agent_log", null)).toEqual([["agent-logs"], ["agent-crashes"]]);
+  });
 });

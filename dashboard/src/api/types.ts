@@ -50,6 +50,11 @@ export type MetricPoint = Sent<Schemas["Point"]>;
 export type Sample = Sent<Schemas["Sample"]>;
 export type Process = Sent<Schemas["Process"]>;
 
+export type AgentLog = Sent<Schemas["AgentLog"]>;
+export type AgentLogStatus = Schemas["AgentLogStatus"];
+export type AgentCrash = Sent<Schemas["AgentCrash"]>;
+export type AgentCrashCause = Schemas["AgentCrashCause"];
+
 export type Command = Sent<Schemas["Command"]>;
 export type CommandType = Schemas["CommandType"];
 export type CommandStatus = Schemas["CommandStatus"];
@@ -84,4 +89,5 @@ export type Permission =
   | "read_audit"
   | "manage_partner"
   | "use_tunnel"
+  | "read_agent_logs"
   | "manage_platform";

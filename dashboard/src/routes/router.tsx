@@ -14,6 +14,7 @@ import { NotFoundPage, PageError } from "../features/shell/fallbacks";
 import { ApiError } from "../lib/problem";
 import {
   agentFilter,
+  agentLogSearch,
   alertFilter,
   auditFilter,
   commandFilter,
@@ -123,6 +124,15 @@ const agentPolicy = createRoute({
     "AgentPolicyTab",
   ),
 });
+const agentLog = createRoute({
+  getParentRoute: () => agent,
+  path: "/log",
+  validateSearch: agentLogSearch,
+  component: lazyRouteComponent(
+    () => import("../features/agent-logs/agent-log-tab"),
+    "AgentLogTab",
+  ),
+});
 const commands = createRoute({
   ...page("/commands"),
   validateSearch: commandFilter,
@@ -186,7 +196,7 @@ const routeTree = root.addChildren([
     overview,
     fleet,
     agents,
-    agent.addChildren([agentLive, agentCommands, agentDetails, agentPolicy]),
+    agent.addChildren([agentLive, agentCommands, agentDetails, agentPolicy, agentLog]),
     commands,
     alerts,
     clients,

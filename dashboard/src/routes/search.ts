@@ -46,6 +46,10 @@ export const commandFilter = z.object({
   command: id,
 });
 
+/** Of the two at most one: what is read. */
+export const agentLogSearch = z.object({ log: id, crash: id });
+export type AgentLogSearch = z.infer<typeof agentLogSearch>;
+
 export const alertFilter = z.object({
   status: z.enum(["open", "acknowledged", "resolved", "all"]).optional().catch(undefined),
   severity: z.enum(["info", "warning", "critical"]).optional().catch(undefined),

@@ -20,6 +20,7 @@ import { agentQuery } from "./queries";
 export function AgentPage() {
   const { agentId } = useParams({ from: "/app/agents/$agentId" });
   const query = useQuery(agentQuery(agentId));
+  const canReadLogs = useCan("read_agent_logs");
   if (!query.data) return <ObjectFallback kind="Agent" query={query} />;
   const { agent } = query.data;
   return (
@@ -80,6 +81,16 @@ export function AgentPage() {
         <Link to="/agents/$agentId/policy" params={{ agentId }} className={tabLink}>
           Policy
         </Link>
+        {canReadLogs && (
+          <Link
+            to="/agents/$agentId/log"
+            params={{ agentId }}
+            activeOptions={{ includeSearch: false }}
+            className={tabLink}
+          >
+            Log
+          </Link>
+        )}
       </TabLinks>
       <Outlet />
     </>

@@ -13,9 +13,9 @@ import { Segmented } from "../../ui/segmented";
 import { EmptyState, ErrorState, SkeletonRows } from "../../ui/states";
 import { Table, Td, Th, Tr } from "../../ui/table";
 import { DateTime, RelativeTime } from "../../ui/time";
-import { useDenied } from "../session/session";
+import { useCan, useDenied } from "../session/session";
 import { PageHeader } from "../shell/page-header";
-import { alertFacts, alertLine } from "./detail";
+import { alertCrash, alertFacts, alertLine } from "./detail";
 import { alertsQuery, useSettleAlert } from "./queries";
 
 const STATUS = [
@@ -197,16 +197,40 @@ function SeverityLabel({ alert }: { alert: Alert }) {
   );
 }
 
-function AgentLink({ alert }: { alert: Alert }) {
-  if (!alert.agent_id) return <span className="text-ink-3">–</span>;
-  return (
-    <Link
-      to="/agents/$agentId"
-      params={{ agentId: alert.agent_id }}
-      className="rounded-sm text-accent hover:underline"
-    >
-      {alert.agent_hostname ?? "agent"}
+/** Leads to the machine; where the alert tells of a crash, to what is known of it. */
+export function AgentLink({ alert }: { alert: Alert }) {
+  const crash = useReadableCrash(alert);
+  const { agent_id: agentId } = alert;
+  if (!agentId) return <span className="text-ink-3">–</span>;
+  const params = { agentId };
+  const className = "rounded-sm text-accent hover:underline";
+  const name = alert.agent_hostname ?? "agent";
+  return crash ? (
+    <Link to="/agents/$agentId/log" params={params} search={{ crash }} className={className}>
+      {name}
     </Link>
+  ) : (
+    <Link to="/agents/$agentId" params={params} className={className}>
+      {name}
+    </Link>
+  );
+}
+
+function useReadableCrash(alert: Alert): string | null {
+  const crash = alertCrash(alert);
+  return useCan("read_agent_logs") && alert.agent_id ? crash : null;
+}
+
+/** The way from the alert of a crash to the log before it. */
+export function CrashLink({ alert }: { alert: Alert }) {
+  const crash = useReadableCrash(alert);
+  if (!crash || !alert.agent_id) return null;
+  return (
+    <Button asChild size="sm">
+      <Link to="/agents/$agentId/log" params={{ agentId: alert.agent_id }} search={{ crash }}>
+        Read the log before it
+      </Link>
+    </Button>
   );
 }
 
@@ -276,7 +300,8 @@ function AlertDetail({ alert }: { alert: Alert }) {
           {alert.kind}
         </Fact>
       </Facts>
-      <div>
+      <div className="flex flex-wrap gap-2">
+        <CrashLink alert={alert} />
         <AlertActions alert={alert} />
       </div>
     </div>

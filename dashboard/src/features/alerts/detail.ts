@@ -1,18 +1,39 @@
 import type { Alert } from "../../api/types";
+import { formatDateTime } from "../../lib/format";
+import { crashCause } from "../agent-logs/words";
 import { pendingReason } from "../agents/pending-reasons";
 
+const CRASH = "agent.crashed";
+
 /** The facts of an alert as names and values to show. What they are depends on its kind. */
-export function alertFacts(alert: Pick<Alert, "detail">): { name: string; value: string }[] {
+export function alertFacts(alert: Pick<Alert, "kind" | "detail">): {
+  name: string;
+  value: string;
+}[] {
   return Object.entries(alert.detail).flatMap(([name, value]) =>
-    value === null || value === undefined || value === ""
+    value === null ||
+    value === undefined ||
+    value === "" ||
+    (alert.kind === CRASH && name === "crash_id")
       ? []
       : [{ name: label(name), value: text(name, value) }],
   );
 }
 
+/** The crash that an alert tells of, to be read in the machine's log; null for other alerts. */
+export function alertCrash(alert: Pick<Alert, "kind" | "detail">): string | null {
+  const { crash_id } = alert.detail;
+  return alert.kind === CRASH && typeof crash_id === "string" ? crash_id : null;
+}
+
 /** One line under the title in a list. */
-export function alertLine(alert: Pick<Alert, "detail">): string {
-  const { reason } = alert.detail;
+export function alertLine(alert: Pick<Alert, "kind" | "detail">): string {
+  const { reason, cause, message } = alert.detail;
+  if (alert.kind === CRASH && typeof cause === "string") {
+    return typeof message === "string" && message !== ""
+      ? `${crashCause(cause)}: ${message}`
+      : crashCause(cause);
+  }
   if (typeof reason === "string") return pendingReason(reason);
   return Object.entries(alert.detail)
     .filter(([name, value]) => typeof value === "string" && !name.endsWith("_id"))
@@ -26,6 +47,7 @@ const LABELS: Record<string, string> = {
   hostname: "Host name",
   asked_at_site_id: "Asked at site",
   enrolled_at_site_id: "Enrolled at site",
+  agent_version: "Version",
 };
 
 function label(name: string): string {
@@ -35,5 +57,7 @@ function label(name: string): string {
 
 function text(name: string, value: unknown): string {
   if (typeof value !== "string") return JSON.stringify(value);
-  return name === "reason" ? pendingReason(value) : value;
+  if (name === "reason") return pendingReason(value);
+  if (name === "cause") return crashCause(value);
+  return name.endsWith("_at") ? formatDateTime(value) : value;
 }

@@ -3,7 +3,11 @@ import type { Role } from "../../api/types";
 export const ROLES: readonly { value: Role; label: string; hint: string }[] = [
   { value: "owner", label: "Owner", hint: "Everything, including the organisation itself." },
   { value: "admin", label: "Admin", hint: "Users, keys, clients, policies, audit, and all below." },
-  { value: "tech", label: "Technician", hint: "Runs commands and works on alerts." },
+  {
+    value: "tech",
+    label: "Technician",
+    hint: "Runs commands, reads agents' logs, works on alerts.",
+  },
   { value: "read_only", label: "Read-only", hint: "Looks, and changes nothing." },
 ];
 
