@@ -22,7 +22,7 @@ api_tests() {
   GURURMM_SETUP=$(post "$url/api/v1/setup" "$setup")
   GURURMM_TOKEN=$(post "$url/api/auth/login" '{"email": "owner@example.com", "password": "'"$GURURMM_PASSWORD"'"}' |
     sed 's/.*"token": *"\([^"]*\)".*/\1/')
-  GURURMM_AGENT=$(connected_agent "$url" "$folder")
+  connect_agent "$url" "$folder"
 
   local status=0 document=$folder/openapi.json
   "$TARGET/debug/gururmm-server" openapi >"$document"
@@ -33,20 +33,29 @@ api_tests() {
   return "$status"
 }
 
-# connected_agent URL FOLDER: the id of a real agent of this machine, once the server has a sample of it
-connected_agent() {
-  local url=$1 folder=$2 state=$2/agent log=$2/agent.log setup=$2/setup.json id deadline=$((SECONDS + 60))
+# connect_agent URL FOLDER: puts a real agent of this machine into GURURMM_AGENT, of which the server has a sample and knows a
+# crash. Not for $(…): the agent ends with the shell that starts it.
+connect_agent() {
+  local url=$1 folder=$2 state=$2/agent log=$2/agent.log setup=$2/setup.json deadline=$((SECONDS + 60))
   (umask 077 && echo "$GURURMM_SETUP" >"$setup")
   json_field secret "$setup" | "$TARGET/debug/gururmm-agent" enroll --server "$url" --site "$(json_field code "$setup")" \
     --key-file - --state-dir "$state" >"$log" 2>&1 || die "The agent cannot enroll: $(tail -n 1 "$log")"
   setpriv --pdeathsig TERM "$TARGET/debug/gururmm-agent" run --state-dir "$state" >>"$log" 2>&1 &
   get "$url/api/agents" >"$folder/agents.json"
-  id=$(json_field id "$folder/agents.json")
-  until [[ $(get "$url/api/v1/agents/$id/metrics/at") == *'"cpu_count"'* ]]; do
-    ((SECONDS < deadline)) || die "The agent sends no sample: $(tail -n 1 "$log")"
+  GURURMM_AGENT=$(json_field id "$folder/agents.json")
+  until_told "$url/api/v1/agents/$GURURMM_AGENT/metrics/at" '"cpu_count"' "$deadline" || die "The agent sends no sample: $(tail -n 1 "$log")"
+  kill -KILL $!
+  wait $! 2>/dev/null || true
+  setpriv --pdeathsig TERM "$TARGET/debug/gururmm-agent" run --state-dir "$state" >>"$log" 2>&1 &
+  until_told "$url/api/v1/agents/$GURURMM_AGENT/crashes" '"cause"' "$deadline" || die "The agent reports no crash: $(tail -n 1 "$log")"
+}
+
+# until_told URL TEXT DEADLINE: until what the owner is answered has the text in it
+until_told() {
+  until [[ $(get "$1") == *"$2"* ]]; do
+    ((SECONDS < $3)) || return
     sleep 0.5
   done
-  echo "$id"
 }
 
 # get URL: the answer to the owner

@@ -100,6 +100,15 @@ def new_tunnel():
     return ask("POST", "/api/v1/tunnel/open", {"agent_id": AGENT})["session_id"]
 
 
+def some_log():
+    asked = ask("GET", f"/api/v1/agents/{AGENT}/logs")
+    return (asked[0] if asked else ask("POST", f"/api/v1/agents/{AGENT}/logs"))["id"]
+
+
+def old_crash():
+    return ask("GET", f"/api/v1/agents/{AGENT}/crashes")[0]["id"]
+
+
 @cache
 def one(make):
     """Something that is there for the whole run."""
@@ -110,6 +119,8 @@ def one(make):
 BY_PATH = {
     "/api/agents/{id}": new_agent,
     "/api/commands/{id}": new_command,
+    "/api/v1/agent-crashes/{id}": old_crash,
+    "/api/v1/agent-logs/{id}": some_log,
     "/api/v1/agents/{id}": new_agent,
     "/api/v1/alerts/{id}": new_alert,
     "/api/v1/clients/{id}": new_client,
@@ -160,6 +171,8 @@ def before_call(context, case, kwargs):
     if make and is_uuid(parameters.get("id")):
         # A call that changes things gets a thing of its own, so that the next call finds what it needs.
         parameters["id"] = one(make) if method == "GET" else make()
+    if method == "POST" and path == "/api/v1/agents/{id}/logs" and is_uuid(parameters.get("id")):
+        parameters["id"] = AGENT
     if path.startswith("/api/v1/policies/") and is_uuid(parameters.get("id")):
         parameters.update(scope="site", id=SETUP["site"]["id"])
     if path.startswith("/api/v1/tunnel/status/") and is_uuid(parameters.get("session_id")):

@@ -18,6 +18,7 @@ use gururmm_protocol::limits::MAX_LOG_BYTES;
 use gururmm_protocol::log::LogRequest;
 use gururmm_protocol::{LogId, ServerMessage};
 use serde::Serialize;
+use serde_json::json;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -148,7 +149,7 @@ pub async fn read(app: &App, scope: &Scope<ReadAgentLogs>, id: Uuid) -> Result<A
     let mut tx = app.db.begin(scope).await?;
     let log = store::get(&mut tx, id).await?.ok_or_else(Error::not_found)?;
     let bytes = store::bytes(&mut tx, id).await?;
-    note_read(&mut tx, log.agent_id).await?;
+    note_read(&mut tx, log.agent_id, json!({ "log_id": id })).await?;
     tx.commit().await?;
     Ok(AgentLogText { log, text: text(bytes) })
 }
@@ -157,7 +158,7 @@ pub async fn read(app: &App, scope: &Scope<ReadAgentLogs>, id: Uuid) -> Result<A
 pub async fn read_crash(app: &App, scope: &Scope<ReadAgentLogs>, id: Uuid) -> Result<AgentCrashText, Error> {
     let mut tx = app.db.begin(scope).await?;
     let (crash, bytes) = store::get_crash(&mut tx, id).await?.ok_or_else(Error::not_found)?;
-    note_read(&mut tx, crash.agent_id).await?;
+    note_read(&mut tx, crash.agent_id, json!({ "crash_id": id })).await?;
     tx.commit().await?;
     Ok(AgentCrashText { crash, text: text(bytes) })
 }
@@ -168,9 +169,9 @@ pub async fn prune(tx: &mut Tx<System>, before: DateTime<Utc>, most: i64) -> Res
 }
 
 /// A log tells what a machine does and who works at it.
-async fn note_read<P>(tx: &mut Tx<P>, agent_id: Uuid) -> Result<(), Error> {
+async fn note_read<P>(tx: &mut Tx<P>, agent_id: Uuid, which: serde_json::Value) -> Result<(), Error> {
     let Some(machine) = store::machine(tx, agent_id).await? else { return Ok(()) };
-    tx.audit_read(Entry::new("agent.read_log", "agent", agent_id).named(&machine.hostname)).await
+    tx.audit_read(Entry::new("agent.read_log", "agent", agent_id).named(&machine.hostname).with(which)).await
 }
 
 fn request(log_id: LogId) -> ServerMessage {
