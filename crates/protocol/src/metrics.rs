@@ -72,6 +72,7 @@ pub struct Disk {
     #[serde(default)]
     pub file_system: String,
     pub used_bytes: u64,
+    /// Used and still available to ordinary programs; what a file system keeps for root is in neither.
     pub total_bytes: u64,
 }
 

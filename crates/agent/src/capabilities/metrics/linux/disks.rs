@@ -17,17 +17,24 @@ pub(super) fn measure(mountinfo: &str) -> Vec<Disk> {
         .into_iter()
         .filter_map(|mount| {
             let space = rustix::fs::statvfs(&mount.point).ok()?;
-            let total_bytes = space.f_blocks.saturating_mul(space.f_frsize);
-            let free_bytes = space.f_bfree.saturating_mul(space.f_frsize);
+            let bytes = |blocks: u64| blocks.saturating_mul(space.f_frsize);
+            let (used_bytes, total_bytes) =
+                used_of_usable(bytes(space.f_blocks), bytes(space.f_bfree), bytes(space.f_bavail));
             (total_bytes > 0).then(|| Disk {
                 mount: mount.point,
                 device: mount.device,
                 file_system: mount.file_system,
-                used_bytes: total_bytes.saturating_sub(free_bytes),
+                used_bytes,
                 total_bytes,
             })
         })
         .collect()
+}
+
+/// As `df` counts: what is reserved for root is neither used nor free. A disk is full when programs find it full.
+fn used_of_usable(blocks: u64, free: u64, available: u64) -> (u64, u64) {
+    let used = blocks.saturating_sub(free);
+    (used, used.saturating_add(available))
 }
 
 #[derive(Debug, PartialEq)]
@@ -73,6 +80,13 @@ fn unescape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_disk_whose_rest_is_reserved_is_full() {
+        assert_eq!(used_of_usable(100, 5, 0), (95, 95));
+        assert_eq!(used_of_usable(100, 60, 55), (40, 95));
+        assert_eq!(used_of_usable(100, 60, 60), (40, 100));
+    }
 
     #[test]
     fn bind_mounts_and_pseudo_file_systems_are_left_out() {
