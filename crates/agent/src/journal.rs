@@ -65,7 +65,13 @@ impl Journal {
         let spooled_bytes = Arc::new(AtomicU64::new(0));
         fold.add_witnesses(dir)?;
         for (command_id, entry) in &fold.open {
-            let spool = spool::measure(&spool_path(dir, *command_id))?;
+            let measured = spool::measure(&spool_path(dir, *command_id));
+            // One output that cannot be read must not keep the machine out of reach: it is lost, and its end says so.
+            let is_lost = measured.is_err();
+            let spool = measured.unwrap_or_else(|error| {
+                tracing::error!(%command_id, %error, "a command's output cannot be read and is lost");
+                spool::Measure::default()
+            });
             spooled_bytes.fetch_add(spool.file_bytes, Ordering::Relaxed);
             match &entry.end {
                 Some(end) => {
@@ -84,7 +90,7 @@ impl Journal {
                     error_code: None,
                     stdout_bytes: spool.stdout_bytes,
                     stderr_bytes: spool.stderr_bytes,
-                    truncated: false,
+                    truncated: is_lost,
                     last_seq: spool.last_seq,
                     started_at: entry.started_at,
                     ended_at: Utc::now(),

@@ -37,9 +37,18 @@ pub(super) struct Lines {
 }
 
 impl Log {
-    /// Opens or makes the log. Damaged lines are copied to `<log>.damaged` and the log is written without them.
+    /// Opens or makes the log. Damaged lines are copied to `<log>.damaged` and the log is written without them. One that
+    /// cannot be read at all is moved to `<log>.unreadable`: what was started and is not over has its spool as a witness.
     pub(super) fn open(path: &Path) -> io::Result<(Self, Lines)> {
-        let Read { records, damaged, is_torn } = read(path)?;
+        let Read { records, damaged, is_torn } = match read(path) {
+            Err(error) if os::is_unreadable(&error) => {
+                let aside = path.with_extension("log.unreadable");
+                tracing::error!(%error, aside = %aside.display(), "the journal cannot be read; it is set aside");
+                fs::rename(path, aside)?;
+                Read::default()
+            }
+            read => read?,
+        };
         let file = open_for_append(path)?;
         sync_parent(path)?;
         let length = file.metadata()?.len();
@@ -125,6 +134,7 @@ fn open_for_append(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
+#[derive(Default)]
 struct Read {
     records: Vec<Record>,
     damaged: Vec<Vec<u8>>,

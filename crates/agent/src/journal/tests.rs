@@ -138,6 +138,48 @@ fn a_damaged_spool_gives_what_is_whole() {
     }
 }
 
+/// A folder is what a test can put where reading fails; a bad sector fails alike.
+fn make_unreadable(path: &Path) {
+    let _ = fs::remove_file(path);
+    fs::create_dir(path).unwrap();
+}
+
+#[test]
+fn a_spool_that_cannot_be_read_costs_its_output_and_not_the_agent() {
+    let (dir, journal) = journal();
+    let (ended, silent, interrupted) = (CommandId::new(), CommandId::new(), CommandId::new());
+    for (id, last_seq) in [(ended, Some(1)), (silent, Some(0)), (interrupted, None)] {
+        journal.begin(id, Utc::now(), LIMIT).unwrap().append(Stream::Stdout, b"lost");
+        if let Some(last_seq) = last_seq {
+            journal.end(&end(id, last_seq)).unwrap();
+        }
+        make_unreadable(&spool_path(dir.path(), id));
+    }
+    let recovered = reopen(&dir);
+    let known = |ends: &[CommandEnd], id| {
+        let end = ends.iter().find(|end| end.command_id == id).unwrap();
+        (end.outcome, end.last_seq, end.truncated)
+    };
+    assert_eq!(known(&recovered.ended, ended), (Outcome::Completed, 0, true));
+    assert_eq!(known(&recovered.ended, silent), (Outcome::Completed, 0, false), "it had said nothing");
+    assert_eq!(known(&recovered.interrupted, interrupted), (Outcome::Interrupted, 0, true));
+}
+
+#[test]
+fn a_log_that_cannot_be_read_is_set_aside_and_no_start_is_forgotten() {
+    let (dir, journal) = journal();
+    let id = CommandId::new();
+    journal.begin(id, Utc::now(), LIMIT).unwrap().append(Stream::Stdout, b"out");
+    drop(journal);
+    make_unreadable(&dir.path().join("journal.log"));
+    let (journal, recovered) = Journal::open(dir.path()).unwrap();
+    assert_eq!(recovered.interrupted[0].command_id, id);
+    assert!(dir.path().join("journal.log.unreadable").exists());
+    let written = end(id, 1);
+    journal.end(&written).unwrap();
+    assert_eq!(reopen(&dir).ended, [written], "it works on");
+}
+
 #[test]
 fn output_is_read_in_order_again_and_after_release() {
     let (_dir, journal) = journal();

@@ -49,6 +49,14 @@ pub fn sync_dir(_path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether what stands on the disk cannot be read, today or tomorrow; not whether this process may, or has room to.
+pub fn is_unreadable(error: &io::Error) -> bool {
+    const ERROR_CRC: i32 = 23;
+    const ERROR_IO_DEVICE: i32 = 1117;
+    error.kind() == io::ErrorKind::IsADirectory
+        || matches!(error.raw_os_error(), Some(ERROR_CRC | ERROR_IO_DEVICE))
+}
+
 /// The machine's name.
 pub fn hostname() -> String {
     std::env::var("COMPUTERNAME").unwrap_or_default()

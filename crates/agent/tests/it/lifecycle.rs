@@ -4,7 +4,7 @@ use crate::harness::*;
 use gururmm_protocol::command::Outcome;
 use gururmm_protocol::policy::AgentConfig;
 use gururmm_protocol::to_agent::GoodbyeReason;
-use gururmm_protocol::{AgentMessage, ServerMessage};
+use gururmm_protocol::{AgentMessage, CommandId, ServerMessage};
 use std::time::Duration;
 
 const IN_TIME: Duration = Duration::from_secs(5);
@@ -144,6 +144,20 @@ async fn an_end_not_acknowledged_outlives_the_agent() {
     assert!(hello.commands[0].ended);
     let finished = connection.finish(command_id).await;
     assert_eq!((finished.stdout.as_slice(), finished.end.exit_code), (&b"kept\n"[..], Some(7)));
+}
+
+#[tokio::test]
+async fn an_output_that_cannot_be_read_does_not_keep_the_agent_off() {
+    let mut server = TestServer::start().await;
+    let state = TestAgent::enrolled(&server.url);
+    let command_id = CommandId::new();
+    let journal = state.path().join("state/journal");
+    std::fs::create_dir_all(journal.join(format!("{command_id}.out"))).unwrap();
+    let _agent = TestAgent::start_on(state);
+    let (mut connection, hello) = server.welcome().await;
+    assert_eq!(hello.commands[0].command_id, command_id);
+    let finished = connection.finish(command_id).await;
+    assert_eq!((finished.end.outcome, finished.end.truncated), (Outcome::Interrupted, true));
 }
 
 #[tokio::test]
