@@ -87,6 +87,8 @@ struct Held {
     is_end_sent: bool,
     /// Whether it stands in `turns`.
     is_queued: bool,
+    /// A chunk could not be read: its end says so, whenever that comes.
+    is_output_lost: bool,
     spooled_seq: u32,
     sent_seq: u32,
     acked_seq: u32,
@@ -232,8 +234,11 @@ impl Ledger {
 
     /// A chunk that is to be sent cannot be read any more: the end says that something is missing.
     pub fn output_lost(&mut self, command_id: CommandId) {
-        if let Some(Held { progress: Progress::Ended(end), .. }) = self.held.get_mut(&command_id) {
-            end.truncated = true;
+        if let Some(held) = self.held.get_mut(&command_id) {
+            held.is_output_lost = true;
+            if let Progress::Ended(end) = &mut held.progress {
+                end.truncated = true;
+            }
         }
     }
 
@@ -409,13 +414,15 @@ impl Held {
             is_started_sent: false,
             is_end_sent: false,
             is_queued: false,
+            is_output_lost: false,
             spooled_seq: 0,
             sent_seq: 0,
             acked_seq: 0,
         }
     }
 
-    fn end(&mut self, end: CommandEnd) {
+    fn end(&mut self, mut end: CommandEnd) {
+        end.truncated |= self.is_output_lost;
         self.spooled_seq = end.last_seq;
         self.progress = Progress::Ended(end);
     }

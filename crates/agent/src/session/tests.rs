@@ -326,6 +326,30 @@ fn what_was_stamped_before_the_server_told_its_time_is_put_right() {
     assert_eq!(again, Some(expected));
 }
 
+#[test]
+fn output_lost_while_a_command_runs_is_said_at_its_end() {
+    let now = Instant::now();
+    let command_id = CommandId::new();
+    let ledger = Ledger::new(Vec::new(), &[command_id], HashMap::new());
+    let mut alone = Alone { session: Session::new(now, 1, ledger, Outbox::new(1)), now };
+    alone.connect();
+    alone.receive(ServerMessage::Welcome(welcome(30)));
+    alone.session.command_started(command_id, Utc::now());
+    alone.session.command_output(command_id, 1);
+    assert!(sent(&mut alone, 0).contains(&Sending::Output { command_id, seq: 1 }));
+    alone.session.command_output_lost(command_id);
+    let end = never_ran(command_id, Outcome::Completed, Utc::now());
+    alone.session.command_ended(CommandEnd { last_seq: 1, ..end });
+    let ends: Vec<_> = sent(&mut alone, 0)
+        .into_iter()
+        .filter_map(|sending| match sending {
+            Sending::Message(AgentMessage::CommandEnded(end)) => Some(end.truncated),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(ends, [true]);
+}
+
 /// What is sent until nothing is any more, with time passing; a log's pieces end after `pieces`.
 fn sent(alone: &mut Alone, pieces: usize) -> Vec<Sending> {
     let mut sent = Vec::new();
