@@ -1,5 +1,7 @@
 //! Sizes both sides enforce. A peer that breaks one is disconnected with a reason; text beyond its limit is cut.
 
+use chrono::{DateTime, Datelike as _, Utc};
+
 /// Largest control (JSON text) frame, in bytes.
 pub const MAX_CONTROL_FRAME_BYTES: usize = 256 * 1024;
 /// Largest piece of command output in one message, in bytes before base64.
@@ -45,9 +47,36 @@ pub fn clean_optional(text: &mut Option<String>, max_chars: usize) {
     }
 }
 
+/// The years in which anything can have happened to a machine. PostgreSQL takes more of them, but not all that a
+/// message can name, and a time beyond four digits is read by few.
+const YEARS: std::ops::RangeInclusive<i32> = 1970..=9999;
+
+/// Drops a time that no machine can mean.
+pub fn clean_time(time: &mut Option<DateTime<Utc>>) {
+    *time = time.filter(|time| YEARS.contains(&time.year()));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_times_with_a_year_of_four_digits_since_1970_are_kept() {
+        for (text, is_kept) in [
+            ("-262143-01-01T00:00:00Z", false),
+            ("-9999-01-01T00:00:00Z", false),
+            ("1969-12-31T23:59:59.999999999Z", false),
+            ("1970-01-01T00:00:00Z", true),
+            ("2016-12-31T23:59:60.5Z", true),
+            ("9999-12-31T23:59:60.999999999Z", true),
+            ("+10000-01-01T00:00:00Z", false),
+            ("+262142-12-31T23:59:59Z", false),
+        ] {
+            let mut time = Some(text.parse().unwrap());
+            clean_time(&mut time);
+            assert_eq!(time.is_some(), is_kept, "{text}");
+        }
+    }
 
     #[test]
     fn clean_cuts_at_a_character_and_drops_nul() {

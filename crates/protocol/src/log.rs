@@ -70,6 +70,8 @@ impl CrashReport {
     pub fn clean(&mut self) {
         clean(&mut self.agent_version, MAX_NAME_CHARS);
         clean_optional(&mut self.message, MAX_TEXT_CHARS);
+        // A report without its time would not be one: the earliest that can be kept says as much.
+        self.crashed_at = self.crashed_at.max(DateTime::UNIX_EPOCH);
         let over = self.log.0.len().saturating_sub(MAX_LOG_PART_BYTES);
         self.log.0.drain(..over);
     }

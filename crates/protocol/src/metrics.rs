@@ -1,7 +1,7 @@
 //! What a machine measures. Bytes are bytes, percentages run from 0 to 100, times are UTC.
 
 use crate::limits::{
-    MAX_LIST_ITEMS, MAX_NAME_CHARS, MAX_TEXT_CHARS, MAX_TOP_PROCESSES, clean, clean_optional,
+    MAX_LIST_ITEMS, MAX_NAME_CHARS, MAX_TEXT_CHARS, MAX_TOP_PROCESSES, clean, clean_optional, clean_time,
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -98,6 +98,7 @@ impl Sample {
         if let Some(load) = &mut self.load {
             load.iter_mut().for_each(|value| *value = finite(*value, 1e6));
         }
+        clean_time(&mut self.boot_time);
         self.disks.truncate(MAX_LIST_ITEMS);
         for disk in &mut self.disks {
             clean(&mut disk.mount, MAX_NAME_CHARS);

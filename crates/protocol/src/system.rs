@@ -1,6 +1,6 @@
 //! What a machine is: operating system, hardware, identity.
 
-use crate::limits::{MAX_NAME_CHARS, clean, clean_optional};
+use crate::limits::{MAX_NAME_CHARS, clean, clean_optional, clean_time};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -110,5 +110,6 @@ impl SystemInfo {
             clean_optional(text, MAX_NAME_CHARS);
         }
         self.memory_bytes = self.memory_bytes.map(|bytes| bytes.min(i64::MAX as u64));
+        clean_time(&mut self.boot_time);
     }
 }

@@ -124,28 +124,29 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Stores a batch, however long the database is away, and acknowledges it.
+    /// Stores a batch and acknowledges it, part by part. What PostgreSQL refuses is halved until the one row stands alone
+    /// that it will not have, so that this costs the others little: that row must neither keep them out nor come back for
+    /// ever. At a stop the rest is left, and agents send it again.
     async fn write(&mut self, batch: &[Queued]) {
-        let mut pause = Duration::from_millis(100);
-        loop {
-            match self.store(batch).await {
-                Ok(()) => break,
-                Err(error) if error.is_transient() => {
-                    if self.stop.is_cancelled() {
-                        tracing::warn!(
-                            rows = batch.len(),
-                            "samples not stored at stop; agents send them again"
-                        );
-                        return;
-                    }
-                    tracing::warn!(%error, rows = batch.len(), "samples could not be stored; tried again");
-                    sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_secs(5));
+        // In the order in which they came: an acknowledgement is for all that an agent sent before.
+        let mut parts = vec![batch];
+        while let Some(part) = parts.pop() {
+            match (self.store_patiently(part).await, part) {
+                (Stored::Yes, _) => self.acknowledge(part),
+                (Stored::Refused(error), [queued]) => {
+                    let (agent_id, seq, cause) = (queued.agent_id, queued.seq, cause(&error));
+                    tracing::error!(%agent_id, seq, %error, cause, "a sample was dropped");
+                    self.acknowledge(part);
                 }
-                Err(error) => {
-                    tracing::error!(%error, rows = batch.len(), "a batch was refused; storing its rows one by one");
-                    self.store_singly(batch).await;
-                    break;
+                (Stored::Refused(error), _) => {
+                    tracing::debug!(%error, rows = part.len(), "samples were refused; stored in halves");
+                    let (first, second) = part.split_at(part.len() / 2);
+                    parts.extend([second, first]);
+                }
+                (Stored::Stopping, _) => {
+                    let rows = part.len() + parts.iter().map(|part| part.len()).sum::<usize>();
+                    tracing::warn!(rows, "samples not stored at stop; agents send them again");
+                    return;
                 }
             }
         }
@@ -153,7 +154,28 @@ impl Writer<'_> {
         let oldest = batch.iter().map(|queued| queued.received_at).min().unwrap_or_else(Utc::now);
         let lag_ms = (Utc::now() - oldest).num_milliseconds().max(0);
         ingest.lag_ms.store(lag_ms.unsigned_abs(), Ordering::Relaxed);
-        self.acknowledge(batch);
+    }
+
+    /// Stores rows, however long the database is away or serves nobody.
+    async fn store_patiently(&mut self, rows: &[Queued]) -> Stored {
+        let mut pause = Duration::from_millis(100);
+        loop {
+            match self.store(rows).await {
+                Ok(()) => return Stored::Yes,
+                Err(error) if is_about_values(&error) => return Stored::Refused(error),
+                Err(_) if self.stop.is_cancelled() => return Stored::Stopping,
+                Err(error) => {
+                    let (rows, cause) = (rows.len(), cause(&error));
+                    tracing::warn!(%error, cause, rows, "samples could not be stored; tried again");
+                    tokio::select! {
+                        () = sleep(pause) => {}
+                        // Once more, and no further.
+                        () = self.stop.cancelled() => {}
+                    }
+                    pause = (pause * 2).min(Duration::from_secs(5));
+                }
+            }
+        }
     }
 
     async fn store(&mut self, batch: &[Queued]) -> Result<(), Error> {
@@ -169,15 +191,6 @@ impl Writer<'_> {
         tx.commit().await?;
         self.app.counters.samples_stored.add(rows.len() as u64);
         Ok(())
-    }
-
-    /// One row that cannot be stored must not keep the others out, nor come back for ever.
-    async fn store_singly(&mut self, batch: &[Queued]) {
-        for queued in batch {
-            if let Err(error) = self.store(std::slice::from_ref(queued)).await {
-                tracing::error!(agent_id = %queued.agent_id, seq = queued.seq, %error, "a sample was dropped");
-            }
-        }
     }
 
     /// Sees to it that the batch's times have partitions.
@@ -203,6 +216,35 @@ impl Writer<'_> {
             self.app.gateway.answer(agent_id, epoch, ServerMessage::MetricsAck { seq });
         }
     }
+}
+
+/// What became of rows.
+enum Stored {
+    Yes,
+    /// For what stands in them; they will be refused again.
+    Refused(Error),
+    /// The database did not take them before the server stopped.
+    Stopping,
+}
+
+/// Whether rows were refused for what stands in them. Everything else is the database's own condition, which may pass:
+/// it is away, read-only, out of disk, or lacks a right. Nothing is dropped for that.
+fn is_about_values(error: &Error) -> bool {
+    match error {
+        // A named constraint, or NUL.
+        Error::Problem(_) => true,
+        Error::Database(sqlx::Error::Encode(_)) => true,
+        // Data exceptions, constraints, sizes beyond PostgreSQL's, and what a trigger raises.
+        Error::Database(sqlx::Error::Database(error)) => error
+            .code()
+            .is_some_and(|code| ["22", "23", "54", "P0"].iter().any(|class| code.starts_with(class))),
+        Error::Database(_) | Error::Internal(_) => false,
+    }
+}
+
+/// What PostgreSQL said, for the log.
+fn cause(error: &Error) -> Option<String> {
+    std::error::Error::source(error).map(ToString::to_string)
 }
 
 /// Each agent's newest sample, in the agents' order, so that two transactions never lock each other out.

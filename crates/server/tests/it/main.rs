@@ -23,6 +23,8 @@ mod enroll;
 mod errors;
 mod harness;
 mod health;
+mod hostile_values;
+mod ingest;
 mod install;
 mod jobs;
 mod keys;
