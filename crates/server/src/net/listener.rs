@@ -26,6 +26,7 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tower::Service as _;
 
+use super::abandoned::{Abandoned, Change};
 use super::body::PacedBody;
 use super::limits::{Admission, Budget, ConnectionGauge, ConnectionTicket, Limits};
 use super::peer::{self, Scheme};
@@ -99,7 +100,7 @@ impl Listener {
 
     /// Serves `router` until `shutdown`. Plain HTTP is answered to this machine and to trusted proxies only. At
     /// `shutdown` it takes no more connections, lets open requests and sockets end within
-    /// [`Limits::drain`], and cuts off the rest of the requests.
+    /// [`Limits::drain`], those whose caller has gone among them, and cuts off the rest of the requests.
     pub async fn serve(self, router: Router, shutdown: CancellationToken) {
         let Self { tcp, tls, budget, proxies, limits, .. } = self;
         let drain = limits.drain;
@@ -107,7 +108,9 @@ impl Listener {
         let cut_off = CancellationToken::new();
         let acceptor = tls.as_ref().map(Tls::acceptor);
         let transport = if acceptor.is_some() { Scheme::Https } else { Scheme::Http };
-        let server = Server { router, acceptor, transport, proxies, limits, shutdown, tracker, cut_off };
+        let abandoned = Abandoned::new(tracker.clone(), cut_off.clone());
+        let server =
+            Server { router, acceptor, transport, proxies, limits, shutdown, tracker, cut_off, abandoned };
         let server = Arc::new(server);
         let maintenance = tls.map(|tls| tokio::spawn(tls.maintain()));
         loop {
@@ -161,6 +164,7 @@ struct Server {
     shutdown: CancellationToken,
     tracker: TaskTracker,
     cut_off: CancellationToken,
+    abandoned: Arc<Abandoned>,
 }
 
 struct Connection {
@@ -194,12 +198,13 @@ impl Connection {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Self { admission, peer, since } = self;
-        let ticket = ConnectionTicket::of(&admission);
+        let asking = Arc::clone(&admission);
         let stranger = Arc::downgrade(&admission);
         let leave = admission.leave();
         let limits = &server.limits;
         let stream = Counted { stream, _admission: admission, _tracked: server.tracker.token() };
-        let service = service_fn(move |request| answer(Arc::clone(server), request, peer, ticket.clone()));
+        let service =
+            service_fn(move |request| answer(Arc::clone(server), request, peer, Arc::clone(&asking)));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(
@@ -242,17 +247,22 @@ async fn answer(
     server: Arc<Server>,
     request: Request<Incoming>,
     connection_peer: PeerAddr,
-    ticket: ConnectionTicket,
+    admission: Arc<Admission>,
 ) -> Result<Response, Infallible> {
     let (mut parts, body) = request.into_parts();
     let (peer, scheme) =
         peer::resolve(&mut parts.headers, connection_peer.0, server.transport, &server.proxies);
     parts.extensions.insert(PeerAddr(peer));
     parts.extensions.insert(scheme);
-    parts.extensions.insert(ticket);
+    parts.extensions.insert(ConnectionTicket::of(&admission));
+    let is_change = !parts.method.is_safe();
     let request = Request::from_parts(parts, PacedBody::wrap(body));
     // A router is always ready.
-    server.router.clone().call(request).await
+    let answer = server.router.clone().call(request);
+    if is_change {
+        return Change::new(answer, admission, Arc::clone(&server.abandoned)).await;
+    }
+    answer.await
 }
 
 /// A client's stream. It gives its place back when it is closed, however far from here that is: an upgraded one

@@ -1,6 +1,7 @@
 //! The listener: from an open port to requests with a known peer, on plain HTTP or TLS, with limits on all that has
 //! not yet shown who it is.
 
+mod abandoned;
 mod authority;
 mod body;
 mod limits;

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use axum::extract::Request;
@@ -54,8 +55,12 @@ impl Server {
     }
 
     fn run(listener: Listener) -> Self {
+        Self::run_with(listener, router())
+    }
+
+    fn run_with(listener: Listener, router: Router) -> Self {
         let (addr, gauge, shutdown) = (listener.local_addr(), listener.gauge(), CancellationToken::new());
-        let serving = tokio::spawn(listener.serve(router(), shutdown.clone()));
+        let serving = tokio::spawn(listener.serve(router, shutdown.clone()));
         Self { addr, gauge, shutdown, serving }
     }
 
@@ -387,6 +392,117 @@ async fn a_stop_does_not_wait_for_ever() {
     timeout(PATIENCE, server.serving).await.unwrap().unwrap();
     assert!(since.elapsed() < Duration::from_secs(3));
     closed(&mut stream, since).await;
+}
+
+/// A handler that waits at a gate, and what became of those who came.
+#[derive(Clone, Default)]
+struct Gate {
+    open: CancellationToken,
+    begun: Arc<AtomicUsize>,
+    done: Arc<AtomicUsize>,
+    ended: Arc<AtomicUsize>,
+}
+
+impl Gate {
+    fn serve(&self, limits: Limits) -> Server {
+        let gate = self.clone();
+        let pass = any(move || gate.clone().pass());
+        let router = router().route("/gate", pass);
+        Server::run_with(Listener::bind(limited(limits)).unwrap(), router)
+    }
+
+    async fn pass(self) {
+        struct Ended(Arc<AtomicUsize>);
+        impl Drop for Ended {
+            fn drop(&mut self) {
+                self.0.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        let _ended = Ended(Arc::clone(&self.ended));
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        self.open.cancelled().await;
+        self.done.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Comes to the gate, hangs up there, and sees the server close too.
+    async fn hang_up(&self, mut stream: TcpStream, method: &str) {
+        let before = self.begun.load(Ordering::SeqCst);
+        let request = format!("{method} /gate HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        until("it is at the gate", || self.begun.load(Ordering::SeqCst) > before).await;
+        stream.shutdown().await.unwrap();
+        closed(&mut stream, Instant::now()).await;
+    }
+
+    fn ended(&self) -> usize {
+        self.ended.load(Ordering::SeqCst)
+    }
+
+    fn done(&self) -> usize {
+        self.done.load(Ordering::SeqCst)
+    }
+}
+
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_change_goes_on_without_its_caller_and_a_question_does_not() {
+    let gate = Gate::default();
+    let server = gate.serve(Limits::default());
+    gate.hang_up(server.connect().await, "GET").await;
+    until("the question is dropped", || gate.ended() == 1).await;
+    for method in ["POST", "PUT", "PATCH", "DELETE"] {
+        gate.hang_up(server.connect().await, method).await;
+    }
+    server.until_counts("nobody is in any more", |counts| counts.open == 0).await;
+    assert_eq!((gate.ended(), gate.done()), (1, 0));
+    gate.open.cancel();
+    until("the changes are done", || gate.done() == 4).await;
+}
+
+#[tokio::test]
+async fn strangers_who_hang_up_leave_little_behind_and_take_no_room_from_others() {
+    let gate = Gate::default();
+    let server = gate.serve(Limits::default());
+    for _ in 0..100 {
+        gate.hang_up(server.connect().await, "POST").await;
+    }
+    until("what is too much is dropped", || gate.ended() == 36).await;
+    let mut known = server.connect().await;
+    assert!(ask(&mut known, "POST /sign-in", &[], "").await.contains("200 OK"));
+    gate.hang_up(known, "POST").await;
+    server.until_counts("nobody is in any more", |counts| counts.open == 0).await;
+    gate.open.cancel();
+    until("the rest is done", || gate.done() == 65).await;
+    assert_eq!(gate.ended(), 101);
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_changes_without_their_callers_but_not_for_ever() {
+    let gate = Gate::default();
+    let mut server = gate.serve(Limits::default());
+    gate.hang_up(server.connect().await, "POST").await;
+    server.shutdown.cancel();
+    assert!(timeout(Duration::from_millis(200), &mut server.serving).await.is_err(), "it waits");
+    gate.open.cancel();
+    timeout(PATIENCE, server.serving).await.unwrap().unwrap();
+    assert_eq!(gate.done(), 1);
+
+    let gate = Gate::default();
+    let server = gate.serve(Limits { drain: Duration::from_millis(200), ..Limits::default() });
+    gate.hang_up(server.connect().await, "POST").await;
+    let since = Instant::now();
+    server.shutdown.cancel();
+    timeout(PATIENCE, server.serving).await.unwrap().unwrap();
+    assert!(since.elapsed() < Duration::from_secs(3));
+    until("it is cut off", || gate.ended() == 1).await;
+    assert_eq!(gate.done(), 0);
 }
 
 /// Row 15 of the threats: ten thousand sockets of strangers, from many addresses.

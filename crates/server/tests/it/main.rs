@@ -21,6 +21,7 @@ mod commands;
 mod dashboard;
 mod enroll;
 mod errors;
+mod hang_ups;
 mod harness;
 mod health;
 mod hostile_values;

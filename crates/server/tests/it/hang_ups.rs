@@ -1,0 +1,93 @@
+//! Callers who hang up while their change is being committed.
+
+use gururmm_protocol::ServerMessage;
+use gururmm_protocol::to_agent::GoodbyeReason;
+use gururmm_testkit::world::acme;
+use gururmm_testkit::{ApiClient, SeededAgent, TestAgent, TestServer, eventually};
+use serde_json::json;
+use sqlx::PgConnection;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+/// Lets every commit that touches `table` wait until the answer is used to [`let_go`].
+async fn hold_commits(server: &TestServer, table: &str) -> PgConnection {
+    let mut owner = server.owner().await;
+    let statements = format!(
+        "CREATE FUNCTION wait_at_commit() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
+           $$ BEGIN PERFORM pg_advisory_xact_lock(4711); RETURN NULL; END $$;
+         CREATE CONSTRAINT TRIGGER wait_at_commit AFTER INSERT OR UPDATE OR DELETE ON {table}
+           DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait_at_commit();
+         SELECT pg_advisory_lock(4711)"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statements)).execute(&mut owner).await.unwrap();
+    owner
+}
+
+async fn let_go(mut owner: PgConnection) {
+    sqlx::query("SELECT pg_advisory_unlock(4711)").execute(&mut owner).await.unwrap();
+}
+
+/// Asks, waits until the commit waits, hangs up, and sees the server close too.
+async fn hang_up_at_commit(server: &TestServer, client: &ApiClient, line: &str, body: &str) {
+    let mut request = format!("{line} HTTP/1.1\r\nhost: {}\r\n", server.address());
+    for (name, value) in client.headers() {
+        request += &format!("{name}: {}\r\n", value.to_str().unwrap());
+    }
+    request += &format!("content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let mut stream = TcpStream::connect(server.address()).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut owner = server.owner().await;
+    eventually("a commit that waits", async || {
+        let waiting: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query = 'COMMIT'
+               AND wait_event_type = 'Lock'",
+        )
+        .fetch_one(&mut owner)
+        .await
+        .unwrap();
+        (waiting == 1).then_some(())
+    })
+    .await;
+    stream.shutdown().await.unwrap();
+    let mut said = Vec::new();
+    let _reset_or_closed = stream.read_to_end(&mut said).await;
+    assert!(said.is_empty(), "{}", String::from_utf8_lossy(&said));
+}
+
+async fn stage() -> (TestServer, SeededAgent, TestAgent) {
+    let server = TestServer::start().await;
+    let machine = server.seed_agent(&acme::HQ, "web-01").await;
+    let agent = TestAgent::connect(&server, &machine).await;
+    (server, machine, agent)
+}
+
+#[tokio::test]
+async fn a_machine_whose_deletion_nobody_waited_for_is_sent_away() {
+    let (server, machine, mut agent) = stage().await;
+    let admin = server.client_as(&acme::ADMIN).await;
+    let owner = hold_commits(&server, "agents").await;
+    hang_up_at_commit(&server, &admin, &format!("DELETE /api/agents/{}", machine.id), "").await;
+    let_go(owner).await;
+    let pick = |message| match message {
+        ServerMessage::Goodbye { reason, .. } => Some(reason),
+        _ => None,
+    };
+    assert_eq!(agent.expect("goodbye", pick).await, GoodbyeReason::Revoked);
+    admin.get(&format!("/api/agents/{}", machine.id)).await.expect_problem(404, "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn a_policy_whose_author_did_not_wait_reaches_the_machines() {
+    let (server, _machine, mut agent) = stage().await;
+    let admin = server.client_as(&acme::ADMIN).await;
+    let owner = hold_commits(&server, "policies").await;
+    let settings = json!({ "settings": { "metrics_interval_seconds": 77 } });
+    let line = format!("PUT /api/v1/policies/site/{}", acme::HQ.id);
+    hang_up_at_commit(&server, &admin, &line, &settings.to_string()).await;
+    let_go(owner).await;
+    let pick = |message| match message {
+        ServerMessage::ConfigUpdate { config } => Some(config.metrics_interval_seconds),
+        _ => None,
+    };
+    assert_eq!(agent.expect("new settings", pick).await, 77);
+}
