@@ -38,19 +38,18 @@ pub struct Database {
 }
 
 impl Database {
-    /// Opens and migrates it, starting or adopting the private cluster.
-    pub async fn open(data_dir: &Path, choice: DatabaseChoice, keys: &Keys) -> anyhow::Result<Self> {
+    /// Opens and migrates it, starting or adopting the private cluster of the data folder that `lock` holds.
+    pub async fn open(lock: DataLock, choice: DatabaseChoice, keys: &Keys) -> anyhow::Result<Self> {
         match choice {
             DatabaseChoice::Private => {
-                let private = Embedded::start(data_dir).await?;
+                let private = Embedded::start(lock).await?;
                 let endpoint = private.endpoint().clone();
                 Self::of_private(&endpoint, Some(private), keys).await
             }
-            DatabaseChoice::Url(url) => {
-                let lock = DataLock::take(data_dir)?;
-                Ok(Self { _lock: Some(lock), ..Self::of_url(url, keys).await? })
+            DatabaseChoice::Url(url) => Ok(Self { _lock: Some(lock), ..Self::of_url(url, keys).await? }),
+            DatabaseChoice::Ready(app) => {
+                Ok(Self { private: None, _lock: Some(lock), app: *app, owner_url: None })
             }
-            DatabaseChoice::Ready(app) => Ok(Self { private: None, _lock: None, app: *app, owner_url: None }),
         }
     }
 
@@ -61,7 +60,7 @@ impl Database {
                 Self::of_private(&endpoint, None, keys).await
             }
             DatabaseChoice::Url(url) => Self::of_url(url, keys).await,
-            choice => Self::open(data_dir, choice, keys).await,
+            choice => Self::open(DataLock::take(data_dir)?, choice, keys).await,
         }
     }
 

@@ -4,7 +4,6 @@ use crate::db::embedded::Embedded;
 use crate::private_file;
 use anyhow::Context as _;
 use rand::TryRng as _;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use zeroize::Zeroizing;
 
@@ -21,14 +20,12 @@ impl Keys {
     /// where there is a database already: with new keys every machine would be locked out of it.
     pub fn load_or_create(data_dir: &Path) -> anyhow::Result<Self> {
         let folder = data_dir.join("keys");
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&folder)
-            .with_context(|| format!("cannot create {}", folder.display()))?;
+        private_file::make_folder(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let path = folder.join("pepper-p1");
+        // Asked before the key is looked for: another process may make both at this very moment, the key first.
+        let has_database = Embedded::exists(data_dir);
         if !path.exists() {
-            if Embedded::exists(data_dir) {
+            if has_database {
                 anyhow::bail!(
                     "{} is missing, and all machines' keys and tokens in the database depend on it: restore it from \
                      the backup",
@@ -39,7 +36,8 @@ impl Keys {
             rand::rngs::SysRng
                 .try_fill_bytes(fresh.as_mut_slice())
                 .context("no random bytes from the system")?;
-            private_file::write(&path, fresh.as_slice())?;
+            private_file::create(&path, fresh.as_slice())
+                .with_context(|| format!("cannot write {}", path.display()))?;
         }
         let bytes =
             Zeroizing::new(std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?);

@@ -11,7 +11,6 @@ use crate::tenancy;
 use anyhow::Context as _;
 use chrono::TimeDelta;
 use serde::Serialize;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -52,14 +51,17 @@ async fn leave_token(app: &AppState, folder: &Path) -> anyhow::Result<()> {
             .await?;
     tx.commit().await?;
 
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    private_file::make_folder(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let write = |path: &Path, bytes: &[u8]| {
+        private_file::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+    };
     let key_file = folder.join("enrollment-key");
-    private_file::write(&key_file, key.secret.as_bytes())?;
+    write(&key_file, key.secret.as_bytes())?;
     let invitation = Invitation {
         server: app.config.public_url.as_str().trim_end_matches('/'),
         site_code: &site.code,
         key_file: &key_file,
     };
     // Last: whoever waits for this file finds the key beside it.
-    private_file::write(&folder.join("enrollment.json"), &serde_json::to_vec(&invitation)?)
+    write(&folder.join("enrollment.json"), &serde_json::to_vec(&invitation)?)
 }

@@ -5,6 +5,7 @@ use crate::background::Background;
 use crate::bus::Bus;
 use crate::config::Config;
 use crate::database::{Database, DatabaseChoice};
+use crate::db::embedded::DataLock;
 use crate::db::{Db, PoolSizes};
 use crate::gateway;
 use crate::keys::{Keys, Purpose, random_token};
@@ -63,7 +64,9 @@ pub struct Server {
 impl Server {
     /// Starts everything; answers when requests are served.
     pub async fn start(options: ServeOptions) -> anyhow::Result<Self> {
-        // Before anything else: a taken port must not cost a database start.
+        // Before anything is made: of two servers that start on one data folder, one gives up here.
+        let lock = DataLock::take(&options.data_dir)?;
+        // Before the database: a taken port must not cost its start.
         let listener = Listener::bind(ListenConfig {
             addr: options.listen,
             tls: options.tls.clone(),
@@ -73,7 +76,7 @@ impl Server {
         })?;
         let metrics = options.metrics_listen.map(MetricsListener::bind).transpose()?;
         let keys = Keys::load_or_create(&options.data_dir)?;
-        let database = Database::open(&options.data_dir, options.database.clone(), &keys).await?;
+        let database = Database::open(lock, options.database.clone(), &keys).await?;
         let bus = Bus::default();
         let db = Db::connect(database.app.clone(), PoolSizes::default(), bus.clone()).await?;
         let now = Utc::now();

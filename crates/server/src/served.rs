@@ -3,6 +3,7 @@
 
 use crate::config::Config;
 use crate::private_file;
+use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use url::Url;
@@ -28,7 +29,9 @@ impl Served {
             ca_fingerprint: config.ca_fingerprint.clone(),
             agent_binary,
         };
-        private_file::write(&config.data_dir.join(FILE), &serde_json::to_vec_pretty(&served)?)
+        let path = config.data_dir.join(FILE);
+        private_file::write(&path, &serde_json::to_vec_pretty(&served)?)
+            .with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// As it was served last; `None` before the first time. A file that cannot be read is as good as none: the next

@@ -2,10 +2,7 @@
 //!
 //! Both files are PEM with certificate and private key, 0600: `ca.pem` stays for ever, `tls.pem` is replaced.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
 use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -22,6 +19,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
 
 use super::tls::{self, TlsError};
+use crate::private_file;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const LEAF_VALIDITY: Duration = Duration::from_secs(90 * 24 * 60 * 60);
@@ -40,13 +38,15 @@ pub(super) struct Authority {
 impl Authority {
     /// Loads the authority in `folder`, made now if it is not there. It signs for `names`: host names and addresses.
     pub fn load_or_create(folder: &Path, names: Vec<String>) -> Result<Self, TlsError> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-        made.map_err(|source| TlsError::Unwritable { path: folder.to_owned(), source })?;
+        private_file::make_folder(folder)
+            .map_err(|source| TlsError::Unwritable { path: folder.to_owned(), source })?;
         let path = folder.join("ca.pem");
         if !path.exists() {
             let key = KeyPair::generate().map_err(TlsError::Issue)?;
             let certificate = authority_params(&key).self_signed(&key).map_err(TlsError::Issue)?;
-            write_secret(&path, &(certificate.pem() + &key.serialize_pem()))?;
+            let pem = certificate.pem() + &key.serialize_pem();
+            private_file::create(&path, pem.as_bytes())
+                .map_err(|source| TlsError::Unwritable { path: path.clone(), source })?;
         }
         let pem = tls::read(&path)?;
         let certificate = CertificateDer::from_pem_slice(&pem);
@@ -74,7 +74,9 @@ impl Authority {
         let key = KeyPair::generate().map_err(TlsError::Issue)?;
         let leaf = self.leaf_params(now).signed_by(&key, &self.issuer).map_err(TlsError::Issue)?;
         let authority = tls::to_pem(&self.certificate);
-        write_secret(&self.leaf_path, &(leaf.pem() + &authority + &key.serialize_pem()))?;
+        let pem = leaf.pem() + &authority + &key.serialize_pem();
+        private_file::write(&self.leaf_path, pem.as_bytes())
+            .map_err(|source| TlsError::Unwritable { path: self.leaf_path.clone(), source })?;
         tracing::info!(names = ?self.names, "made a new TLS certificate");
         tls::load(&self.leaf_path, &self.leaf_path)
     }
@@ -142,23 +144,6 @@ fn authority_params(key: &KeyPair) -> CertificateParams {
     params
 }
 
-/// Writes a file that is there whole or not at all, for its owner only.
-fn write_secret(path: &Path, text: &str) -> Result<(), TlsError> {
-    let write = || -> io::Result<()> {
-        let draft = path.with_extension("new");
-        match std::fs::remove_file(&draft) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => {}
-        }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&draft, path)?;
-        path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
-    };
-    write().map_err(|source| TlsError::Unwritable { path: path.to_owned(), source })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,6 +172,27 @@ mod tests {
                 0o600,
                 "{file}"
             );
+        }
+    }
+
+    #[test]
+    fn all_who_make_the_authority_at_the_same_moment_have_the_same() {
+        for _ in 0..10 {
+            let folder = TempDir::new().unwrap();
+            let start = std::sync::Barrier::new(4);
+            let made: Vec<_> = std::thread::scope(|scope| {
+                let makers: Vec<_> = (0..4)
+                    .map(|_| {
+                        scope.spawn(|| {
+                            start.wait();
+                            authority(folder.path(), &["localhost"]).certificate().clone()
+                        })
+                    })
+                    .collect();
+                makers.into_iter().map(|maker| maker.join().unwrap()).collect()
+            });
+            let kept = authority(folder.path(), &["localhost"]);
+            assert!(made.iter().all(|certificate| certificate == kept.certificate()));
         }
     }
 

@@ -136,6 +136,20 @@ async fn a_key_comes_with_its_install_command_once_the_server_has_been_served() 
 }
 
 #[tokio::test]
+async fn programs_that_are_the_first_on_a_data_folder_together_make_one_key() {
+    let machine = Machine::new().await;
+    let programs: Vec<_> = (0..12).map(|_| machine.command(&["admin", "db-url"]).spawn().unwrap()).collect();
+    for program in programs {
+        let output = program.wait_with_output().await.unwrap();
+        // A key of its own would not fit the database that another one's was used on.
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let keys = machine.data_dir.path().join("keys").read_dir().unwrap();
+    let names: Vec<_> = keys.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["pepper-p1"]);
+}
+
+#[tokio::test]
 async fn a_database_out_of_reach_is_one_sentence() {
     let machine = Machine::new().await;
     let output = Command::new(env!("CARGO_BIN_EXE_gururmm-server"))

@@ -1,5 +1,6 @@
 //! `gururmm-server serve` as a person meets it when it cannot start: it ends by itself, and says why in one sentence.
 
+use gururmm_server::db::embedded::DataLock;
 use gururmm_testkit::TestDatabase;
 use sqlx::ConnectOptions as _;
 use std::ffi::OsStr;
@@ -43,6 +44,12 @@ fn folder() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
 }
 
+/// What a folder holds.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = folder.read_dir().unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
 #[tokio::test]
 async fn a_taken_port() {
     let (data, taken) = (folder(), TcpListener::bind("127.0.0.1:0").unwrap());
@@ -53,7 +60,7 @@ async fn a_taken_port() {
     let metrics = &[&"--listen" as &dyn AsRef<OsStr>, &"127.0.0.1:0", &"--metrics-listen", &address];
     let said = sentence(serve_with(data.path(), metrics)).await;
     assert!(said.contains("metrics") && said.contains("is taken by another program"), "{said}");
-    assert_eq!(data.path().read_dir().unwrap().count(), 0, "nothing was begun");
+    assert_eq!(names(data.path()), ["server.lock"], "nothing was begun");
 }
 
 #[tokio::test]
@@ -145,6 +152,15 @@ async fn a_log_filter_that_cannot_be_read() {
     command.env("RUST_LOG", "gururmm_server=loud");
     let said = sentence(command).await;
     assert!(said.starts_with("RUST_LOG is not valid"), "{said}");
+}
+
+#[tokio::test]
+async fn a_data_folder_that_another_server_just_takes_into_use() {
+    let data = folder();
+    let _first = DataLock::take(data.path()).unwrap();
+    let said = sentence(serve_with(data.path(), &[&"--listen", &"127.0.0.1:0", &"--tls-self-signed"])).await;
+    assert!(said.contains("in use by another gururmm-server"), "{said}");
+    assert_eq!(names(data.path()), ["server.lock"], "no key, no authority and no database is made beside it");
 }
 
 #[tokio::test]

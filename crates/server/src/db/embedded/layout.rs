@@ -127,12 +127,6 @@ impl Layout {
     }
 }
 
-/// Makes the data folder, readable by its owner only, where it is missing.
-pub(super) fn make_data_folder(data: &Path) -> Result<(), EmbeddedError> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(data);
-    made.map_err(|e| EmbeddedError::writing(data, e))
-}
-
 fn runtime_folder(data: &Path, folder: &Path, own_uid: u32) -> PathBuf {
     let digest = blake3::hash(data.as_os_str().as_encoded_bytes()).to_hex();
     let short = digest.get(..16).unwrap_or_default();
@@ -151,14 +145,19 @@ fn runtime_folder(data: &Path, folder: &Path, own_uid: u32) -> PathBuf {
 /// Keeps every other server away from a data folder for as long as it lives. The kernel lets go of it with the
 /// process, however that ends.
 #[derive(Debug)]
-pub struct DataLock(#[expect(dead_code, reason = "held for its lock")] File);
+pub struct DataLock {
+    folder: PathBuf,
+    _file: File,
+}
 
 impl DataLock {
-    /// Takes the folder, which exists.
+    /// Takes the data folder, made where it is missing, readable by its owner only.
     ///
     /// # Errors
-    /// When another server has it, or the lock's file cannot be written.
+    /// When another server has it, or it cannot be written.
     pub fn take(data: &Path) -> Result<Self, EmbeddedError> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(data);
+        made.map_err(|e| EmbeddedError::writing(data, e))?;
         let path = data.join("server.lock");
         let failed = |e| EmbeddedError::writing(data, e);
         let mut file = OpenOptions::new()
@@ -185,7 +184,12 @@ impl DataLock {
         file.set_len(0).map_err(failed)?;
         file.rewind().map_err(failed)?;
         writeln!(file, "{}", std::process::id()).map_err(failed)?;
-        Ok(Self(file))
+        Ok(Self { folder: data.to_owned(), _file: file })
+    }
+
+    /// The data folder that it holds.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 }
 

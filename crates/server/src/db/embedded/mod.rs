@@ -59,15 +59,13 @@ enum State {
 }
 
 impl Embedded {
-    /// Adopts the cluster that runs in `data_dir`, or starts it, made now if there is none yet. It answers when this
-    /// returns, and is started again should it die.
+    /// Adopts the cluster that runs in the locked data folder, or starts it, made now if there is none yet. It answers
+    /// when this returns, and is started again should it die.
     ///
     /// # Errors
     /// Whatever keeps it from running, in a sentence for the operator.
-    pub async fn start(data_dir: &Path) -> Result<Self, EmbeddedError> {
-        layout::make_data_folder(data_dir)?;
-        let layout = Layout::of(data_dir)?;
-        let lock = DataLock::take(data_dir)?;
+    pub async fn start(lock: DataLock) -> Result<Self, EmbeddedError> {
+        let layout = Layout::of(lock.folder())?;
         let endpoint = Endpoint::new(&layout);
         let cluster = Cluster::open(layout).await?;
         let postmaster = cluster.bring_up().await?;

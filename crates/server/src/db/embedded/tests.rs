@@ -50,6 +50,10 @@ impl Drop for Data {
     }
 }
 
+async fn start(data: &Path) -> Result<Embedded, EmbeddedError> {
+    Embedded::start(DataLock::take(data)?).await
+}
+
 async fn connect(embedded: &Embedded) -> PgConnection {
     PgConnection::connect_with(&embedded.connect_options(SUPERUSER)).await.unwrap()
 }
@@ -97,7 +101,7 @@ fn sleeper_of(owner: fs::Metadata) -> Child {
 #[tokio::test]
 async fn the_first_start_makes_a_durable_cluster_that_listens_on_its_socket_only() {
     let data = Data::new();
-    let embedded = Embedded::start(&data.path()).await.unwrap();
+    let embedded = start(&data.path()).await.unwrap();
     let mut connection = connect(&embedded).await;
     for (setting, value) in [
         ("fsync", "on"),
@@ -122,7 +126,7 @@ async fn the_first_start_makes_a_durable_cluster_that_listens_on_its_socket_only
 #[tokio::test]
 async fn postgres_runs_unprivileged_in_a_group_and_an_environment_of_its_own() {
     let data = Data::new();
-    let embedded = Embedded::start(&data.path()).await.unwrap();
+    let embedded = start(&data.path()).await.unwrap();
     let process = PathBuf::from(format!("/proc/{}", embedded.postmaster_pid()));
     assert_ne!(fs::metadata(&process).unwrap().uid(), 0);
     assert_eq!(fs::metadata(data.cluster()).unwrap().uid(), fs::metadata(&process).unwrap().uid());
@@ -136,14 +140,14 @@ async fn postgres_runs_unprivileged_in_a_group_and_an_environment_of_its_own() {
 #[tokio::test]
 async fn a_second_start_keeps_the_data() {
     let data = Data::new();
-    let first = Embedded::start(&data.path()).await.unwrap();
+    let first = start(&data.path()).await.unwrap();
     write_note(&first).await;
     let pid = first.postmaster_pid();
     first.stop().await.unwrap();
     assert!(!is_alive(pid));
     assert!(!Layout::of(&data.path()).unwrap().runtime.exists());
 
-    let second = Embedded::start(&data.path()).await.unwrap();
+    let second = start(&data.path()).await.unwrap();
     assert_eq!(note(&second).await, "kept");
     second.stop().await.unwrap();
 }
@@ -152,7 +156,7 @@ async fn a_second_start_keeps_the_data() {
 async fn the_owners_url_and_the_running_endpoint_lead_to_the_same_database() {
     let data = Data::new();
     assert!(Embedded::running(&data.path()).unwrap().is_none());
-    let embedded = Embedded::start(&data.path()).await.unwrap();
+    let embedded = start(&data.path()).await.unwrap();
     write_note(&embedded).await;
     let endpoint = Embedded::running(&data.path()).unwrap().unwrap();
     let mut connection = PgConnection::connect(&endpoint.owner_url()).await.unwrap();
@@ -165,13 +169,13 @@ async fn the_owners_url_and_the_running_endpoint_lead_to_the_same_database() {
 #[tokio::test]
 async fn a_cluster_that_outlived_its_server_is_adopted() {
     let data = Data::new();
-    let first = Embedded::start(&data.path()).await.unwrap();
+    let first = start(&data.path()).await.unwrap();
     write_note(&first).await;
     let pid = first.postmaster_pid();
     drop(first);
     assert!(is_alive(pid));
 
-    let second = Embedded::start(&data.path()).await.unwrap();
+    let second = start(&data.path()).await.unwrap();
     assert_eq!(second.postmaster_pid(), pid);
     assert_eq!(note(&second).await, "kept");
     second.stop().await.unwrap();
@@ -181,12 +185,12 @@ async fn a_cluster_that_outlived_its_server_is_adopted() {
 #[tokio::test]
 async fn a_cluster_whose_socket_is_gone_is_restarted_rather_than_adopted() {
     let data = Data::new();
-    let first = Embedded::start(&data.path()).await.unwrap();
+    let first = start(&data.path()).await.unwrap();
     let pid = first.postmaster_pid();
     drop(first);
     fs::remove_file(Layout::of(&data.path()).unwrap().socket.join(layout::SOCKET_FILE)).unwrap();
 
-    let second = Embedded::start(&data.path()).await.unwrap();
+    let second = start(&data.path()).await.unwrap();
     assert_ne!(second.postmaster_pid(), pid);
     assert!(!is_alive(pid));
     second.stop().await.unwrap();
@@ -195,7 +199,7 @@ async fn a_cluster_whose_socket_is_gone_is_restarted_rather_than_adopted() {
 #[tokio::test]
 async fn after_both_were_killed_what_was_committed_is_there() {
     let data = Data::new();
-    let first = Embedded::start(&data.path()).await.unwrap();
+    let first = start(&data.path()).await.unwrap();
     write_note(&first).await;
     // A client keeps a process of the old postmaster alive past its death for a while.
     let client = connect(&first).await;
@@ -203,7 +207,7 @@ async fn after_both_were_killed_what_was_committed_is_there() {
     drop(first);
     kill(pid);
 
-    let second = Embedded::start(&data.path()).await.unwrap();
+    let second = start(&data.path()).await.unwrap();
     assert_ne!(second.postmaster_pid(), pid);
     assert_eq!(note(&second).await, "kept");
     drop(client);
@@ -213,7 +217,7 @@ async fn after_both_were_killed_what_was_committed_is_there() {
 #[tokio::test]
 async fn a_postmaster_that_dies_while_we_run_is_started_again() {
     let data = Data::new();
-    let embedded = Embedded::start(&data.path()).await.unwrap();
+    let embedded = start(&data.path()).await.unwrap();
     write_note(&embedded).await;
     let pid = embedded.postmaster_pid();
     let mut watch = std::pin::pin!(embedded.watch());
@@ -233,7 +237,7 @@ fn is_pending(future: std::pin::Pin<&mut impl Future>) -> bool {
 #[tokio::test]
 async fn a_pid_file_that_names_a_living_stranger_is_stale() {
     let data = Data::new();
-    let first = Embedded::start(&data.path()).await.unwrap();
+    let first = start(&data.path()).await.unwrap();
     write_note(&first).await;
     let pid_file = data.cluster().join("postmaster.pid");
     let socket_lock = Layout::of(&data.path()).unwrap().socket.join(".s.PGSQL.5432.lock");
@@ -247,7 +251,7 @@ async fn a_pid_file_that_names_a_living_stranger_is_stale() {
     for (file, text) in [(&pid_file, running), (&socket_lock, running_lock)] {
         fs::write(file, text.replacen(&pid.to_string(), &stranger.id().to_string(), 1)).unwrap();
     }
-    let second = Embedded::start(&data.path()).await.unwrap();
+    let second = start(&data.path()).await.unwrap();
     assert_ne!(second.postmaster_pid(), stranger.id());
     assert_eq!(note(&second).await, "kept");
     second.stop().await.unwrap();
@@ -259,16 +263,16 @@ async fn a_pid_file_that_names_a_living_stranger_is_stale() {
 #[tokio::test]
 async fn an_empty_pid_file_does_not_stop_the_start() {
     let data = Data::new();
-    Embedded::start(&data.path()).await.unwrap().stop().await.unwrap();
+    start(&data.path()).await.unwrap().stop().await.unwrap();
     fs::write(data.cluster().join("postmaster.pid"), "").unwrap();
-    Embedded::start(&data.path()).await.unwrap().stop().await.unwrap();
+    start(&data.path()).await.unwrap().stop().await.unwrap();
 }
 
 #[tokio::test]
 async fn two_servers_do_not_share_a_data_folder() {
     let data = Data::new();
-    let first = Embedded::start(&data.path()).await.unwrap();
-    let error = Embedded::start(&data.path()).await.unwrap_err().to_string();
+    let first = start(&data.path()).await.unwrap();
+    let error = start(&data.path()).await.unwrap_err().to_string();
     assert!(error.contains(&format!("(pid {})", std::process::id())), "{error}");
     first.stop().await.unwrap();
 }
@@ -279,7 +283,7 @@ async fn a_folder_of_someone_elses_is_refused_and_left_alone() {
     let theirs = data.path().join("postgres");
     fs::create_dir_all(&theirs).unwrap();
     fs::write(theirs.join("letter.txt"), "dear").unwrap();
-    let error = Embedded::start(&data.path()).await.unwrap_err();
+    let error = start(&data.path()).await.unwrap_err();
     assert!(matches!(error, EmbeddedError::Foreign { .. }), "{error}");
     let entries: Vec<_> = theirs.read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(entries, ["letter.txt"]);
@@ -292,42 +296,42 @@ async fn a_link_in_place_of_the_folder_is_refused() {
     fs::create_dir_all(data.path()).unwrap();
     fs::create_dir(&elsewhere).unwrap();
     std::os::unix::fs::symlink(&elsewhere, data.path().join("postgres")).unwrap();
-    let error = Embedded::start(&data.path()).await.unwrap_err();
+    let error = start(&data.path()).await.unwrap_err();
     assert!(matches!(error, EmbeddedError::Foreign { .. }), "{error}");
 }
 
 #[tokio::test]
 async fn a_damaged_cluster_is_named_as_such() {
     let data = Data::new();
-    Embedded::start(&data.path()).await.unwrap().stop().await.unwrap();
+    start(&data.path()).await.unwrap().stop().await.unwrap();
     let control = data.cluster().join("global/pg_control");
     let whole = fs::read(&control).unwrap();
     fs::write(&control, vec![0x5a; whole.len()]).unwrap();
-    let error = Embedded::start(&data.path()).await.unwrap_err();
+    let error = start(&data.path()).await.unwrap_err();
     assert!(matches!(error, EmbeddedError::Corrupt { .. }), "{error}");
 
     fs::remove_file(&control).unwrap();
-    let error = Embedded::start(&data.path()).await.unwrap_err().to_string();
+    let error = start(&data.path()).await.unwrap_err().to_string();
     assert!(error.contains("global/pg_control is missing") && error.contains("backup"), "{error}");
 }
 
 #[tokio::test]
 async fn a_cluster_of_another_version_asks_for_that_version() {
     let data = Data::new();
-    Embedded::start(&data.path()).await.unwrap().stop().await.unwrap();
+    start(&data.path()).await.unwrap().stop().await.unwrap();
     fs::write(data.cluster().join("PG_VERSION"), "9\n").unwrap();
-    let error = Embedded::start(&data.path()).await.unwrap_err().to_string();
+    let error = start(&data.path()).await.unwrap_err().to_string();
     assert!(error.contains("made by PostgreSQL 9, and only"), "{error}");
 }
 
 #[tokio::test]
 async fn a_first_start_that_was_cut_short_is_done_over() {
     let data = Data::new();
-    Embedded::start(&data.path()).await.unwrap().stop().await.unwrap();
+    start(&data.path()).await.unwrap().stop().await.unwrap();
     let half = data.path().join("postgres/cluster.new");
     fs::rename(data.cluster(), &half).unwrap();
     fs::remove_file(half.join("PG_VERSION")).unwrap();
-    Embedded::start(&data.path()).await.unwrap().stop().await.unwrap();
+    start(&data.path()).await.unwrap().stop().await.unwrap();
     assert!(!half.exists());
 }
 
@@ -335,7 +339,7 @@ async fn a_first_start_that_was_cut_short_is_done_over() {
 async fn a_data_folder_with_a_long_and_odd_name_works() {
     let data = TempDir::new().unwrap();
     let path = data.path().join(format!("{} with, \"blanks\" é+%", "long".repeat(20)));
-    let embedded = Embedded::start(&path).await.unwrap();
+    let embedded = start(&path).await.unwrap();
     let mut connection = PgConnection::connect(&embedded.owner_url()).await.unwrap();
     assert_eq!(show(&mut connection, "fsync").await, "on");
     drop(connection);
@@ -346,7 +350,7 @@ async fn a_data_folder_with_a_long_and_odd_name_works() {
 async fn a_short_folder_with_an_odd_name_works() {
     let data = TempDir::new().unwrap();
     let path = data.path().join("a, \"b\" é+%");
-    let embedded = Embedded::start(&path).await.unwrap();
+    let embedded = start(&path).await.unwrap();
     let mut connection = PgConnection::connect(&embedded.owner_url()).await.unwrap();
     assert_eq!(show(&mut connection, "fsync").await, "on");
     drop(connection);
@@ -356,10 +360,10 @@ async fn a_short_folder_with_an_odd_name_works() {
 #[tokio::test]
 async fn the_log_is_cut_when_it_grows_long() {
     let data = Data::new();
-    Embedded::start(&data.path()).await.unwrap().stop().await.unwrap();
+    start(&data.path()).await.unwrap().stop().await.unwrap();
     let log = data.path().join("postgres/postgres.log");
     fs::OpenOptions::new().write(true).open(&log).unwrap().set_len(9 * 1024 * 1024).unwrap();
-    Embedded::start(&data.path()).await.unwrap().stop().await.unwrap();
+    start(&data.path()).await.unwrap().stop().await.unwrap();
     assert!(fs::metadata(&log).unwrap().len() < 1024 * 1024);
     assert!(fs::metadata(data.path().join("postgres/postgres.log.1")).unwrap().len() > 8 * 1024 * 1024);
 }
@@ -371,7 +375,7 @@ async fn another_user_of_the_machine_is_not_let_in() {
         return; // Needs root to become someone else.
     }
     let data = Data::new();
-    let embedded = Embedded::start(&data.path()).await.unwrap();
+    let embedded = start(&data.path()).await.unwrap();
     let socket = Layout::of(&data.path()).unwrap().socket;
     let owner = fs::metadata(&socket).unwrap();
     let psql = Command::new("psql")
@@ -390,7 +394,7 @@ async fn another_user_of_the_machine_is_not_let_in() {
 async fn as_root_a_closed_parent_folder_does_not_matter() {
     let data = Data::new();
     fs::set_permissions(data.0.path(), fs::Permissions::from_mode(0o700)).unwrap();
-    let embedded = Embedded::start(&data.path()).await.unwrap();
+    let embedded = start(&data.path()).await.unwrap();
     write_note(&embedded).await;
     embedded.stop().await.unwrap();
 }
