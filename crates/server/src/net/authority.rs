@@ -21,7 +21,6 @@ use rustls::sign::CertifiedKey;
 use super::tls::{self, TlsError};
 use crate::private_file;
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const LEAF_VALIDITY: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 /// A certificate is replaced when it has less than this left.
 const LEAF_RENEWAL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -115,8 +114,9 @@ impl Authority {
     }
 }
 
-/// How often [`Authority::leaf`] is to be asked for.
-pub(super) const RENEWAL_CHECK: Duration = DAY;
+/// How often [`Authority::leaf`] is to be asked for. Often, for the clock may be set at any time: a certificate of the
+/// past, made before the time was known, must not be served for long.
+pub(super) const RENEWAL_CHECK: Duration = Duration::from_secs(60);
 
 /// Whether a certificate can be made out to `name`.
 pub(super) fn is_certifiable(name: &str) -> bool {
@@ -149,6 +149,8 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt as _;
     use tempfile::TempDir;
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
     fn authority(folder: &Path, names: &[&str]) -> Authority {
         Authority::load_or_create(folder, names.iter().map(ToString::to_string).collect()).unwrap()

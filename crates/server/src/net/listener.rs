@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::response::Response;
@@ -64,7 +64,7 @@ impl Listener {
             return Err(ListenError::PlainHttp { addr });
         }
         let names = tls::own_names(addr, &config.public_url);
-        let tls = config.tls.as_ref().map(|mode| Tls::new(mode, names)).transpose()?;
+        let tls = config.tls.as_ref().map(|mode| Tls::new(mode, names, SystemTime::now())).transpose()?;
         let tcp = open(addr).map_err(|source| match source.kind() {
             io::ErrorKind::AddrInUse => ListenError::AddressInUse { addr },
             io::ErrorKind::PermissionDenied => ListenError::NotPermitted { addr },

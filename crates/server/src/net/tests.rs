@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -642,7 +642,7 @@ async fn certificate_files_are_served_and_read_again_when_they_change() {
     };
     let first = install(&one);
     let mode = TlsMode::Files { certificate: certificate.clone(), key: key.clone() };
-    let mut served = tls::Tls::new(&mode, Vec::new()).unwrap();
+    let mut served = tls::Tls::new(&mode, Vec::new(), SystemTime::now()).unwrap();
     assert_eq!(served.authority(), None);
 
     handshake(&served, &first, SystemTime::now()).await.unwrap();
@@ -660,7 +660,7 @@ async fn certificate_files_are_served_and_read_again_when_they_change() {
 async fn the_servers_own_certificate_renews_itself_while_it_runs() {
     let folder = TempDir::new().unwrap();
     let mode = TlsMode::SelfSigned { keys_dir: folder.path().to_owned() };
-    let mut served = tls::Tls::new(&mode, vec!["localhost".into()]).unwrap();
+    let mut served = tls::Tls::new(&mode, vec!["localhost".into()], SystemTime::now()).unwrap();
     let authority = served.authority().unwrap().clone();
     let after = |days: u64| SystemTime::now() + Duration::from_secs(days * 24 * 60 * 60);
     let first = handshake(&served, &authority, after(0)).await.unwrap();
@@ -672,14 +672,45 @@ async fn the_servers_own_certificate_renews_itself_while_it_runs() {
     handshake(&served, &authority, after(180)).await.unwrap_err();
 }
 
+/// A machine whose clock was behind when the server started, or that slept for months.
+#[tokio::test(start_paused = true)]
+async fn a_certificate_of_the_past_is_replaced_soon_after_the_clock_was_set() {
+    let folder = TempDir::new().unwrap();
+    let mode = TlsMode::SelfSigned { keys_dir: folder.path().to_owned() };
+    let now = SystemTime::now();
+    let behind = now - Duration::from_secs(91 * 24 * 60 * 60);
+    let served = tls::Tls::new(&mode, vec!["localhost".into()], behind).unwrap();
+    let (acceptor, authority) = (served.acceptor(), served.authority().unwrap().clone());
+    handshake_with(&acceptor, &authority, now).await.unwrap_err();
+
+    let maintenance = tokio::spawn(served.maintain());
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    let renewed =
+        handshake_with(&acceptor, &authority, now).await.expect("the certificate is still of the past");
+    let written = std::fs::metadata(folder.path().join("tls.pem")).unwrap().modified().unwrap();
+    tokio::time::sleep(Duration::from_secs(60 * 60)).await;
+    assert_eq!(handshake_with(&acceptor, &authority, now).await.unwrap(), renewed);
+    let last = std::fs::metadata(folder.path().join("tls.pem")).unwrap().modified().unwrap();
+    assert_eq!(last, written, "nothing is written while it is good");
+    maintenance.abort();
+}
+
 /// The certificate that `served` shows to a client that trusts `authority`.
 async fn handshake(
     served: &tls::Tls,
     authority: &CertificateDer<'static>,
     now: SystemTime,
 ) -> io::Result<Vec<u8>> {
+    handshake_with(&served.acceptor(), authority, now).await
+}
+
+async fn handshake_with(
+    acceptor: &TlsAcceptor,
+    authority: &CertificateDer<'static>,
+    now: SystemTime,
+) -> io::Result<Vec<u8>> {
     let (client, server) = tokio::io::duplex(64 * 1024);
-    let accepting = tokio::spawn(served.acceptor().accept(server));
+    let accepting = tokio::spawn(acceptor.accept(server));
     let stream = pinning_at(authority, now).connect(name("localhost"), client).await?;
     let _ = accepting.await.unwrap();
     Ok(stream.get_ref().1.peer_certificates().unwrap()[0].to_vec())

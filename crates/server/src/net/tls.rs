@@ -76,8 +76,8 @@ enum Source {
 type Stamp = (u64, u64, i64, i64);
 
 impl Tls {
-    /// Loads or makes the certificate; `names` are those of the server's own.
-    pub fn new(mode: &TlsMode, names: Vec<String>) -> Result<Self, TlsError> {
+    /// Loads or makes the certificate; `names` are those of the server's own, which is good at `now`.
+    pub fn new(mode: &TlsMode, names: Vec<String>, now: SystemTime) -> Result<Self, TlsError> {
         let (source, first) = match mode {
             TlsMode::Files { certificate, key } => {
                 let seen = stamps(certificate, key);
@@ -86,7 +86,7 @@ impl Tls {
             }
             TlsMode::SelfSigned { keys_dir } => {
                 let authority = Authority::load_or_create(keys_dir, names)?;
-                let first = authority.leaf(SystemTime::now())?;
+                let first = authority.leaf(now)?;
                 (Source::Own(Box::new(authority)), first)
             }
         };
