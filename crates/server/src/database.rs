@@ -80,10 +80,23 @@ impl Database {
         }
     }
 
+    /// The same after a failure, which is what there is to say.
+    pub async fn give_up(self) {
+        if let Err(error) = self.close().await {
+            tracing::warn!(error = format!("{error:#}"), "PostgreSQL stays behind");
+        }
+    }
+
     async fn of_private(endpoint: &Endpoint, private: Option<Embedded>, keys: &Keys) -> anyhow::Result<Self> {
-        db::take_into_use(endpoint.connect_options(SUPERUSER), keys, AppLogin::Peer).await?;
         let (app, owner_url) = (endpoint.connect_options(APP_ROLE), Some(endpoint.owner_url()));
-        Ok(Self { private, _lock: None, app, owner_url })
+        let database = Self { private, _lock: None, app, owner_url };
+        match db::take_into_use(endpoint.connect_options(SUPERUSER), keys, AppLogin::Peer).await {
+            Ok(()) => Ok(database),
+            Err(error) => {
+                database.give_up().await;
+                Err(error)
+            }
+        }
     }
 
     async fn of_url(url: String, keys: &Keys) -> anyhow::Result<Self> {

@@ -77,23 +77,17 @@ impl Server {
         let metrics = options.metrics_listen.map(MetricsListener::bind).transpose()?;
         let keys = Keys::load_or_create(&options.data_dir)?;
         let database = Database::open(lock, options.database.clone(), &keys).await?;
-        let bus = Bus::default();
-        let db = Db::connect(database.app.clone(), PoolSizes::default(), bus.clone()).await?;
-        let now = Utc::now();
-        db.ensure_metric_partitions(now - TimeDelta::days(2), now + TimeDelta::days(3)).await?;
-        db.reset_presence().await?;
-        let (config, invites) = (config(&options, &listener)?, options.invites_local_agent);
-        if let Err(error) = Served::remember(&config) {
-            tracing::warn!(
-                error = format!("{error:#}"),
-                "admin commands will not know this server's address"
-            );
-        }
-        let app = Arc::new(App::new(config, db, keys, bus, options.gateway, options.live));
+        let app = match assemble(&options, &listener, keys, &database).await {
+            Ok(app) => Arc::new(app),
+            Err(error) => {
+                database.give_up().await;
+                return Err(error);
+            }
+        };
 
         let background = Background::start(&app);
         let stopping = CancellationToken::new();
-        if invites {
+        if options.invites_local_agent {
             tokio::spawn(invite_local_agent(app.clone()));
         }
         let local_addr = listener.local_addr();
@@ -154,6 +148,25 @@ impl Server {
         self.app.db.close().await;
         self.database.close().await
     }
+}
+
+/// The server's parts, on a database that is up to date.
+async fn assemble(
+    options: &ServeOptions,
+    listener: &Listener,
+    keys: Keys,
+    database: &Database,
+) -> anyhow::Result<App> {
+    let bus = Bus::default();
+    let db = Db::connect(database.app.clone(), PoolSizes::default(), bus.clone()).await?;
+    let now = Utc::now();
+    db.ensure_metric_partitions(now - TimeDelta::days(2), now + TimeDelta::days(3)).await?;
+    db.reset_presence().await?;
+    let config = config(options, listener)?;
+    if let Err(error) = Served::remember(&config) {
+        tracing::warn!(error = format!("{error:#}"), "admin commands will not know this server's address");
+    }
+    Ok(App::new(config, db, keys, bus, options.gateway.clone(), options.live.clone()))
 }
 
 async fn invite_local_agent(app: AppState) {

@@ -150,6 +150,25 @@ async fn programs_that_are_the_first_on_a_data_folder_together_make_one_key() {
 }
 
 #[tokio::test]
+async fn a_command_that_fails_leaves_no_postgresql_running() {
+    let data = tempfile::tempdir().unwrap();
+    let db_url = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gururmm-server"));
+        command.args(["admin", "db-url", "--data-dir"]).arg(data.path()).env_remove("GURURMM_DATABASE_URL");
+        command
+    };
+    let output = db_url().output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
+    std::fs::write(data.path().join("keys/pepper-p1"), [7; 32]).unwrap();
+    let output = db_url().output().await.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("made with other keys"), "{said}");
+    let left = std::fs::read_to_string(data.path().join("postgres/cluster/postmaster.pid"));
+    assert!(left.is_err(), "PostgreSQL still runs: {left:?}");
+}
+
+#[tokio::test]
 async fn a_database_out_of_reach_is_one_sentence() {
     let machine = Machine::new().await;
     let output = Command::new(env!("CARGO_BIN_EXE_gururmm-server"))

@@ -69,7 +69,12 @@ impl Embedded {
         let endpoint = Endpoint::new(&layout);
         let cluster = Cluster::open(layout).await?;
         let postmaster = cluster.bring_up().await?;
-        cluster.ensure_database().await?;
+        if let Err(error) = cluster.ensure_database().await {
+            if let Err(error) = cluster.shut_down().await {
+                tracing::warn!(%error, "PostgreSQL stays behind");
+            }
+            return Err(error);
+        }
 
         let (publish, state) = watch::channel(State::Running { pid: postmaster.pid() });
         let (stop, stopped) = oneshot::channel();
