@@ -23,6 +23,9 @@ use std::time::Duration;
 /// Role the server works as: owns nothing, bypasses nothing.
 pub const APP_ROLE: &str = "gururmm_app";
 
+/// How long a database that accepts a connection and says nothing is waited for.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// How many connections each lane may hold.
 #[derive(Debug, Clone, Copy)]
 pub struct PoolSizes {
@@ -105,7 +108,9 @@ impl Db {
 
 /// Brings the schema up to date as the owner, under sqlx's advisory lock. Answers the owner's connection.
 pub async fn migrate(owner: PgConnectOptions) -> anyhow::Result<PgConnection> {
-    let mut connection = owner.connect().await.context("cannot connect to the database as its owner")?;
+    let connected = tokio::time::timeout(CONNECT_TIMEOUT, owner.connect()).await;
+    let connected = connected.context("the database does not answer")?;
+    let mut connection = connected.context("cannot connect to the database as its owner")?;
     sqlx::migrate!().run(&mut connection).await.context("the database could not be brought up to date")?;
     Ok(connection)
 }

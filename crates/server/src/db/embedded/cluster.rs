@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use sqlx::{Connection as _, Executor as _, PgConnection};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::account::{self, Account};
 use super::binaries::Binaries;
@@ -26,6 +26,10 @@ const READY_TIMEOUT: Duration = Duration::from_secs(300);
 const ADOPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the processes of a killed postmaster may keep its memory; they notice within about two seconds.
 const LEFTOVER_TIMEOUT: Duration = Duration::from_secs(30);
+/// What one connection may take. A postmaster that hangs accepts it, for the kernel does, and says nothing.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
+/// What making the server's database may take.
+const DATABASE_TIMEOUT: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 const LOG_MAX_BYTES: u64 = 8 * 1024 * 1024;
 
@@ -102,7 +106,10 @@ impl Cluster {
             }
             connection.close().await
         };
-        connect.await.map_err(EmbeddedError::Connect)
+        match timeout(DATABASE_TIMEOUT, connect).await {
+            Ok(done) => done.map_err(EmbeddedError::Connect),
+            Err(_) => Err(self.not_ready(DATABASE_TIMEOUT)),
+        }
     }
 
     /// Keeps the log within its limit. PostgreSQL holds the file open and appends, so that cutting it is enough; a
@@ -164,7 +171,10 @@ impl Cluster {
             }
             Readiness::Ended => Ok(None),
             Readiness::TimedOut | Readiness::Refused(_) => {
-                tracing::warn!(pid = postmaster.pid(), "PostgreSQL runs with other settings, restarting it");
+                tracing::warn!(
+                    pid = postmaster.pid(),
+                    "PostgreSQL hangs or runs with other settings, restarting it"
+                );
                 postmaster.stop().await?;
                 Ok(None)
             }
@@ -199,10 +209,7 @@ impl Cluster {
         match readiness {
             Readiness::Ready => Ok(starting.0.take()),
             Readiness::Refused(error) => Err(EmbeddedError::Connect(error)),
-            Readiness::TimedOut => {
-                let seconds = READY_TIMEOUT.as_secs();
-                Err(EmbeddedError::NotReady { seconds, log: self.layout.log.clone() })
-            }
+            Readiness::TimedOut => Err(self.not_ready(READY_TIMEOUT)),
             Readiness::Ended => {
                 let said = self.log_since(said_before);
                 if said.contains("pre-existing shared memory block") {
@@ -219,18 +226,21 @@ impl Cluster {
     async fn ready(&self, postmaster: &mut Postmaster, patience: Duration) -> Readiness {
         let mut deadline = Instant::now() + patience;
         loop {
-            match PgConnection::connect_with(&self.maintenance()).await {
-                Ok(connection) => {
-                    // It has answered; how the farewell goes does not matter.
-                    let _ = connection.close().await;
-                    return Readiness::Ready;
-                }
-                Err(sqlx::Error::Database(e)) if e.code().as_deref() == Some("57P03") => {
+            let options = self.maintenance();
+            let attempt = async {
+                let connection = PgConnection::connect_with(&options).await?;
+                // It has answered; how the farewell goes does not matter.
+                let _ = connection.close().await;
+                Ok(())
+            };
+            match timeout(ATTEMPT_TIMEOUT, attempt).await {
+                Ok(Ok(())) => return Readiness::Ready,
+                Ok(Err(sqlx::Error::Database(e))) if e.code().as_deref() == Some("57P03") => {
                     // It replays its log: that takes what it takes.
                     deadline = deadline.max(Instant::now() + READY_TIMEOUT);
                 }
-                Err(sqlx::Error::Io(_)) => {}
-                Err(error) => return Readiness::Refused(error),
+                Err(_) | Ok(Err(sqlx::Error::Io(_))) => {}
+                Ok(Err(error)) => return Readiness::Refused(error),
             }
             tokio::select! {
                 () = postmaster.exited() => return Readiness::Ended,
@@ -240,6 +250,10 @@ impl Cluster {
                 return Readiness::TimedOut;
             }
         }
+    }
+
+    fn not_ready(&self, patience: Duration) -> EmbeddedError {
+        EmbeddedError::NotReady { seconds: patience.as_secs(), log: self.layout.log.clone() }
     }
 
     fn maintenance(&self) -> sqlx::postgres::PgConnectOptions {

@@ -101,6 +101,8 @@ impl Postmaster {
         let steps = [(Signal::INT, 30), (Signal::QUIT, 10), (Signal::KILL, 5)];
         for (signal, seconds) in steps {
             self.signal(signal);
+            // One that somebody stopped acts on nothing but KILL before it goes on.
+            self.signal(Signal::CONT);
             if timeout(Duration::from_secs(seconds), self.exited()).await.is_ok() {
                 return Ok(());
             }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tempfile::TempDir;
+use tokio::time::timeout;
 
 use super::*;
 
@@ -72,7 +73,11 @@ async fn note(embedded: &Embedded) -> String {
 }
 
 fn kill(pid: u32) {
-    let _ = kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::KILL);
+    signal(pid, Signal::KILL);
+}
+
+fn signal(pid: u32, signal: Signal) {
+    let _ = kill_process(Pid::from_raw(pid as i32).unwrap(), signal);
 }
 
 fn is_alive(pid: u32) -> bool {
@@ -258,6 +263,23 @@ async fn a_pid_file_that_names_a_living_stranger_is_stale() {
     assert!(is_alive(stranger.id()), "the stranger is left alone");
     stranger.kill().unwrap();
     stranger.wait().unwrap();
+}
+
+#[tokio::test]
+async fn a_postmaster_that_hangs_is_replaced() {
+    let data = Data::new();
+    let first = start(&data.path()).await.unwrap();
+    write_note(&first).await;
+    let pid = first.postmaster_pid();
+    drop(first);
+    signal(pid, Signal::STOP);
+
+    let second =
+        timeout(Duration::from_secs(40), start(&data.path())).await.expect("it waits for ever").unwrap();
+    assert_ne!(second.postmaster_pid(), pid);
+    assert!(!is_alive(pid));
+    assert_eq!(note(&second).await, "kept");
+    second.stop().await.unwrap();
 }
 
 #[tokio::test]
