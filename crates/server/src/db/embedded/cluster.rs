@@ -65,7 +65,7 @@ impl Cluster {
     pub async fn bring_up(&self) -> Result<Postmaster, EmbeddedError> {
         let deadline = Instant::now() + LEFTOVER_TIMEOUT;
         loop {
-            let foreign_pid = match Postmaster::find(&self.layout.cluster)? {
+            let foreign_pid = match Postmaster::find(&self.layout)? {
                 Found::Living(postmaster) => match self.adopt(postmaster).await? {
                     Some(postmaster) => return Ok(postmaster),
                     None => continue,
@@ -85,7 +85,7 @@ impl Cluster {
 
     /// Stops whatever postmaster runs, and removes socket and settings.
     pub async fn shut_down(&self) -> Result<(), EmbeddedError> {
-        if let Found::Living(postmaster) = Postmaster::find(&self.layout.cluster)? {
+        if let Found::Living(postmaster) = Postmaster::find(&self.layout)? {
             postmaster.stop().await?;
         }
         let runtime = &self.layout.runtime;

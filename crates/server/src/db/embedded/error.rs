@@ -48,6 +48,12 @@ pub enum EmbeddedError {
     )]
     UnknownUser { user: String },
 
+    #[error(
+        "process {pid} may be the PostgreSQL of {}, and this user may not look: give gururmm-server the capability \
+         CAP_SYS_PTRACE, or stop that process", folder.display()
+    )]
+    Unrecognised { pid: u32, folder: PathBuf },
+
     #[error("initdb failed: {detail}")]
     InitFailed { detail: String },
 

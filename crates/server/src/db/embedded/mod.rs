@@ -91,7 +91,7 @@ impl Embedded {
             return Ok(None);
         }
         let layout = Layout::of(data_dir)?;
-        Ok(match Postmaster::find(&layout.cluster)? {
+        Ok(match Postmaster::find(&layout)? {
             Found::Living(_) => Some(Endpoint::new(&layout)),
             Found::Gone { .. } => None,
         })
@@ -207,9 +207,8 @@ async fn supervise(
         loop {
             tokio::select! {
                 _ = &mut stop => {
-                    cluster.shut_down().await?;
-                    postmaster.exited().await;
-                    return Ok(());
+                    postmaster.stop().await?;
+                    return cluster.shut_down().await;
                 }
                 () = postmaster.exited() => break,
                 () = sleep(LOG_CHECK_INTERVAL) => cluster.trim_log(),

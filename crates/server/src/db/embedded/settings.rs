@@ -27,17 +27,12 @@ pub(super) fn write(layout: &Layout, own: &Account) -> Result<(), EmbeddedError>
 
 /// What must hold whatever an operator set with `ALTER SYSTEM`: the command line wins over every file.
 pub(super) fn arguments(layout: &Layout) -> Vec<OsString> {
-    let file = |setting: &str, name: &str| {
-        let mut argument = OsString::from(format!("{setting}="));
-        argument.push(layout.runtime.join(name));
-        argument
-    };
     // A list whose items are quoted: a comma or a blank in the path is part of it.
     let socket = layout.socket.to_string_lossy().replace('"', "\"\"");
     let settings = [
-        file("config_file", "postgresql.conf"),
-        file("hba_file", "pg_hba.conf"),
-        file("ident_file", "pg_ident.conf"),
+        config_file(layout),
+        file_argument("hba_file", layout, "pg_hba.conf"),
+        file_argument("ident_file", layout, "pg_ident.conf"),
         "listen_addresses=".into(),
         format!("unix_socket_directories=\"{socket}\"").into(),
         "unix_socket_permissions=0700".into(),
@@ -48,6 +43,17 @@ pub(super) fn arguments(layout: &Layout) -> Vec<OsString> {
         "log_destination=stderr".into(),
     ];
     settings.into_iter().flat_map(|setting| ["-c".into(), setting]).collect()
+}
+
+/// The argument that every postmaster of this cluster was started with, and no other.
+pub(super) fn config_file(layout: &Layout) -> OsString {
+    file_argument("config_file", layout, "postgresql.conf")
+}
+
+fn file_argument(setting: &str, layout: &Layout, name: &str) -> OsString {
+    let mut argument = OsString::from(format!("{setting}="));
+    argument.push(layout.runtime.join(name));
+    argument
 }
 
 fn identities(own_name: &str) -> String {

@@ -1,10 +1,10 @@
-//! Against real PostgreSQL. As root these run PostgreSQL as another user, and the last one runs all of them once more
-//! as an ordinary user.
+//! Against real PostgreSQL. As root these run PostgreSQL as another user, and the last two run all of them once more:
+//! as an ordinary user, and as a root that may not look into other users' processes.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,10 +13,13 @@ use sqlx::{Connection as _, Executor as _, PgConnection};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
+use super::postmaster::Identity;
 use super::*;
 
-/// Set in the second run, as an ordinary user.
-const ORDINARY: &str = "GURURMM_TEST_ORDINARY_USER";
+/// Set in the runs within a run; says which.
+const RERUN: &str = "GURURMM_TEST_RERUN";
+const ORDINARY: &str = "ordinary user";
+const WITHOUT_PTRACE: &str = "root without CAP_SYS_PTRACE";
 
 /// A data folder whose PostgreSQL is killed with it.
 struct Data(TempDir);
@@ -39,8 +42,7 @@ impl Drop for Data {
     fn drop(&mut self) {
         if let Ok(text) = fs::read_to_string(self.cluster().join("postmaster.pid")) {
             let pid: u32 = text.lines().next().unwrap().parse().unwrap();
-            let cwd = fs::read_link(format!("/proc/{pid}/cwd"));
-            if cwd.is_ok_and(|cwd| cwd == self.cluster()) {
+            if Identity::of(pid, &Layout::of(&self.path()).unwrap()) == Identity::Ours {
                 kill(pid);
             }
         }
@@ -80,6 +82,10 @@ fn signal(pid: u32, signal: Signal) {
     let _ = kill_process(Pid::from_raw(pid as i32).unwrap(), signal);
 }
 
+fn is_rerun(kind: &str) -> bool {
+    std::env::var_os(RERUN).is_some_and(|rerun| rerun == kind)
+}
+
 fn is_alive(pid: u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     !status.is_empty() && !status.contains("State:\tZ")
@@ -93,10 +99,10 @@ async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// A process of the cluster's own user: the kind that PostgreSQL itself takes for a postmaster.
-fn sleeper_of(owner: fs::Metadata) -> Child {
+/// A process of the cluster's own user, called `name`: the kind that PostgreSQL itself takes for a postmaster.
+fn sleeper_of(owner: fs::Metadata, name: &str) -> Child {
     let mut command = Command::new("sleep");
-    command.arg("60").current_dir("/").stdin(Stdio::null());
+    command.arg0(name).arg("60").current_dir("/").stdin(Stdio::null());
     if super::account::own_uid() == 0 {
         command.uid(owner.uid()).gid(owner.gid());
     }
@@ -137,8 +143,10 @@ async fn postgres_runs_unprivileged_in_a_group_and_an_environment_of_its_own() {
     assert_eq!(fs::metadata(data.cluster()).unwrap().uid(), fs::metadata(&process).unwrap().uid());
     let group = rustix::process::getpgid(Pid::from_raw(embedded.postmaster_pid() as i32)).unwrap();
     assert_eq!(group.as_raw_nonzero().get() as u32, embedded.postmaster_pid());
-    let environment = fs::read(process.join("environ")).unwrap();
-    assert!(!String::from_utf8_lossy(&environment).contains("HOME="));
+    if !is_rerun(WITHOUT_PTRACE) {
+        let environment = fs::read(process.join("environ")).unwrap();
+        assert!(!String::from_utf8_lossy(&environment).contains("HOME="));
+    }
     embedded.stop().await.unwrap();
 }
 
@@ -251,7 +259,7 @@ async fn a_pid_file_that_names_a_living_stranger_is_stale() {
     let pid = first.postmaster_pid();
     first.stop().await.unwrap();
 
-    let mut stranger = sleeper_of(fs::metadata(data.cluster()).unwrap());
+    let mut stranger = sleeper_of(fs::metadata(data.cluster()).unwrap(), "sleep");
     fs::create_dir_all(socket_lock.parent().unwrap()).unwrap();
     for (file, text) in [(&pid_file, running), (&socket_lock, running_lock)] {
         fs::write(file, text.replacen(&pid.to_string(), &stranger.id().to_string(), 1)).unwrap();
@@ -263,6 +271,34 @@ async fn a_pid_file_that_names_a_living_stranger_is_stale() {
     assert!(is_alive(stranger.id()), "the stranger is left alone");
     stranger.kill().unwrap();
     stranger.wait().unwrap();
+}
+
+#[tokio::test]
+async fn a_process_that_may_be_our_postgres_is_left_alone_and_named() {
+    if !is_rerun(WITHOUT_PTRACE) {
+        return; // Whoever may look knows.
+    }
+    let data = Data::new();
+    start(&data.path()).await.unwrap().stop().await.unwrap();
+    let mut sleeper = sleeper_of(fs::metadata(data.cluster()).unwrap(), "postgres");
+    let pid_file = data.cluster().join("postmaster.pid");
+    fs::write(&pid_file, format!("{}\n", sleeper.id())).unwrap();
+    let socket = Layout::of(&data.path()).unwrap().socket;
+    fs::create_dir_all(&socket).unwrap();
+    fs::write(socket.join(layout::SOCKET_FILE), "").unwrap();
+
+    let said = [
+        start(&data.path()).await.unwrap_err().to_string(),
+        Embedded::running(&data.path()).unwrap_err().to_string(),
+    ];
+    for said in said {
+        assert!(said.contains(&sleeper.id().to_string()) && said.contains("CAP_SYS_PTRACE"), "{said}");
+    }
+    assert!(socket.join(layout::SOCKET_FILE).exists(), "its socket is its own");
+    assert!(is_alive(sleeper.id()));
+    sleeper.kill().unwrap();
+    sleeper.wait().unwrap();
+    start(&data.path()).await.unwrap().stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -425,7 +461,7 @@ async fn as_root_a_closed_parent_folder_does_not_matter() {
 #[test]
 fn an_ordinary_user_gets_the_same() {
     const NOBODY: u32 = 65534;
-    if super::account::own_uid() != 0 || std::env::var_os(ORDINARY).is_some() {
+    if super::account::own_uid() != 0 || std::env::var_os(RERUN).is_some() {
         return;
     }
     // The folder of the build may be closed to others.
@@ -437,16 +473,28 @@ fn an_ordinary_user_gets_the_same() {
     fs::create_dir(&scratch).unwrap();
     chown(&scratch, Some(NOBODY), Some(NOBODY)).unwrap();
 
-    let output = Command::new(&program)
-        .arg("db::embedded::")
-        .env(ORDINARY, "1")
-        .env("TMPDIR", &scratch)
-        .current_dir("/")
-        .uid(NOBODY)
-        .gid(NOBODY)
-        .output()
-        .unwrap();
+    let mut command = Command::new(&program);
+    command.env("TMPDIR", &scratch).current_dir("/").uid(NOBODY).gid(NOBODY);
+    rerun(command, ORDINARY);
+}
+
+/// Docker's containers are such a root: it may do nearly everything, but not see where another user's process works.
+#[test]
+fn root_gets_the_same_where_it_may_not_look_into_processes() {
+    if super::account::own_uid() != 0 || std::env::var_os(RERUN).is_some() {
+        return; // Only root has a right to lose.
+    }
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"])
+        .arg(std::env::current_exe().unwrap());
+    rerun(command, WITHOUT_PTRACE);
+}
+
+/// Runs this file's tests as `command` runs this program.
+fn rerun(mut command: Command, kind: &str) {
+    let output = command.arg("db::embedded::").env(RERUN, kind).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}");
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     assert!(said.contains("a_second_start_keeps_the_data ... ok"), "{said}");
 }
