@@ -20,7 +20,7 @@ pub(super) fn measure(mountinfo: &str) -> Vec<Disk> {
             let bytes = |blocks: u64| blocks.saturating_mul(space.f_frsize);
             let (used_bytes, total_bytes) =
                 used_of_usable(bytes(space.f_blocks), bytes(space.f_bfree), bytes(space.f_bavail));
-            (total_bytes > 0).then(|| Disk {
+            (total_bytes > 0).then_some(Disk {
                 mount: mount.point,
                 device: mount.device,
                 file_system: mount.file_system,
