@@ -190,13 +190,15 @@ impl Error {
         Self::new(Code::NotFound)
     }
 
-    /// Whether the same work can succeed in a moment: the database is away, restarting or overrun, or two
+    /// Whether the same work can succeed in a moment: the database is away, restarting, overrun or read-only, or two
     /// transactions stood in each other's way.
     pub fn is_transient(&self) -> bool {
+        // Classes, and of two classes the one code: read-only after a failover, and a lock that was not to be had.
+        const TRANSIENT: [&str; 6] = ["08", "40", "53", "57", "25006", "55P03"];
         match self {
-            Self::Database(sqlx::Error::Database(error)) => error
-                .code()
-                .is_some_and(|code| ["08", "40", "53", "57"].iter().any(|class| code.starts_with(class))),
+            Self::Database(sqlx::Error::Database(error)) => {
+                error.code().is_some_and(|code| TRANSIENT.iter().any(|class| code.starts_with(class)))
+            }
             Self::Database(error) => matches!(
                 error,
                 sqlx::Error::Io(_)
