@@ -1,4 +1,10 @@
-import { MutationCache, QueryCache, QueryClient, type QueryKey } from "@tanstack/react-query";
+import {
+  keepPreviousData,
+  MutationCache,
+  QueryCache,
+  QueryClient,
+  type QueryKey,
+} from "@tanstack/react-query";
 import { ApiError } from "../lib/problem";
 import { readCsrfTokenFrom } from "./client";
 import { keys } from "./keys";
@@ -33,6 +39,18 @@ export function createQueryClient(onSignedOut: () => void): QueryClient {
   });
   readCsrfTokenFrom(() => client.getQueryData<SessionInfo>(keys.session)?.csrf_token);
   return client;
+}
+
+/** How a list is fetched page by page. */
+export const byPages = {
+  initialPageParam: undefined as string | undefined,
+  getNextPageParam: (last: { next_cursor: string | null }) => last.next_cursor ?? undefined,
+  placeholderData: keepPreviousData,
+};
+
+/** The rows of all pages that are here. */
+export function rowsOf<T>(data: { pages: { items: T[] }[] } | undefined): T[] {
+  return data?.pages.flatMap((page) => page.items) ?? [];
 }
 
 /** Marks queries stale at most once per `intervalMs`, however many invalidations arrive. */

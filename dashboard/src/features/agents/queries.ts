@@ -1,6 +1,7 @@
 import { infiniteQueryOptions, keepPreviousData, queryOptions } from "@tanstack/react-query";
 import { api, unwrap } from "../../api/client";
 import { keys } from "../../api/keys";
+import { byPages } from "../../api/query";
 import type { Sample } from "../../api/types";
 import { ApiError } from "../../lib/problem";
 import type { AgentFilter } from "../../routes/search";
@@ -19,15 +20,13 @@ export const agentsQuery = (filter: AgentFilter) =>
               order: "asc",
               ...filter,
               limit: PAGE_SIZE,
-              cursor: pageParam ?? undefined,
+              cursor: pageParam,
             },
           },
           signal,
         }),
       ),
-    initialPageParam: null as string | null,
-    getNextPageParam: (last) => last.next_cursor,
-    placeholderData: keepPreviousData,
+    ...byPages,
   });
 
 export const agentQuery = (id: string) =>

@@ -1,6 +1,7 @@
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { X } from "lucide-react";
+import { rowsOf } from "../../api/query";
 import type { Alert } from "../../api/types";
 import { useWide } from "../../lib/media";
 import { Badge, Status, type Tone } from "../../ui/badge";
@@ -54,7 +55,7 @@ export function AlertsPage() {
       ...(agent_id && { agent_id }),
     }),
   );
-  const alerts = query.data?.pages.flatMap((page) => page.items) ?? [];
+  const alerts = rowsOf(query.data);
   const shown = alerts.find(({ id }) => id === openId) ?? null;
   const open = (id: string | undefined) =>
     navigate({ search: (former) => ({ ...former, alert: id }), resetScroll: false });

@@ -1,11 +1,7 @@
-import {
-  infiniteQueryOptions,
-  keepPreviousData,
-  useMutation,
-  useQueryClient,
-} from "@tanstack/react-query";
+import { infiniteQueryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
 import { api, unwrap } from "../../api/client";
 import { keys } from "../../api/keys";
+import { byPages } from "../../api/query";
 import type { AlertStatus, Severity } from "../../api/types";
 import { toast } from "../../ui/toast";
 
@@ -19,13 +15,11 @@ export const alertsQuery = (filter: {
     queryFn: ({ pageParam, signal }) =>
       unwrap(
         api.GET("/api/v1/alerts", {
-          params: { query: { ...filter, limit: 50, cursor: pageParam ?? undefined } },
+          params: { query: { ...filter, limit: 50, cursor: pageParam } },
           signal,
         }),
       ),
-    initialPageParam: null as string | null,
-    getNextPageParam: (last) => last.next_cursor,
-    placeholderData: keepPreviousData,
+    ...byPages,
   });
 
 export function useSettleAlert() {

@@ -1,14 +1,10 @@
-import {
-  infiniteQueryOptions,
-  keepPreviousData,
-  useInfiniteQuery,
-  useMutation,
-} from "@tanstack/react-query";
+import { infiniteQueryOptions, useInfiniteQuery, useMutation } from "@tanstack/react-query";
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import { Download, ShieldCheck } from "lucide-react";
 import { useCallback, useState } from "react";
 import { api, unwrap } from "../../api/client";
 import { keys } from "../../api/keys";
+import { byPages, rowsOf } from "../../api/query";
 import type { AuditEntry, AuditVerdict } from "../../api/types";
 import { formatCount } from "../../lib/format";
 import { useWide } from "../../lib/media";
@@ -52,13 +48,11 @@ const auditQuery = (filter: Filter) =>
     queryFn: ({ pageParam, signal }) =>
       unwrap(
         api.GET("/api/v1/audit", {
-          params: { query: { ...toQuery(filter), limit: 50, cursor: pageParam ?? undefined } },
+          params: { query: { ...toQuery(filter), limit: 50, cursor: pageParam } },
           signal,
         }),
       ),
-    initialPageParam: null as string | null,
-    getNextPageParam: (last) => last.next_cursor,
-    placeholderData: keepPreviousData,
+    ...byPages,
   });
 
 export function AuditPage() {
@@ -66,7 +60,7 @@ export function AuditPage() {
   const navigate = useNavigate({ from: "/audit" });
   const wide = useWide();
   const query = useInfiniteQuery(auditQuery(filter));
-  const entries = query.data?.pages.flatMap((page) => page.items) ?? [];
+  const entries = rowsOf(query.data);
   const [shown, setShown] = useState<AuditEntry | null>(null);
   const set = useCallback(
     (change: Filter) => navigate({ search: (former) => ({ ...former, ...change }), replace: true }),

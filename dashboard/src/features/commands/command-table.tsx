@@ -1,5 +1,6 @@
 import { useInfiniteQuery } from "@tanstack/react-query";
 import type { ReactNode } from "react";
+import { rowsOf } from "../../api/query";
 import type { Command, CommandStatus } from "../../api/types";
 import { formatElapsed } from "../../lib/format";
 import { useWide } from "../../lib/media";
@@ -27,7 +28,7 @@ export function CommandTable({
   showAgent?: boolean;
 }) {
   const query = useInfiniteQuery(commandsQuery(filter));
-  const commands = query.data?.pages.flatMap((page) => page.items) ?? [];
+  const commands = rowsOf(query.data);
   if (query.isPending) return <SkeletonRows />;
   if (query.isError && commands.length === 0) {
     return <ErrorState error={query.error} onRetry={() => query.refetch()} />;

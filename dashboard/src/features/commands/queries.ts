@@ -1,6 +1,5 @@
 import {
   infiniteQueryOptions,
-  keepPreviousData,
   type QueryClient,
   queryOptions,
   useMutation,
@@ -11,6 +10,7 @@ import { useSyncExternalStore } from "react";
 import { api, unwrap } from "../../api/client";
 import { keys } from "../../api/keys";
 import { useLiveStatus, useLiveTopic } from "../../api/live-react";
+import { byPages } from "../../api/query";
 import type { Command, CommandRequest, CommandStatus } from "../../api/types";
 import { OutputLog } from "../../lib/output-log";
 import { toast } from "../../ui/toast";
@@ -24,13 +24,11 @@ export const commandsQuery = (filter: { agent_id?: string; status?: CommandStatu
     queryFn: ({ pageParam, signal }) =>
       unwrap(
         api.GET("/api/v1/commands", {
-          params: { query: { ...filter, limit: 50, cursor: pageParam ?? undefined } },
+          params: { query: { ...filter, limit: 50, cursor: pageParam } },
           signal,
         }),
       ),
-    initialPageParam: null as string | null,
-    getNextPageParam: (last) => last.next_cursor,
-    placeholderData: keepPreviousData,
+    ...byPages,
   });
 
 /** Without its output, which comes in pieces by `useCommandOutput`. */

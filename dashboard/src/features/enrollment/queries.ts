@@ -1,19 +1,30 @@
-import { queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
+import { infiniteQueryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
 import { api, unwrap } from "../../api/client";
 import { keys } from "../../api/keys";
+import { byPages } from "../../api/query";
 
 export const enrollmentKeysQuery = (siteId: string) =>
-  queryOptions({
+  infiniteQueryOptions({
     queryKey: keys.enrollmentKeys(siteId),
-    queryFn: () =>
-      unwrap(api.GET("/api/v1/sites/{id}/enrollment-keys", { params: { path: { id: siteId } } })),
+    queryFn: ({ pageParam: cursor }) =>
+      unwrap(
+        api.GET("/api/v1/sites/{id}/enrollment-keys", {
+          params: { path: { id: siteId }, query: { cursor } },
+        }),
+      ),
+    ...byPages,
   });
 
 export const installReportsQuery = (siteId: string) =>
-  queryOptions({
+  infiniteQueryOptions({
     queryKey: keys.installReports(siteId),
-    queryFn: () =>
-      unwrap(api.GET("/api/v1/sites/{id}/install-reports", { params: { path: { id: siteId } } })),
+    queryFn: ({ pageParam: cursor }) =>
+      unwrap(
+        api.GET("/api/v1/sites/{id}/install-reports", {
+          params: { path: { id: siteId }, query: { cursor } },
+        }),
+      ),
+    ...byPages,
   });
 
 function useRefreshKeys(siteId: string) {

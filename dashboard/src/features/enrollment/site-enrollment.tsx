@@ -1,11 +1,18 @@
-import { useQuery } from "@tanstack/react-query";
+import {
+  type InfiniteData,
+  type UseInfiniteQueryResult,
+  useInfiniteQuery,
+  useQuery,
+} from "@tanstack/react-query";
 import { useState } from "react";
-import type { EnrollmentKey, KeyOnce, TreeSite } from "../../api/types";
+import { rowsOf } from "../../api/query";
+import type { EnrollmentKey, KeyOnce, Page, TreeSite } from "../../api/types";
 import { useWide } from "../../lib/media";
 import { errorMessage } from "../../lib/problem";
 import { Badge, type Tone } from "../../ui/badge";
 import { Button } from "../../ui/button";
 import { Confirm } from "../../ui/confirm";
+import { LoadMore } from "../../ui/load-more";
 import { Panel } from "../../ui/panel";
 import { EmptyState, ErrorState, SkeletonRows } from "../../ui/states";
 import { Table, Td, Th, Tr } from "../../ui/table";
@@ -20,11 +27,11 @@ import { WaitingForMachine } from "./waiting-for-machine";
 export function SiteEnrollment({ site }: { site: TreeSite }) {
   const [revealed, setRevealed] = useState<KeyOnce | null>(null);
   const [dialog, setDialog] = useState<"rotate" | "token" | null>(null);
-  const keys = useQuery(enrollmentKeysQuery(site.id));
+  const keys = useInfiniteQuery(enrollmentKeysQuery(site.id));
   const server = useQuery(serverQuery);
   const rotate = useRotateKey(site.id);
   const denied = useDenied("manage_keys");
-  const standing = keys.data?.items.find(
+  const standing = rowsOf(keys.data).find(
     ({ kind, status }) => kind === "standing" && status === "active",
   );
   return (
@@ -127,11 +134,12 @@ function Keys({
   denied,
 }: {
   siteId: string;
-  query: ReturnType<typeof useQuery<{ items: EnrollmentKey[] }>>;
+  query: UseInfiniteQueryResult<InfiniteData<Page<EnrollmentKey>>>;
   onRotate: () => void;
   denied: string | null;
 }) {
   const wide = useWide();
+  const enrollmentKeys = rowsOf(query.data);
   const [revoking, setRevoking] = useState<EnrollmentKey | null>(null);
   const revoke = useRevokeKey(siteId);
   const actions = (key: EnrollmentKey) =>
@@ -158,66 +166,69 @@ function Keys({
         <SkeletonRows rows={3} />
       ) : query.isError && !query.data ? (
         <ErrorState error={query.error} onRetry={() => query.refetch()} />
-      ) : query.data.items.length === 0 ? (
+      ) : enrollmentKeys.length === 0 ? (
         <EmptyState title="No keys yet" />
       ) : (
-        <Table>
-          <thead>
-            <tr>
-              <Th>Key</Th>
-              <Th>Status</Th>
-              {wide && <Th className="text-right">Used</Th>}
-              {wide && <Th>Expires</Th>}
-              {wide && <Th>Made</Th>}
-              {wide && (
-                <Th>
-                  <span className="sr-only">Actions</span>
-                </Th>
-              )}
-            </tr>
-          </thead>
-          <tbody>
-            {query.data.items.map((key) => (
-              <Tr key={key.id}>
-                <Td className="min-w-32">
-                  <span className="whitespace-nowrap font-medium font-mono text-sm">
-                    {key.label}
-                  </span>
-                  <span className="block text-ink-2 text-sm wrap-anywhere">
-                    {key.kind === "standing" ? "standing key" : "deployment token"}
-                    {key.note && `, ${key.note}`}
-                  </span>
-                  {!wide && key.status === "active" && (
-                    <span className="mt-2 mb-1 block">{actions(key)}</span>
-                  )}
-                </Td>
-                <Td>
-                  <Badge tone={KEY_STATUS[key.status]?.tone}>
-                    {KEY_STATUS[key.status]?.label ?? key.status}
-                  </Badge>
-                </Td>
+        <>
+          <Table>
+            <thead>
+              <tr>
+                <Th>Key</Th>
+                <Th>Status</Th>
+                {wide && <Th className="text-right">Used</Th>}
+                {wide && <Th>Expires</Th>}
+                {wide && <Th>Made</Th>}
                 {wide && (
-                  <Td className="text-right">
-                    {key.use_count}
-                    {key.max_uses !== null && ` of ${key.max_uses}`}
-                  </Td>
+                  <Th>
+                    <span className="sr-only">Actions</span>
+                  </Th>
                 )}
-                {wide && (
+              </tr>
+            </thead>
+            <tbody>
+              {enrollmentKeys.map((key) => (
+                <Tr key={key.id}>
+                  <Td className="min-w-32">
+                    <span className="whitespace-nowrap font-medium font-mono text-sm">
+                      {key.label}
+                    </span>
+                    <span className="block text-ink-2 text-sm wrap-anywhere">
+                      {key.kind === "standing" ? "standing key" : "deployment token"}
+                      {key.note && `, ${key.note}`}
+                    </span>
+                    {!wide && key.status === "active" && (
+                      <span className="mt-2 mb-1 block">{actions(key)}</span>
+                    )}
+                  </Td>
                   <Td>
-                    <DateTime time={key.expires_at} none="never" />
+                    <Badge tone={KEY_STATUS[key.status]?.tone}>
+                      {KEY_STATUS[key.status]?.label ?? key.status}
+                    </Badge>
                   </Td>
-                )}
-                {wide && (
-                  <Td className="text-ink-2">
-                    <RelativeTime time={key.created_at} />
-                    {key.created_by_name && ` by ${key.created_by_name}`}
-                  </Td>
-                )}
-                {wide && <Td className="text-right">{actions(key)}</Td>}
-              </Tr>
-            ))}
-          </tbody>
-        </Table>
+                  {wide && (
+                    <Td className="text-right">
+                      {key.use_count}
+                      {key.max_uses !== null && ` of ${key.max_uses}`}
+                    </Td>
+                  )}
+                  {wide && (
+                    <Td>
+                      <DateTime time={key.expires_at} none="never" />
+                    </Td>
+                  )}
+                  {wide && (
+                    <Td className="text-ink-2">
+                      <RelativeTime time={key.created_at} />
+                      {key.created_by_name && ` by ${key.created_by_name}`}
+                    </Td>
+                  )}
+                  {wide && <Td className="text-right">{actions(key)}</Td>}
+                </Tr>
+              ))}
+            </tbody>
+          </Table>
+          <LoadMore query={query} />
+        </>
       )}
       <Confirm
         open={revoking !== null}
@@ -242,34 +253,38 @@ function Keys({
 }
 
 function InstallReports({ siteId }: { siteId: string }) {
-  const query = useQuery(installReportsQuery(siteId));
+  const query = useInfiniteQuery(installReportsQuery(siteId));
+  const reports = rowsOf(query.data);
   return (
     <Panel title="Install reports" description="What installers of this site could not do." flush>
       {query.isPending ? (
         <SkeletonRows rows={2} />
       ) : query.isError && !query.data ? (
         <ErrorState error={query.error} onRetry={() => query.refetch()} />
-      ) : query.data.items.length === 0 ? (
+      ) : reports.length === 0 ? (
         <EmptyState title="No failed installations" className="py-8" />
       ) : (
-        <ul className="divide-y divide-line">
-          {query.data.items.map((report) => (
-            <li key={report.id} className="grid gap-0.5 px-4 py-2.5">
-              <p className="flex flex-wrap items-baseline gap-x-3 text-base">
-                <span className="font-medium wrap-anywhere">
-                  {report.hostname ?? "unknown host"}
-                </span>
-                <span className="text-ink-2 wrap-anywhere">at {report.stage}</span>
-                <span className="ml-auto text-ink-3 text-sm">
-                  <RelativeTime time={report.reported_at} />
-                </span>
-              </p>
-              <p className="whitespace-pre-wrap font-mono text-ink-2 text-sm wrap-anywhere">
-                {report.error}
-              </p>
-            </li>
-          ))}
-        </ul>
+        <>
+          <ul className="divide-y divide-line">
+            {reports.map((report) => (
+              <li key={report.id} className="grid gap-0.5 px-4 py-2.5">
+                <p className="flex flex-wrap items-baseline gap-x-3 text-base">
+                  <span className="font-medium wrap-anywhere">
+                    {report.hostname ?? "unknown host"}
+                  </span>
+                  <span className="text-ink-2 wrap-anywhere">at {report.stage}</span>
+                  <span className="ml-auto text-ink-3 text-sm">
+                    <RelativeTime time={report.reported_at} />
+                  </span>
+                </p>
+                <p className="whitespace-pre-wrap font-mono text-ink-2 text-sm wrap-anywhere">
+                  {report.error}
+                </p>
+              </li>
+            ))}
+          </ul>
+          <LoadMore query={query} />
+        </>
       )}
     </Panel>
   );

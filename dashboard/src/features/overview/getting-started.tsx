@@ -1,4 +1,4 @@
-import { useQuery } from "@tanstack/react-query";
+import { useInfiniteQuery } from "@tanstack/react-query";
 import { Link, type LinkProps } from "@tanstack/react-router";
 import { Check, X } from "lucide-react";
 import { useState } from "react";
@@ -43,9 +43,12 @@ export function GettingStarted({ overview }: { overview: Overview }) {
   const canManage = useCan("manage_tenancy") && !session.confined;
   const canSeeUsers = useCan("manage_users");
   const [hidden, setHidden] = useState(() => readPreference(PREFERENCE, isTrue) ?? false);
-  const users = useQuery({ ...usersQuery, enabled: canManage && canSeeUsers && !hidden });
+  const users = useInfiniteQuery({
+    ...usersQuery,
+    enabled: canManage && canSeeUsers && !hidden,
+  });
   if (!canManage || hidden || (canSeeUsers && users.isPending)) return null;
-  const steps = firstSteps(overview, users.data?.items.length ?? null);
+  const steps = firstSteps(overview, users.data?.pages[0]?.total ?? null);
   const done = steps.filter((step) => step.done).length;
   if (done === steps.length) return null;
   return (

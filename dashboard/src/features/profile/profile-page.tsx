@@ -1,14 +1,21 @@
 import { zodResolver } from "@hookform/resolvers/zod";
-import { queryOptions, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import {
+  infiniteQueryOptions,
+  useInfiniteQuery,
+  useMutation,
+  useQueryClient,
+} from "@tanstack/react-query";
 import { useForm } from "react-hook-form";
 import { z } from "zod";
 import { api, unwrap } from "../../api/client";
 import { keys } from "../../api/keys";
+import { byPages, rowsOf } from "../../api/query";
 import { applyProblem } from "../../lib/form";
 import { setTheme, useTheme } from "../../lib/theme";
 import { Button } from "../../ui/button";
 import { Field, FormError } from "../../ui/field";
 import { Input } from "../../ui/input";
+import { LoadMore } from "../../ui/load-more";
 import { Panel } from "../../ui/panel";
 import { Segmented } from "../../ui/segmented";
 import { ErrorState, SkeletonRows } from "../../ui/states";
@@ -150,14 +157,17 @@ function PasswordPanel() {
   );
 }
 
-const ownSessionsQuery = queryOptions({
+const ownSessionsQuery = infiniteQueryOptions({
   queryKey: keys.ownSessions,
-  queryFn: () => unwrap(api.GET("/api/v1/sessions")),
+  queryFn: ({ pageParam: cursor }) =>
+    unwrap(api.GET("/api/v1/sessions", { params: { query: { cursor } } })),
+  ...byPages,
 });
 
 function SessionsPanel() {
   const queryClient = useQueryClient();
-  const query = useQuery(ownSessionsQuery);
+  const query = useInfiniteQuery(ownSessionsQuery);
+  const sessions = rowsOf(query.data);
   const refresh = () => queryClient.invalidateQueries({ queryKey: keys.ownSessions });
   const end = useMutation({
     mutationFn: (id: string) =>
@@ -173,7 +183,7 @@ function SessionsPanel() {
     },
     onError: toast.failed,
   });
-  const others = (query.data?.items ?? []).some(({ current }) => !current);
+  const others = sessions.some(({ current }) => !current);
   return (
     <Panel
       title="Where you are signed in"
@@ -193,10 +203,11 @@ function SessionsPanel() {
       ) : (
         <div className="-mt-px">
           <SessionList
-            sessions={query.data.items}
+            sessions={sessions}
             onEnd={({ id }) => end.mutate(id)}
             ending={end.isPending ? end.variables : undefined}
           />
+          <LoadMore query={query} />
         </div>
       )}
     </Panel>

@@ -1,11 +1,19 @@
 import { zodResolver } from "@hookform/resolvers/zod";
-import { queryOptions, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import {
+  infiniteQueryOptions,
+  queryOptions,
+  useInfiniteQuery,
+  useMutation,
+  useQuery,
+  useQueryClient,
+} from "@tanstack/react-query";
 import { Plus } from "lucide-react";
 import { useState } from "react";
 import { useForm } from "react-hook-form";
 import { z } from "zod";
 import { api, unwrap } from "../../api/client";
 import { keys } from "../../api/keys";
+import { byPages, rowsOf } from "../../api/query";
 import type { Invitation, SystemStatus } from "../../api/types";
 import { applyProblem } from "../../lib/form";
 import { formatBytes, formatCount, formatDuration } from "../../lib/format";
@@ -13,6 +21,7 @@ import { Button } from "../../ui/button";
 import { Dialog, DialogActions } from "../../ui/dialog";
 import { Field, FormError } from "../../ui/field";
 import { Input } from "../../ui/input";
+import { LoadMore } from "../../ui/load-more";
 import { Panel } from "../../ui/panel";
 import { EmptyState, ErrorState, Skeleton, SkeletonRows } from "../../ui/states";
 import { Table, Td, Th, Tr } from "../../ui/table";
@@ -48,7 +57,9 @@ function Loaded() {
       />
       <div className="grid gap-5">
         {query.isPending ? (
-          <Skeleton className="h-28 rounded-lg" />
+          <div role="status" aria-label="Loading">
+            <Skeleton className="h-28 rounded-lg" />
+          </div>
         ) : query.isError && !query.data ? (
           <ErrorState error={query.error} onRetry={() => query.refetch()} />
         ) : (
@@ -111,13 +122,16 @@ function Status({ status }: { status: SystemStatus }) {
   );
 }
 
-const partnersQuery = queryOptions({
+const partnersQuery = infiniteQueryOptions({
   queryKey: keys.partners,
-  queryFn: () => unwrap(api.GET("/api/v1/partners", { params: { query: { limit: 200 } } })),
+  queryFn: ({ pageParam: cursor }) =>
+    unwrap(api.GET("/api/v1/partners", { params: { query: { limit: 100, cursor } } })),
+  ...byPages,
 });
 
 function Partners() {
-  const query = useQuery(partnersQuery);
+  const query = useInfiniteQuery(partnersQuery);
+  const partners = rowsOf(query.data);
   const [creating, setCreating] = useState(false);
   return (
     <Panel
@@ -134,31 +148,34 @@ function Partners() {
         <SkeletonRows rows={2} />
       ) : query.isError && !query.data ? (
         <ErrorState error={query.error} onRetry={() => query.refetch()} />
-      ) : query.data.items.length === 0 ? (
+      ) : partners.length === 0 ? (
         <EmptyState title="No partners yet" />
       ) : (
-        <Table>
-          <thead>
-            <tr>
-              <Th>Name</Th>
-              <Th className="max-sm:hidden">Keeps metrics for</Th>
-              <Th>Since</Th>
-            </tr>
-          </thead>
-          <tbody>
-            {query.data.items.map((partner) => (
-              <Tr key={partner.id}>
-                <Td className="max-w-0 truncate font-medium">{partner.name}</Td>
-                <Td className="text-ink-2 max-sm:hidden">
-                  {formatCount(partner.retention_days)} days
-                </Td>
-                <Td className="w-52 text-ink-2">
-                  <DateTime time={partner.created_at} />
-                </Td>
-              </Tr>
-            ))}
-          </tbody>
-        </Table>
+        <>
+          <Table>
+            <thead>
+              <tr>
+                <Th>Name</Th>
+                <Th className="max-sm:hidden">Keeps metrics for</Th>
+                <Th>Since</Th>
+              </tr>
+            </thead>
+            <tbody>
+              {partners.map((partner) => (
+                <Tr key={partner.id}>
+                  <Td className="max-w-0 truncate font-medium">{partner.name}</Td>
+                  <Td className="text-ink-2 max-sm:hidden">
+                    {formatCount(partner.retention_days)} days
+                  </Td>
+                  <Td className="w-52 text-ink-2">
+                    <DateTime time={partner.created_at} />
+                  </Td>
+                </Tr>
+              ))}
+            </tbody>
+          </Table>
+          <LoadMore query={query} />
+        </>
       )}
       <PartnerDialog open={creating} onClose={() => setCreating(false)} />
     </Panel>

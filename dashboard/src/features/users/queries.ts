@@ -1,17 +1,24 @@
-import { queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
+import { infiniteQueryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
 import { api, unwrap } from "../../api/client";
 import { keys } from "../../api/keys";
+import { byPages } from "../../api/query";
 import type { PartnerUser, Role } from "../../api/types";
 
-export const usersQuery = queryOptions({
+export const usersQuery = infiniteQueryOptions({
   queryKey: keys.users,
-  queryFn: () => unwrap(api.GET("/api/v1/users", { params: { query: { limit: 200 } } })),
+  queryFn: ({ pageParam: cursor }) =>
+    unwrap(api.GET("/api/v1/users", { params: { query: { limit: 100, cursor } } })),
+  ...byPages,
 });
 
 export const userSessionsQuery = (id: string) =>
-  queryOptions({
+  infiniteQueryOptions({
     queryKey: keys.userSessions(id),
-    queryFn: () => unwrap(api.GET("/api/v1/users/{id}/sessions", { params: { path: { id } } })),
+    queryFn: ({ pageParam: cursor }) =>
+      unwrap(
+        api.GET("/api/v1/users/{id}/sessions", { params: { path: { id }, query: { cursor } } }),
+      ),
+    ...byPages,
   });
 
 function useRefreshUsers() {

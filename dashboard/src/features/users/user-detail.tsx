@@ -1,11 +1,13 @@
-import { useQuery } from "@tanstack/react-query";
+import { useInfiniteQuery } from "@tanstack/react-query";
 import { useState } from "react";
+import { rowsOf } from "../../api/query";
 import type { Invitation, PartnerUser, Role } from "../../api/types";
 import { errorMessage } from "../../lib/problem";
 import { Button } from "../../ui/button";
 import { Confirm } from "../../ui/confirm";
 import { Field, FormError } from "../../ui/field";
 import { Input, Select } from "../../ui/input";
+import { LoadMore } from "../../ui/load-more";
 import { Fact, Facts } from "../../ui/panel";
 import { EmptyState, ErrorState, SkeletonRows } from "../../ui/states";
 import { DateTime } from "../../ui/time";
@@ -149,9 +151,10 @@ function PendingInvitation({ user, denied }: { user: PartnerUser; denied: string
 }
 
 function Sessions({ user, denied }: { user: PartnerUser; denied: string | null }) {
-  const query = useQuery(userSessionsQuery(user.id));
+  const query = useInfiniteQuery(userSessionsQuery(user.id));
+  const sessions = rowsOf(query.data);
   const end = useEndUserSessions(user.id);
-  const some = (query.data?.items.length ?? 0) > 0;
+  const some = sessions.length > 0;
   return (
     <section aria-label="Sessions">
       <div className="flex items-center justify-between gap-4 px-5 py-3">
@@ -179,7 +182,8 @@ function Sessions({ user, denied }: { user: PartnerUser; denied: string | null }
         <ErrorState error={query.error} onRetry={() => query.refetch()} />
       ) : some ? (
         <div className="px-1">
-          <SessionList sessions={query.data.items} />
+          <SessionList sessions={sessions} />
+          <LoadMore query={query} />
         </div>
       ) : (
         <EmptyState title="Not signed in anywhere" className="py-6" />

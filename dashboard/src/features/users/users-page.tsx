@@ -1,11 +1,13 @@
-import { useQuery } from "@tanstack/react-query";
+import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import { UserPlus } from "lucide-react";
+import { rowsOf } from "../../api/query";
 import type { PartnerUser } from "../../api/types";
 import { useWide } from "../../lib/media";
 import { Badge, type Tone } from "../../ui/badge";
 import { Button } from "../../ui/button";
 import { Sheet } from "../../ui/dialog";
+import { LoadMore } from "../../ui/load-more";
 import { Panel } from "../../ui/panel";
 import { EmptyState, ErrorState, SkeletonRows } from "../../ui/states";
 import { Table, Td, Th, Tr } from "../../ui/table";
@@ -36,8 +38,8 @@ export function UsersPage() {
   const session = useSession();
   const denied = useDenied("manage_users");
   const wide = useWide();
-  const query = useQuery(usersQuery);
-  const users = query.data?.items ?? [];
+  const query = useInfiniteQuery(usersQuery);
+  const users = rowsOf(query.data);
   const shown = users.find(({ id }) => id === openId) ?? null;
   return (
     <>
@@ -64,50 +66,53 @@ export function UsersPage() {
         ) : users.length === 0 ? (
           <EmptyState title="No users yet" />
         ) : (
-          <Table>
-            <thead>
-              <tr>
-                <Th>Name</Th>
-                <Th>Role</Th>
-                <Th>Status</Th>
-                {wide && <Th>Sees</Th>}
-                {wide && <Th>Last sign-in</Th>}
-              </tr>
-            </thead>
-            <tbody>
-              {users.map((user) => (
-                <Tr key={user.id} className="relative">
-                  <Td className="max-w-0">
-                    <button
-                      type="button"
-                      onClick={() => navigate({ search: { user: user.id }, resetScroll: false })}
-                      className="block w-full truncate rounded-sm text-left font-medium after:absolute after:inset-0"
-                    >
-                      {user.name || user.email}
-                      {user.id === session.user.id && (
-                        <span className="font-normal text-ink-3"> (you)</span>
-                      )}
-                    </button>
-                    <p className="truncate text-ink-2 text-sm">{user.email}</p>
-                  </Td>
-                  <Td className="w-32">{roleName(user.role)}</Td>
-                  <Td className="w-28">
-                    <UserStatus user={user} />
-                  </Td>
-                  {wide && (
-                    <Td className="w-88 max-w-88 truncate text-ink-2">
-                      <Sees user={user} />
+          <>
+            <Table>
+              <thead>
+                <tr>
+                  <Th>Name</Th>
+                  <Th>Role</Th>
+                  <Th>Status</Th>
+                  {wide && <Th>Sees</Th>}
+                  {wide && <Th>Last sign-in</Th>}
+                </tr>
+              </thead>
+              <tbody>
+                {users.map((user) => (
+                  <Tr key={user.id} className="relative">
+                    <Td className="max-w-0">
+                      <button
+                        type="button"
+                        onClick={() => navigate({ search: { user: user.id }, resetScroll: false })}
+                        className="block w-full truncate rounded-sm text-left font-medium after:absolute after:inset-0"
+                      >
+                        {user.name || user.email}
+                        {user.id === session.user.id && (
+                          <span className="font-normal text-ink-3"> (you)</span>
+                        )}
+                      </button>
+                      <p className="truncate text-ink-2 text-sm">{user.email}</p>
                     </Td>
-                  )}
-                  {wide && (
-                    <Td className="w-36 text-ink-2">
-                      <RelativeTime time={user.last_sign_in_at} />
+                    <Td className="w-32">{roleName(user.role)}</Td>
+                    <Td className="w-28">
+                      <UserStatus user={user} />
                     </Td>
-                  )}
-                </Tr>
-              ))}
-            </tbody>
-          </Table>
+                    {wide && (
+                      <Td className="w-88 max-w-88 truncate text-ink-2">
+                        <Sees user={user} />
+                      </Td>
+                    )}
+                    {wide && (
+                      <Td className="w-36 text-ink-2">
+                        <RelativeTime time={user.last_sign_in_at} />
+                      </Td>
+                    )}
+                  </Tr>
+                ))}
+              </tbody>
+            </Table>
+            <LoadMore query={query} />
+          </>
         )}
       </Panel>
       <InviteDialog
