@@ -2,6 +2,7 @@ import { AlertDialog } from "radix-ui";
 import { type ReactNode, useState } from "react";
 import { Button } from "./button";
 import { Field, FormError } from "./field";
+import { useFocusReturn } from "./focus-return";
 import { Input } from "./input";
 
 /** Asks before something that cannot be taken back. `typed` is a word that must be typed first. */
@@ -29,6 +30,7 @@ export function Confirm({
   onConfirm: () => void;
 }) {
   const [text, setText] = useState("");
+  const focusReturn = useFocusReturn();
   const ready = typed === undefined || text === typed;
   return (
     <AlertDialog.Root
@@ -40,7 +42,10 @@ export function Confirm({
     >
       <AlertDialog.Portal>
         <AlertDialog.Overlay className="fixed inset-0 z-40 animate-overlay bg-black/45" />
-        <AlertDialog.Content className="fixed top-1/2 left-1/2 z-50 grid max-h-[calc(100dvh-2rem)] w-[calc(100vw-2rem)] max-w-md -translate-x-1/2 -translate-y-1/2 gap-3 overflow-y-auto rounded-lg border border-line bg-raised p-5 shadow-float">
+        <AlertDialog.Content
+          {...focusReturn}
+          className="fixed top-1/2 left-1/2 z-50 grid max-h-[calc(100dvh-2rem)] w-[calc(100vw-2rem)] max-w-md -translate-x-1/2 -translate-y-1/2 gap-3 overflow-y-auto rounded-lg border border-line bg-raised p-5 shadow-float"
+        >
           <AlertDialog.Title className="font-semibold text-lg">{title}</AlertDialog.Title>
           <AlertDialog.Description asChild>
             <div className="grid gap-2 text-base text-ink-2">{children}</div>

@@ -2,6 +2,7 @@ import { X } from "lucide-react";
 import { Dialog as Primitive } from "radix-ui";
 import type { ReactNode } from "react";
 import { cn } from "./cn";
+import { useFocusReturn } from "./focus-return";
 
 interface DialogProps {
   open: boolean;
@@ -23,11 +24,13 @@ function Shell({
   headerClass,
   bodyClass,
 }: DialogProps & { headerClass: string; bodyClass: string }) {
+  const focusReturn = useFocusReturn();
   return (
     <Primitive.Root open={open} onOpenChange={onOpenChange}>
       <Primitive.Portal>
         <Primitive.Overlay className="fixed inset-0 z-40 animate-overlay bg-black/45" />
         <Primitive.Content
+          {...focusReturn}
           {...(!description && { "aria-describedby": undefined })}
           className={cn("fixed z-50 flex flex-col border-line bg-raised shadow-float", className)}
         >

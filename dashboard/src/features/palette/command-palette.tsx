@@ -17,6 +17,7 @@ import { type ReactNode, useState } from "react";
 import { api, unwrap } from "../../api/client";
 import { keys } from "../../api/keys";
 import { setTheme } from "../../lib/theme";
+import { useFocusReturn } from "../../ui/focus-return";
 import { AgentStatusLabel } from "../agents/agent-status";
 import { useSession, useSignOut } from "../session/session";
 import { visibleDestinations } from "../shell/navigation";
@@ -32,11 +33,13 @@ export function CommandPalette({
   open: boolean;
   onOpenChange: (open: boolean) => void;
 }) {
+  const focusReturn = useFocusReturn();
   return (
     <Primitive.Root open={open} onOpenChange={onOpenChange}>
       <Primitive.Portal>
         <Primitive.Overlay className="fixed inset-0 z-40 animate-overlay bg-black/45" />
         <Primitive.Content
+          {...focusReturn}
           aria-describedby={undefined}
           className="fixed top-[12vh] left-1/2 z-50 w-[calc(100vw-2rem)] max-w-xl -translate-x-1/2 animate-overlay overflow-hidden rounded-lg border border-line bg-raised shadow-float"
         >

@@ -6,6 +6,7 @@ import { Suspense, useEffect, useRef, useState } from "react";
 import { keys } from "../../api/keys";
 import { LiveProvider } from "../../api/live-react";
 import { Button } from "../../ui/button";
+import { useFocusReturn } from "../../ui/focus-return";
 import { SkeletonRows } from "../../ui/states";
 import { CommandPalette } from "../palette/command-palette";
 import { LiveIndicator } from "./live-indicator";
@@ -17,6 +18,7 @@ export function AppShell() {
   const queryClient = useQueryClient();
   const [paletteOpen, setPaletteOpen] = useState(false);
   const [drawerOpen, setDrawerOpen] = useState(false);
+  const drawerFocus = useFocusReturn();
   const { pathname } = useLocation();
   // biome-ignore lint/correctness/useExhaustiveDependencies: a new page closes the drawer
   useEffect(() => setDrawerOpen(false), [pathname]);
@@ -83,6 +85,7 @@ export function AppShell() {
         <Primitive.Portal>
           <Primitive.Overlay className="fixed inset-0 z-40 animate-overlay bg-black/45" />
           <Primitive.Content
+            {...drawerFocus}
             aria-describedby={undefined}
             className="fixed inset-y-0 left-0 z-50 w-72 max-w-[85vw] animate-drawer border-r bg-canvas shadow-float"
           >
