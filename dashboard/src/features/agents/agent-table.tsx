@@ -4,6 +4,7 @@ import { type Row, useTable } from "@tanstack/react-table";
 import { useWindowVirtualizer } from "@tanstack/react-virtual";
 import { Bell, Columns3 } from "lucide-react";
 import { memo, type ReactNode, useLayoutEffect, useMemo, useRef, useState } from "react";
+import { rowsOf } from "../../api/query";
 import type { Agent, AgentSort } from "../../api/types";
 import { plural } from "../../lib/format";
 import { useElementWidth, useWide } from "../../lib/media";
@@ -20,7 +21,6 @@ import { agentsQuery } from "./queries";
 
 const ROW_PX = 40;
 const COMPACT_ROW_PX = 60;
-const NO_AGENTS: Agent[] = [];
 
 /** Machines by filter: sorted and paged by the server, drawn only as far as they are on the screen. */
 export function AgentTable({
@@ -40,10 +40,7 @@ export function AgentTable({
   const wide = useWide();
   const [visibility, setVisibility] = useState(readVisibility);
   const query = useInfiniteQuery(agentsQuery(filter));
-  const agents = useMemo(
-    () => query.data?.pages.flatMap((page) => page.items) ?? NO_AGENTS,
-    [query.data],
-  );
+  const agents = useMemo(() => rowsOf(query.data), [query.data]);
   const total = query.data?.pages.at(-1)?.total ?? 0;
   const columnVisibility = useMemo(() => {
     const shown = { ...visibility };
@@ -78,6 +75,8 @@ export function AgentTable({
     overscan: 15,
     scrollMargin,
   });
+  // biome-ignore lint/correctness/useExhaustiveDependencies: rows of another height are measured anew
+  useLayoutEffect(() => virtualizer.measure(), [rowPx]);
   const virtualRows = virtualizer.getVirtualItems();
   const first = virtualRows[0];
   const last = virtualRows.at(-1);

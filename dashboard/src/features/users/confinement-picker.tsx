@@ -29,6 +29,7 @@ export function ConfinementPicker({
           : "Only what is ticked is visible."}
       </p>
       <ul className="scroll-thin grid max-h-56 gap-2 overflow-y-auto rounded-md border border-line p-3">
+        {tree.data.clients.length === 0 && <li className="text-base text-ink-3">No clients yet</li>}
         {tree.data.clients.map((client) => {
           const whole = value.client_ids.includes(client.id);
           return (
