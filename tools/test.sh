@@ -45,10 +45,10 @@ run_tests() {
   # The dashboard does not need the Rust build, nor the other way round; they share the machine.
   if [[ $filter ]]; then
     in_parallel "rust_tests_matching $filter" "dashboard_tests_matching $filter"
-    step 'end to end' end_to_end_tests --grep "$filter"
+    step 'end to end' playwright_tests e2e --pass-with-no-tests --grep "$filter"
   else
     in_parallel "rust_steps $long" dashboard_steps
-    step 'end to end' end_to_end_tests
+    step 'end to end' playwright_tests e2e
     step 'API document' api_document_is_current
     step 'API fuzzing' api_tests
     step 'chaos' chaos --rounds "$chaos_rounds"
@@ -123,11 +123,13 @@ dashboard_steps() {
   step 'dashboard types' npm --prefix dashboard run typecheck
   step 'dashboard tests' dashboard_tests
   step 'dashboard build' build_dashboard
+  step 'dashboard pages' playwright_tests pages
 }
 
 dashboard_tests_matching() {
   step 'dashboard tests' dashboard_tests --passWithNoTests --testNamePattern "$@"
   step 'dashboard build' build_dashboard
+  step 'dashboard pages' playwright_tests pages --pass-with-no-tests --grep "$@"
 }
 
 dashboard_tests() {
@@ -137,11 +139,12 @@ dashboard_tests() {
   return "$status"
 }
 
-# Playwright starts the server and the agent that the Rust build made, and Debian's Chromium.
-end_to_end_tests() {
-  local report=$RUN/playwright.json status=0
+# playwright_tests e2e|pages ARGUMENT…: in Debian's Chromium, the dashboard with the server and the agent that the Rust
+# build made, or every page of it with a stand-in for the server.
+playwright_tests() {
+  local report=$RUN/playwright-$1.json status=0
   CI=1 GURURMM_PROGRAMS=$TARGET/debug PLAYWRIGHT_JSON_OUTPUT_FILE=$report \
-    npm --prefix dashboard run e2e -- --reporter=line,json "$@" || status=$?
+    npm --prefix dashboard run "$1" -- --reporter=line,json "${@:2}" || status=$?
   if [[ -f $report ]]; then
     local expected flaky unexpected
     read -r expected flaky unexpected < <(json_numbers "$report" stats.expected stats.flaky stats.unexpected)

@@ -1,0 +1,291 @@
+// Every page of the dashboard, and what is known of its lists.
+import type { Page } from "@playwright/test";
+import { agentCrashes, agentLogs, agents, alerts, commands, users } from "./fixtures";
+
+const agent = agents[0]?.id;
+const pending = agents.find(({ status }) => status === "pending")?.id;
+const site = agents[0]?.site_id;
+const client = agents[0]?.client_id;
+
+export interface DashboardPage {
+  path: string;
+  /** A heading that stands once the page itself does, whatever its lists do. */
+  heading: string;
+  /** How many of its parts are loading at first, and fail, each for itself. */
+  parts?: number;
+  /** The sentences of its lists that have no rows. */
+  empty?: readonly string[];
+  /** What becomes of many rows: so many lists end in "Show more", only those on the screen are drawn, or few come. */
+  many?: number | "drawn" | "few";
+  /** Requests that are answered as ever, so that what hangs on them can be in a state of its own. */
+  steady?: RegExp;
+  /** What it says in its ordinary state, where that is the point of it. */
+  says?: string;
+  /** It asks for something that is no longer there. */
+  gone?: true;
+  signedIn?: false;
+}
+
+/** The one object a page is about. */
+const OBJECT = /\/(agents|clients|sites)\/[^/]+$/;
+
+export const PAGES: Record<string, DashboardPage> = {
+  "sign-in": { path: "/sign-in", heading: "Sign in", signedIn: false },
+  setup: { path: "/setup#token=abc", heading: "Create the first account" },
+  invite: { path: "/invite#token=abc", heading: "Join Northwind IT" },
+  overview: {
+    path: "/",
+    heading: "Overview",
+    parts: 1,
+    empty: ["No machines in Northwind IT yet"],
+  },
+  "overview-panels": {
+    path: "/",
+    heading: "Overview",
+    parts: 2,
+    empty: ["No machine is online", "No clients yet"],
+    many: "few",
+    steady: /\/overview$/,
+  },
+  agents: {
+    path: "/agents",
+    heading: "Agents",
+    parts: 1,
+    empty: ["No machines yet"],
+    many: "drawn",
+  },
+  agent: {
+    path: `/agents/${agent}`,
+    heading: "History",
+    parts: 2,
+    empty: ["No figures yet", "No samples in this span"],
+    steady: OBJECT,
+  },
+  "agent-gone": { path: `/agents/${agent}`, heading: "Agent", parts: 1 },
+  "agent-pending": {
+    path: `/agents/${pending}/details`,
+    heading: "Hardware",
+    empty: ["No network state yet"],
+  },
+  "agent-commands": {
+    path: `/agents/${agent}/commands`,
+    heading: "History",
+    parts: 1,
+    empty: ["Nothing has been run here yet"],
+    many: 1,
+    steady: OBJECT,
+  },
+  "agent-command": {
+    path: `/agents/${agent}/commands?command=${commands[0]?.id}`,
+    heading: "History",
+    parts: 2,
+    steady: OBJECT,
+  },
+  "agent-policy": {
+    path: `/agents/${agent}/policy`,
+    heading: "In force on this machine",
+    parts: 2,
+    empty: ["No policy applies"],
+    steady: OBJECT,
+  },
+  "agent-log": {
+    path: `/agents/${agent}/log`,
+    heading: agents[0]?.hostname ?? "",
+    parts: 2,
+    empty: ["No log was asked for yet"],
+    steady: OBJECT,
+  },
+  "agent-log-crash": {
+    path: `/agents/${agent}/log?crash=${agentCrashes[0]?.id}`,
+    heading: "Crashes",
+    parts: 3,
+    empty: ["No log was asked for yet.", "None is known."],
+    steady: OBJECT,
+  },
+  "agent-log-part": {
+    path: `/agents/${agent}/log?log=${agentLogs[2]?.id}`,
+    heading: "Crashes",
+    parts: 3,
+    steady: OBJECT,
+  },
+  "agent-log-waiting": {
+    path: `/agents/${agents[1]?.id}/log`,
+    heading: "Crashes",
+    says: "The log is coming",
+  },
+  "agent-log-none": {
+    path: `/agents/${agents[2]?.id}/log`,
+    heading: agents[2]?.hostname ?? "",
+    says: "No log was asked for yet",
+  },
+  "agent-log-failed": {
+    path: `/agents/${agents[4]?.id}/log`,
+    heading: "Crashes",
+    says: "Nothing of it has come",
+  },
+  "agent-log-gone": {
+    path: `/agents/${agent}/log?log=01950013-0000-7000-8000-0000000000ff`,
+    heading: "Crashes",
+    says: "This log is no longer kept",
+    gone: true,
+  },
+  clients: {
+    path: "/clients",
+    heading: "Clients and sites",
+    parts: 1,
+    empty: ["No clients yet"],
+  },
+  client: {
+    path: `/clients/${client}`,
+    heading: "Sites",
+    parts: 2,
+    empty: ["No sites yet", "No machines yet"],
+    many: "drawn",
+    steady: OBJECT,
+  },
+  "client-policy": {
+    path: `/clients/${client}?tab=policy`,
+    heading: "Policy",
+    parts: 1,
+    steady: OBJECT,
+  },
+  site: {
+    path: `/sites/${site}`,
+    heading: "Main works",
+    parts: 1,
+    empty: ["No machines at this site yet"],
+    many: "drawn",
+    steady: OBJECT,
+  },
+  enrollment: {
+    path: `/enrollment?site_id=${site}`,
+    heading: "Enrollment",
+    parts: 1,
+    empty: ["No sites yet"],
+  },
+  "enrollment-site": {
+    path: `/enrollment?site_id=${site}`,
+    heading: "Keys",
+    parts: 2,
+    empty: ["No keys yet", "No failed installations"],
+    many: 2,
+    steady: /\/tree$/,
+  },
+  commands: {
+    path: "/commands",
+    heading: "Commands",
+    parts: 1,
+    empty: ["Nothing has been run yet"],
+    many: 1,
+  },
+  alerts: {
+    path: "/alerts",
+    heading: "Alerts",
+    parts: 1,
+    empty: ["No open alerts"],
+    many: 1,
+  },
+  "alert-crash-detail": {
+    path: `/alerts?alert=${alerts.find(({ kind }) => kind === "agent.crashed")?.id}`,
+    heading: "The agent of acm-ws-001 crashed",
+  },
+  users: {
+    path: "/users",
+    heading: "Users",
+    parts: 1,
+    empty: ["No users yet"],
+    many: 1,
+  },
+  "user-detail": {
+    path: `/users?user=${users[2]?.id}`,
+    heading: "Amara Osei",
+    parts: 2,
+    empty: ["No clients yet", "Not signed in anywhere"],
+    many: 1,
+    steady: /\/users$/,
+  },
+  audit: {
+    path: "/audit",
+    heading: "Audit log",
+    parts: 1,
+    empty: ["Nothing has been recorded yet"],
+    many: 1,
+  },
+  profile: {
+    path: "/profile",
+    heading: "Where you are signed in",
+    parts: 1,
+    many: 1,
+  },
+  settings: { path: "/settings", heading: "Organisation", parts: 2 },
+  system: {
+    path: "/system",
+    heading: "Partners",
+    parts: 3,
+    empty: ["No partners yet"],
+    many: 1,
+  },
+};
+
+async function fillAccount(page: Page) {
+  await page.getByLabel("Your name").fill("Maya Lindqvist");
+  await page.getByLabel("Email").fill("maya@example.com");
+  await page.getByLabel("Password", { exact: true }).fill("correct horse battery");
+  await page.getByLabel("Password again").fill("correct horse battery");
+  await page.getByRole("button", { name: "Continue" }).click();
+}
+
+/** What opens over a page or follows on it, and how one gets there. */
+export const ACTS: Record<string, DashboardPage & { act: (page: Page) => Promise<unknown> }> = {
+  palette: {
+    path: "/",
+    heading: "Search or jump to",
+    act: async (page) => {
+      await page.keyboard.press("Control+k");
+      await page.getByPlaceholder("Machine, site, page or action").fill("acm");
+      await page.getByRole("option").first().waitFor();
+    },
+  },
+  "drill-down": {
+    path: `/agents/${agent}`,
+    heading: "Processes",
+    act: (page) => page.getByRole("button", { name: /^CPU/ }).click(),
+  },
+  "agent-log-found": {
+    path: `/agents/${agent}/log`,
+    heading: "Copy these lines",
+    act: async (page) => {
+      await page.getByRole("searchbox", { name: "Lines that contain" }).fill("disk");
+      await page.clock.runFor(400);
+      await page.getByRole("button", { name: /^Level/ }).click();
+      await page.getByRole("menuitemradio", { name: "Errors", exact: true }).click();
+    },
+  },
+  "setup-organisation": { path: "/setup#token=abc", heading: "organisation", act: fillAccount },
+  "setup-done": {
+    path: "/setup#token=abc",
+    heading: "first machine",
+    act: async (page) => {
+      await fillAccount(page);
+      await page.getByLabel("Your company").fill("Northwind IT");
+      await page.getByLabel("First client").fill("Acme Manufacturing");
+      await page.getByRole("button", { name: "Finish setup" }).click();
+      await page.getByText("Enroll by hand").click();
+    },
+  },
+  rotate: {
+    path: `/enrollment?site_id=${site}`,
+    heading: "Rotate the standing key?",
+    act: (page) => page.getByRole("button", { name: "Rotate", exact: true }).click(),
+  },
+  "account-menu": {
+    path: "/commands",
+    heading: "Commands",
+    act: (page) => page.getByRole("button", { name: /^Account of|^Open navigation/ }).click(),
+  },
+  "invite-user": {
+    path: "/users?invite=true",
+    heading: "Invite a user",
+    act: async () => undefined,
+  },
+};

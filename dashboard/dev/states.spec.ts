@@ -1,0 +1,151 @@
+// Every page in every state its lists can be in, at both widths and in both themes, from invented data.
+import AxeBuilder from "@axe-core/playwright";
+import { expect, type Page, test } from "@playwright/test";
+import { ACTS, type DashboardPage, PAGES } from "./pages";
+import { ERROR_SENTENCE, PAGE_ROWS, type Situation, type State, standIn } from "./stand-in";
+
+const WIDTHS = [1440, 390];
+
+function statesOf({ parts, empty, many }: DashboardPage): State[] {
+  return [
+    // Machines are always many.
+    ...(many === "drawn" ? [] : (["ordinary"] as const)),
+    ...(parts ? (["loading", "error"] as const) : []),
+    ...(empty ? (["empty"] as const) : []),
+    ...(many ? (["many"] as const) : []),
+  ];
+}
+
+/** Where a list's rows are. */
+const rows = (page: Page) => page.locator(":is(main, [role=dialog]) :is(tbody tr, li)");
+const loading = (page: Page) => page.getByRole("status", { name: "Loading" });
+const failed = (page: Page) => page.getByRole("alert").filter({ hasText: ERROR_SENTENCE });
+
+/** Rows that are like those before them. */
+const FURTHER_ROWS = ":is(tbody tr, li):nth-child(n + 8)";
+
+/** What the page's lists say of their state. */
+async function saysItsState(page: Page, it: DashboardPage, state: State) {
+  const { parts = 0, empty = [], says } = it;
+  if (state === "loading") {
+    await expect.poll(() => loading(page).count()).toBeGreaterThanOrEqual(parts);
+    return;
+  }
+  if (state === "error") {
+    // A request that fails is tried again before the page says so.
+    await expect(async () => {
+      await page.clock.runFor(2000);
+      await expect(failed(page)).toHaveCount(parts, { timeout: 1 });
+    }).toPass({ intervals: [1] });
+    await expect(failed(page).getByRole("button", { name: "Try again" })).toHaveCount(parts);
+  }
+  if (state === "empty") {
+    for (const sentence of empty)
+      await expect(page.getByText(sentence, { exact: true })).toBeVisible();
+  }
+  if (state === "ordinary" && says) {
+    await expect(page.getByText(says, { exact: true }).first()).toBeVisible();
+  }
+  await expect(loading(page)).toHaveCount(0);
+}
+
+/** At every width it `says` what it must, fits, and is accessible in both themes. */
+async function looksRight(page: Page, says: () => Promise<void>) {
+  for (const width of WIDTHS) {
+    await page.setViewportSize({ width, height: 900 });
+    await says();
+    await expect
+      .poll(() => page.evaluate(() => document.documentElement.scrollWidth), {
+        message: `how wide the page is on ${width} px`,
+      })
+      .toBeLessThanOrEqual(width);
+    for (const colorScheme of ["light", "dark"] as const) {
+      await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
+      const axe = new AxeBuilder({ page }).setLegacyMode().exclude(FURTHER_ROWS);
+      // In the other theme only the colours differ.
+      if (colorScheme === "dark") axe.withRules(["color-contrast"]);
+      // An open menu stands outside the landmarks.
+      else if (await page.getByRole("menu").count()) axe.disableRules(["region"]);
+      const { violations } = await axe.analyze();
+      const found = violations.flatMap(({ id, nodes }) =>
+        nodes.map(({ target, html }) => `${id}: ${target} ${html.slice(0, 160)}`),
+      );
+      expect(found, `${width} px, ${colorScheme}`).toEqual([]);
+    }
+  }
+}
+
+/** Many rows come page by page, are drawn only where they are seen, or stay few. */
+async function staysBounded(page: Page, { many }: DashboardPage) {
+  if (many === "few") {
+    expect(await rows(page).count()).toBeLessThanOrEqual(PAGE_ROWS);
+  } else if (typeof many === "number") {
+    const more = page.getByRole("button", { name: "Show more" });
+    await expect(more).toHaveCount(many);
+    for (let left = many; left > 0; left--) {
+      const before = await rows(page).count();
+      await more.first().click();
+      await expect(more).toHaveCount(left - 1);
+      await expect(rows(page)).toHaveCount(before + PAGE_ROWS);
+    }
+  } else {
+    const table = page.locator("table[aria-rowcount]");
+    const last = () =>
+      rows(page).and(page.locator("[aria-rowindex]")).last().getAttribute("aria-rowindex");
+    const first = Number(await last());
+    expect(Number(await table.getAttribute("aria-rowcount"))).toBeGreaterThan(3 * PAGE_ROWS);
+    await page.evaluate(() => window.scrollTo(0, document.body.scrollHeight));
+    await expect.poll(async () => Number(await last())).toBeGreaterThan(first + PAGE_ROWS);
+    expect(await table.locator("tbody tr").count()).toBeLessThan(2 * PAGE_ROWS);
+  }
+}
+
+async function open(page: Page, { path, gone }: DashboardPage, situation: Situation) {
+  const errors: string[] = [];
+  // The browser has a line of its own for each answer that is an error, which is what was asked for.
+  const asked = situation.state === "ordinary" && !gone ? null : "Failed to load resource";
+  page.on("pageerror", (error) => errors.push(error.message));
+  page.on("console", (message) => {
+    if (message.type() !== "error" || (asked && message.text().startsWith(asked))) return;
+    errors.push(message.text());
+  });
+  await standIn(page, situation);
+  await page.goto(path);
+  return errors;
+}
+
+for (const [name, it] of Object.entries(PAGES)) {
+  for (const state of statesOf(it)) {
+    test(`${name}, ${state}`, async ({ page }) => {
+      const situation: Situation = { state, steady: it.steady, signedIn: it.signedIn };
+      const errors = await open(page, it, situation);
+      await expect(page.getByRole("heading", { name: it.heading }).first()).toBeVisible();
+      await looksRight(page, () => saysItsState(page, it, state));
+      if (state === "many") await staysBounded(page, it);
+      if (state === "error") {
+        situation.state = "ordinary";
+        // All at once: the first may bring what the others lack.
+        await failed(page)
+          .getByRole("button", { name: "Try again" })
+          .evaluateAll((buttons) => {
+            for (const button of buttons) (button as HTMLElement).click();
+          });
+        await expect(failed(page)).toHaveCount(0);
+        await saysItsState(page, it, "ordinary");
+      }
+      expect(errors).toEqual([]);
+    });
+  }
+}
+
+for (const [name, it] of Object.entries(ACTS)) {
+  test(name, async ({ page }) => {
+    const errors = await open(page, it, { state: "ordinary" });
+    await expect(page.getByRole("heading").first()).toBeVisible();
+    await it.act(page);
+    await looksRight(page, () =>
+      expect(page.getByText(it.heading).filter({ visible: true }).first()).toBeVisible(),
+    );
+    expect(errors).toEqual([]);
+  });
+}
