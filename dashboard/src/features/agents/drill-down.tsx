@@ -102,7 +102,7 @@ function SampleView({ sample, initial }: { sample: Sample; initial: DrillView })
       <div className="px-5 py-3">
         <Segmented label="Show" options={VIEWS} value={view} onChange={setView} />
       </div>
-      <div className="px-1">
+      <div className="[&_tr>:first-child]:pl-5 [&_tr>:last-child]:pr-5">
         {view === "disks" ? (
           <Disks disks={sample.disks} />
         ) : (

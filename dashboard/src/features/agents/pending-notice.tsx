@@ -72,7 +72,8 @@ export function PendingNotice({ agent }: { agent: Agent }) {
         {agent.key_changes > 0 && (
           <p className="text-base">
             It asked again while it waits, and was given another key: approve it only if you know
-            why. Key <code>{agent.key_fingerprint}</code>, number {agent.key_changes + 1}.
+            why. Key <code className="whitespace-nowrap">{agent.key_fingerprint}</code>, number{" "}
+            {agent.key_changes + 1}.
           </p>
         )}
       </div>

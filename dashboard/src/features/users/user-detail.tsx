@@ -68,6 +68,9 @@ export function UserDetail({ user, onGone }: { user: PartnerUser; onGone: () => 
   );
 }
 
+const sameIds = (one: readonly string[], other: readonly string[]) =>
+  one.length === other.length && one.every((id) => other.includes(id));
+
 function Access({ user, denied }: { user: PartnerUser; denied: string | null }) {
   const session = useSession();
   const [name, setName] = useState(user.name);
@@ -77,6 +80,11 @@ function Access({ user, denied }: { user: PartnerUser; denied: string | null }) 
     site_ids: user.site_ids,
   });
   const change = useChangeUser(user.id);
+  const changed =
+    name.trim() !== user.name ||
+    role !== user.role ||
+    !sameIds(confinement.client_ids, user.client_ids) ||
+    !sameIds(confinement.site_ids, user.site_ids);
   const roles = grantableRoles(session.role, session.user.is_platform_admin);
   return (
     <form
@@ -117,7 +125,13 @@ function Access({ user, denied }: { user: PartnerUser; denied: string | null }) 
       <ConfinementPicker value={confinement} onChange={setConfinement} disabled={denied !== null} />
       <FormError>{change.error && errorMessage(change.error)}</FormError>
       <div>
-        <Button type="submit" variant="primary" busy={change.isPending} disabledReason={denied}>
+        <Button
+          type="submit"
+          variant="primary"
+          busy={change.isPending}
+          disabled={!changed && denied === null}
+          disabledReason={denied}
+        >
           Save
         </Button>
       </div>
@@ -181,7 +195,7 @@ function Sessions({ user, denied }: { user: PartnerUser; denied: string | null }
       ) : query.isError && !query.data ? (
         <ErrorState error={query.error} onRetry={() => query.refetch()} />
       ) : some ? (
-        <div className="px-1">
+        <div className="[&_li]:px-5">
           <SessionList sessions={sessions} />
           <LoadMore query={query} />
         </div>

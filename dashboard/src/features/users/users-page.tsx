@@ -71,7 +71,7 @@ export function UsersPage() {
               <thead>
                 <tr>
                   <Th>Name</Th>
-                  <Th>Role</Th>
+                  {wide && <Th>Role</Th>}
                   <Th>Status</Th>
                   {wide && <Th>Sees</Th>}
                   {wide && <Th>Last sign-in</Th>}
@@ -92,8 +92,9 @@ export function UsersPage() {
                         )}
                       </button>
                       <p className="truncate text-ink-2 text-sm">{user.email}</p>
+                      {!wide && <p className="text-ink-3 text-sm">{roleName(user.role)}</p>}
                     </Td>
-                    <Td className="w-32">{roleName(user.role)}</Td>
+                    {wide && <Td className="w-32">{roleName(user.role)}</Td>}
                     <Td className="w-28">
                       <UserStatus user={user} />
                     </Td>
