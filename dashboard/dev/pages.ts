@@ -215,6 +215,7 @@ export const PAGES: Record<string, DashboardPage> = {
     path: "/profile",
     heading: "Where you are signed in",
     parts: 1,
+    empty: ["Not signed in anywhere"],
     many: 1,
   },
   settings: { path: "/settings", heading: "Organisation", parts: 2 },

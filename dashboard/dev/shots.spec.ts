@@ -21,10 +21,17 @@ for (const width of among([1440, 390], process.env.WIDTHS)) {
         test(name, async ({ page }) => {
           await standIn(page, { state, steady: shown.steady, signedIn: shown.signedIn });
           await page.goto(shown.path);
-          await page.waitForLoadState("networkidle");
+          await page.getByRole("heading").first().waitFor();
           await ACTS[name]?.act(page);
+          await page.getByText(shown.heading).filter({ visible: true }).first().waitFor();
           // A request that fails is tried again before the page says so.
           for (let n = 0; state === "error" && n < 8; n++) await page.clock.runFor(4000);
+          if (state !== "loading") {
+            await page
+              .getByRole("status", { name: "Loading" })
+              .first()
+              .waitFor({ state: "hidden" });
+          }
           await page.clock.runFor(1500);
           await page.screenshot({
             animations: "disabled",
