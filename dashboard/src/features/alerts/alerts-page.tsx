@@ -8,10 +8,10 @@ import { Badge, Status, type Tone } from "../../ui/badge";
 import { Button } from "../../ui/button";
 import { Sheet } from "../../ui/dialog";
 import { FilterMenu } from "../../ui/filter-menu";
-import { LoadMore } from "../../ui/load-more";
+import { PagedList } from "../../ui/paged-list";
 import { Fact, Facts, Panel } from "../../ui/panel";
 import { Segmented } from "../../ui/segmented";
-import { EmptyState, ErrorState, SkeletonRows } from "../../ui/states";
+import { EmptyState } from "../../ui/states";
 import { Table, Td, Th, Tr } from "../../ui/table";
 import { DateTime, RelativeTime } from "../../ui/time";
 import { useCan, useDenied } from "../session/session";
@@ -104,77 +104,73 @@ export function AlertsPage() {
           </>
         }
       >
-        {query.isPending ? (
-          <SkeletonRows />
-        ) : query.isError && alerts.length === 0 ? (
-          <ErrorState error={query.error} onRetry={() => query.refetch()} />
-        ) : alerts.length === 0 ? (
-          <EmptyState title={status === "open" ? "No open alerts" : "No alerts here"}>
-            {status === "open"
-              ? "Nothing needs you right now."
-              : "Choose another status or severity."}
-          </EmptyState>
-        ) : (
-          <>
-            <Table>
-              <thead>
-                <tr>
-                  <Th>Severity</Th>
-                  <Th>Alert</Th>
-                  {wide && <Th>Agent</Th>}
-                  {wide && <Th>Last raised</Th>}
-                  {wide && status === "all" && <Th>Status</Th>}
+        <PagedList
+          query={query}
+          empty={
+            <EmptyState title={status === "open" ? "No open alerts" : "No alerts here"}>
+              {status === "open"
+                ? "Nothing needs you right now."
+                : "Choose another status or severity."}
+            </EmptyState>
+          }
+        >
+          <Table>
+            <thead>
+              <tr>
+                <Th>Severity</Th>
+                <Th>Alert</Th>
+                {wide && <Th>Agent</Th>}
+                {wide && <Th>Last raised</Th>}
+                {wide && status === "all" && <Th>Status</Th>}
+                {wide && (
+                  <Th>
+                    <span className="sr-only">Actions</span>
+                  </Th>
+                )}
+              </tr>
+            </thead>
+            <tbody>
+              {alerts.map((alert) => (
+                <Tr key={alert.id}>
+                  <Td className="w-28">
+                    <SeverityLabel alert={alert} />
+                  </Td>
+                  <Td className="max-w-0">
+                    <button
+                      type="button"
+                      onClick={() => open(alert.id)}
+                      className="block w-full truncate rounded-sm text-left font-medium hover:underline"
+                    >
+                      {alert.title}
+                    </button>
+                    <p className="truncate text-ink-2 text-sm">
+                      {wide ? alertLine(alert) : (alert.agent_hostname ?? alertLine(alert))}
+                    </p>
+                  </Td>
                   {wide && (
-                    <Th>
-                      <span className="sr-only">Actions</span>
-                    </Th>
+                    <Td className="w-48 max-w-48 truncate">
+                      <AgentLink alert={alert} />
+                    </Td>
                   )}
-                </tr>
-              </thead>
-              <tbody>
-                {alerts.map((alert) => (
-                  <Tr key={alert.id}>
-                    <Td className="w-28">
-                      <SeverityLabel alert={alert} />
+                  {wide && (
+                    <Td className="w-32 text-ink-2">
+                      <RelativeTime time={alert.last_raised_at} />
+                      {alert.count > 1 && (
+                        <span className="block text-ink-3 text-sm">{alert.count} times</span>
+                      )}
                     </Td>
-                    <Td className="max-w-0">
-                      <button
-                        type="button"
-                        onClick={() => open(alert.id)}
-                        className="block w-full truncate rounded-sm text-left font-medium hover:underline"
-                      >
-                        {alert.title}
-                      </button>
-                      <p className="truncate text-ink-2 text-sm">
-                        {wide ? alertLine(alert) : (alert.agent_hostname ?? alertLine(alert))}
-                      </p>
+                  )}
+                  {wide && status === "all" && <Td className="w-32">{STATES[alert.status]}</Td>}
+                  {wide && (
+                    <Td className="w-52 text-right">
+                      <AlertActions alert={alert} />
                     </Td>
-                    {wide && (
-                      <Td className="w-48 max-w-48 truncate">
-                        <AgentLink alert={alert} />
-                      </Td>
-                    )}
-                    {wide && (
-                      <Td className="w-32 text-ink-2">
-                        <RelativeTime time={alert.last_raised_at} />
-                        {alert.count > 1 && (
-                          <span className="block text-ink-3 text-sm">{alert.count} times</span>
-                        )}
-                      </Td>
-                    )}
-                    {wide && status === "all" && <Td className="w-32">{STATES[alert.status]}</Td>}
-                    {wide && (
-                      <Td className="w-52 text-right">
-                        <AlertActions alert={alert} />
-                      </Td>
-                    )}
-                  </Tr>
-                ))}
-              </tbody>
-            </Table>
-            <LoadMore query={query} />
-          </>
-        )}
+                  )}
+                </Tr>
+              ))}
+            </tbody>
+          </Table>
+        </PagedList>
       </Panel>
       <Sheet
         open={shown !== null}

@@ -12,10 +12,10 @@ import { Button } from "../../ui/button";
 import { cn } from "../../ui/cn";
 import { Sheet } from "../../ui/dialog";
 import { Input, SearchInput } from "../../ui/input";
-import { LoadMore } from "../../ui/load-more";
 import { Menu, MenuLink } from "../../ui/menu";
+import { PagedList } from "../../ui/paged-list";
 import { Fact, Facts } from "../../ui/panel";
-import { EmptyState, ErrorState, SkeletonRows } from "../../ui/states";
+import { EmptyState } from "../../ui/states";
 import { Table, Td, Th, Tr } from "../../ui/table";
 import { DateTime, RelativeTime } from "../../ui/time";
 import { toast } from "../../ui/toast";
@@ -131,61 +131,56 @@ export function AuditPage() {
             </Button>
           )}
         </div>
-        {query.isPending ? (
-          <SkeletonRows rows={10} />
-        ) : query.isError && entries.length === 0 ? (
-          <ErrorState error={query.error} onRetry={() => query.refetch()} />
-        ) : entries.length === 0 ? (
-          <EmptyState title={narrowed ? "No entry matches" : "Nothing has been recorded yet"} />
-        ) : (
-          <>
-            <Table>
-              <thead>
-                <tr>
-                  <Th>When</Th>
-                  {wide && <Th>Who</Th>}
-                  <Th>Action</Th>
-                  {wide && <Th>Target</Th>}
-                  {wide && <Th>From</Th>}
-                </tr>
-              </thead>
-              <tbody>
-                {entries.map((entry) => (
-                  <Tr key={entry.id} className="relative">
-                    <Td className={cn("text-ink-2", wide ? "w-44" : "w-24")}>
-                      {wide ? <DateTime time={entry.at} /> : <RelativeTime time={entry.at} />}
-                    </Td>
-                    {wide && <Td className="max-w-40 truncate">{actor(entry)}</Td>}
-                    <Td className={wide ? "max-w-56" : "max-w-0"}>
-                      <button
-                        type="button"
-                        onClick={() => setShown(entry)}
-                        className="block max-w-full truncate rounded-sm text-left font-mono text-sm after:absolute after:inset-0"
-                      >
-                        {entry.action}
-                      </button>
-                      {!wide && (
-                        <p className="truncate text-ink-2 text-sm">
-                          {actor(entry)}
-                          {entry.target_name && `, ${entry.target_name}`}
-                        </p>
-                      )}
-                    </Td>
-                    {wide && (
-                      <Td className="max-w-56 truncate text-ink-2">
-                        {entry.target_name ?? entry.target_kind ?? "–"}
-                      </Td>
+        <PagedList
+          query={query}
+          skeletonRows={10}
+          empty={
+            <EmptyState title={narrowed ? "No entry matches" : "Nothing has been recorded yet"} />
+          }
+        >
+          <Table>
+            <thead>
+              <tr>
+                <Th>When</Th>
+                {wide && <Th>Who</Th>}
+                <Th>Action</Th>
+                {wide && <Th>Target</Th>}
+                {wide && <Th>From</Th>}
+              </tr>
+            </thead>
+            <tbody>
+              {entries.map((entry) => (
+                <Tr key={entry.id} className="relative">
+                  <Td className={cn("text-ink-2", wide ? "w-44" : "w-24")}>
+                    {wide ? <DateTime time={entry.at} /> : <RelativeTime time={entry.at} />}
+                  </Td>
+                  {wide && <Td className="max-w-40 truncate">{actor(entry)}</Td>}
+                  <Td className={wide ? "max-w-56" : "max-w-0"}>
+                    <button
+                      type="button"
+                      onClick={() => setShown(entry)}
+                      className="block max-w-full truncate rounded-sm text-left font-mono text-sm after:absolute after:inset-0"
+                    >
+                      {entry.action}
+                    </button>
+                    {!wide && (
+                      <p className="truncate text-ink-2 text-sm">
+                        {actor(entry)}
+                        {entry.target_name && `, ${entry.target_name}`}
+                      </p>
                     )}
-                    {wide && (
-                      <Td className="w-36 font-mono text-ink-2 text-sm">{entry.ip ?? "–"}</Td>
-                    )}
-                  </Tr>
-                ))}
-              </tbody>
-            </Table>
-            <LoadMore query={query} />
-          </>
-        )}
+                  </Td>
+                  {wide && (
+                    <Td className="max-w-56 truncate text-ink-2">
+                      {entry.target_name ?? entry.target_kind ?? "–"}
+                    </Td>
+                  )}
+                  {wide && <Td className="w-36 font-mono text-ink-2 text-sm">{entry.ip ?? "–"}</Td>}
+                </Tr>
+              ))}
+            </tbody>
+          </Table>
+        </PagedList>
       </section>
       <Sheet
         open={shown !== null}

@@ -6,8 +6,7 @@ import { formatElapsed } from "../../lib/format";
 import { useWide } from "../../lib/media";
 import { useNow } from "../../lib/now";
 import { cn } from "../../ui/cn";
-import { LoadMore } from "../../ui/load-more";
-import { ErrorState, SkeletonRows } from "../../ui/states";
+import { PagedList } from "../../ui/paged-list";
 import { Table, Td, Th, Tr } from "../../ui/table";
 import { RelativeTime } from "../../ui/time";
 import { CommandStatusLabel } from "./command-view";
@@ -28,17 +27,15 @@ export function CommandTable({
   showAgent?: boolean;
 }) {
   const query = useInfiniteQuery(commandsQuery(filter));
-  const commands = rowsOf(query.data);
-  if (query.isPending) return <SkeletonRows />;
-  if (query.isError && commands.length === 0) {
-    return <ErrorState error={query.error} onRetry={() => query.refetch()} />;
-  }
-  if (commands.length === 0) return empty;
   return (
-    <>
-      <CommandRows commands={commands} selected={selected} onOpen={onOpen} showAgent={showAgent} />
-      <LoadMore query={query} />
-    </>
+    <PagedList query={query} empty={empty}>
+      <CommandRows
+        commands={rowsOf(query.data)}
+        selected={selected}
+        onOpen={onOpen}
+        showAgent={showAgent}
+      />
+    </PagedList>
   );
 }
 

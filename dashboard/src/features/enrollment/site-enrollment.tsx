@@ -12,9 +12,9 @@ import { errorMessage } from "../../lib/problem";
 import { Badge, type Tone } from "../../ui/badge";
 import { Button } from "../../ui/button";
 import { Confirm } from "../../ui/confirm";
-import { LoadMore } from "../../ui/load-more";
+import { PagedList } from "../../ui/paged-list";
 import { Panel } from "../../ui/panel";
-import { EmptyState, ErrorState, SkeletonRows } from "../../ui/states";
+import { EmptyState } from "../../ui/states";
 import { Table, Td, Th, Tr } from "../../ui/table";
 import { DateTime, RelativeTime } from "../../ui/time";
 import { useDenied } from "../session/session";
@@ -162,74 +162,65 @@ function Keys({
     );
   return (
     <Panel title="Keys" flush>
-      {query.isPending ? (
-        <SkeletonRows rows={3} />
-      ) : query.isError && !query.data ? (
-        <ErrorState error={query.error} onRetry={() => query.refetch()} />
-      ) : enrollmentKeys.length === 0 ? (
-        <EmptyState title="No keys yet" />
-      ) : (
-        <>
-          <Table>
-            <thead>
-              <tr>
-                <Th>Key</Th>
-                <Th>Status</Th>
-                {wide && <Th className="text-right">Used</Th>}
-                {wide && <Th>Expires</Th>}
-                {wide && <Th>Made</Th>}
+      <PagedList query={query} skeletonRows={3} empty={<EmptyState title="No keys yet" />}>
+        <Table>
+          <thead>
+            <tr>
+              <Th>Key</Th>
+              <Th>Status</Th>
+              {wide && <Th className="text-right">Used</Th>}
+              {wide && <Th>Expires</Th>}
+              {wide && <Th>Made</Th>}
+              {wide && (
+                <Th>
+                  <span className="sr-only">Actions</span>
+                </Th>
+              )}
+            </tr>
+          </thead>
+          <tbody>
+            {enrollmentKeys.map((key) => (
+              <Tr key={key.id}>
+                <Td className="min-w-32">
+                  <span className="whitespace-nowrap font-medium font-mono text-sm">
+                    {key.label}
+                  </span>
+                  <span className="block text-ink-2 text-sm wrap-anywhere">
+                    {key.kind === "standing" ? "standing key" : "deployment token"}
+                    {key.note && `, ${key.note}`}
+                  </span>
+                  {!wide && key.status === "active" && (
+                    <span className="mt-2 mb-1 block">{actions(key)}</span>
+                  )}
+                </Td>
+                <Td>
+                  <Badge tone={KEY_STATUS[key.status]?.tone}>
+                    {KEY_STATUS[key.status]?.label ?? key.status}
+                  </Badge>
+                </Td>
                 {wide && (
-                  <Th>
-                    <span className="sr-only">Actions</span>
-                  </Th>
+                  <Td className="text-right">
+                    {key.use_count}
+                    {key.max_uses !== null && ` of ${key.max_uses}`}
+                  </Td>
                 )}
-              </tr>
-            </thead>
-            <tbody>
-              {enrollmentKeys.map((key) => (
-                <Tr key={key.id}>
-                  <Td className="min-w-32">
-                    <span className="whitespace-nowrap font-medium font-mono text-sm">
-                      {key.label}
-                    </span>
-                    <span className="block text-ink-2 text-sm wrap-anywhere">
-                      {key.kind === "standing" ? "standing key" : "deployment token"}
-                      {key.note && `, ${key.note}`}
-                    </span>
-                    {!wide && key.status === "active" && (
-                      <span className="mt-2 mb-1 block">{actions(key)}</span>
-                    )}
-                  </Td>
+                {wide && (
                   <Td>
-                    <Badge tone={KEY_STATUS[key.status]?.tone}>
-                      {KEY_STATUS[key.status]?.label ?? key.status}
-                    </Badge>
+                    <DateTime time={key.expires_at} none="never" />
                   </Td>
-                  {wide && (
-                    <Td className="text-right">
-                      {key.use_count}
-                      {key.max_uses !== null && ` of ${key.max_uses}`}
-                    </Td>
-                  )}
-                  {wide && (
-                    <Td>
-                      <DateTime time={key.expires_at} none="never" />
-                    </Td>
-                  )}
-                  {wide && (
-                    <Td className="text-ink-2">
-                      <RelativeTime time={key.created_at} />
-                      {key.created_by_name && ` by ${key.created_by_name}`}
-                    </Td>
-                  )}
-                  {wide && <Td className="text-right">{actions(key)}</Td>}
-                </Tr>
-              ))}
-            </tbody>
-          </Table>
-          <LoadMore query={query} />
-        </>
-      )}
+                )}
+                {wide && (
+                  <Td className="text-ink-2">
+                    <RelativeTime time={key.created_at} />
+                    {key.created_by_name && ` by ${key.created_by_name}`}
+                  </Td>
+                )}
+                {wide && <Td className="text-right">{actions(key)}</Td>}
+              </Tr>
+            ))}
+          </tbody>
+        </Table>
+      </PagedList>
       <Confirm
         open={revoking !== null}
         onOpenChange={(open) => {
@@ -257,35 +248,30 @@ function InstallReports({ siteId }: { siteId: string }) {
   const reports = rowsOf(query.data);
   return (
     <Panel title="Install reports" description="What installers of this site could not do." flush>
-      {query.isPending ? (
-        <SkeletonRows rows={2} />
-      ) : query.isError && !query.data ? (
-        <ErrorState error={query.error} onRetry={() => query.refetch()} />
-      ) : reports.length === 0 ? (
-        <EmptyState title="No failed installations" className="py-8" />
-      ) : (
-        <>
-          <ul className="divide-y divide-line">
-            {reports.map((report) => (
-              <li key={report.id} className="grid gap-0.5 px-4 py-2.5">
-                <p className="flex flex-wrap items-baseline gap-x-3 text-base">
-                  <span className="font-medium wrap-anywhere">
-                    {report.hostname ?? "unknown host"}
-                  </span>
-                  <span className="text-ink-2 wrap-anywhere">at {report.stage}</span>
-                  <span className="ml-auto text-ink-3 text-sm">
-                    <RelativeTime time={report.reported_at} />
-                  </span>
-                </p>
-                <p className="whitespace-pre-wrap font-mono text-ink-2 text-sm wrap-anywhere">
-                  {report.error}
-                </p>
-              </li>
-            ))}
-          </ul>
-          <LoadMore query={query} />
-        </>
-      )}
+      <PagedList
+        query={query}
+        skeletonRows={2}
+        empty={<EmptyState title="No failed installations" className="py-8" />}
+      >
+        <ul className="divide-y divide-line">
+          {reports.map((report) => (
+            <li key={report.id} className="grid gap-0.5 px-4 py-2.5">
+              <p className="flex flex-wrap items-baseline gap-x-3 text-base">
+                <span className="font-medium wrap-anywhere">
+                  {report.hostname ?? "unknown host"}
+                </span>
+                <span className="text-ink-2 wrap-anywhere">at {report.stage}</span>
+                <span className="ml-auto text-ink-3 text-sm">
+                  <RelativeTime time={report.reported_at} />
+                </span>
+              </p>
+              <p className="whitespace-pre-wrap font-mono text-ink-2 text-sm wrap-anywhere">
+                {report.error}
+              </p>
+            </li>
+          ))}
+        </ul>
+      </PagedList>
     </Panel>
   );
 }

@@ -15,10 +15,10 @@ import { setTheme, useTheme } from "../../lib/theme";
 import { Button } from "../../ui/button";
 import { Field, FormError } from "../../ui/field";
 import { Input } from "../../ui/input";
-import { LoadMore } from "../../ui/load-more";
+import { PagedList } from "../../ui/paged-list";
 import { Panel } from "../../ui/panel";
 import { Segmented } from "../../ui/segmented";
-import { ErrorState, SkeletonRows } from "../../ui/states";
+import { EmptyState } from "../../ui/states";
 import { toast } from "../../ui/toast";
 import { MIN_PASSWORD_CHARS, newPassword } from "../session/passwords";
 import { sessionQuery, useSession } from "../session/session";
@@ -196,20 +196,19 @@ function SessionsPanel() {
         )
       }
     >
-      {query.isPending ? (
-        <SkeletonRows rows={3} />
-      ) : query.isError && !query.data ? (
-        <ErrorState error={query.error} onRetry={() => query.refetch()} />
-      ) : (
+      <PagedList
+        query={query}
+        skeletonRows={3}
+        empty={<EmptyState title="Not signed in anywhere" className="py-6" />}
+      >
         <div className="-mt-px">
           <SessionList
             sessions={sessions}
             onEnd={({ id }) => end.mutate(id)}
             ending={end.isPending ? end.variables : undefined}
           />
-          <LoadMore query={query} />
         </div>
-      )}
+      </PagedList>
     </Panel>
   );
 }

@@ -21,9 +21,9 @@ import { Button } from "../../ui/button";
 import { Dialog, DialogActions } from "../../ui/dialog";
 import { Field, FormError } from "../../ui/field";
 import { Input } from "../../ui/input";
-import { LoadMore } from "../../ui/load-more";
+import { PagedList } from "../../ui/paged-list";
 import { Panel } from "../../ui/panel";
-import { EmptyState, ErrorState, Skeleton, SkeletonRows } from "../../ui/states";
+import { EmptyState, ErrorState, Skeleton } from "../../ui/states";
 import { Table, Td, Th, Tr } from "../../ui/table";
 import { DateTime } from "../../ui/time";
 import { PolicyEditor } from "../policies/policy-editor";
@@ -144,39 +144,30 @@ function Partners() {
         </Button>
       }
     >
-      {query.isPending ? (
-        <SkeletonRows rows={2} />
-      ) : query.isError && !query.data ? (
-        <ErrorState error={query.error} onRetry={() => query.refetch()} />
-      ) : partners.length === 0 ? (
-        <EmptyState title="No partners yet" />
-      ) : (
-        <>
-          <Table>
-            <thead>
-              <tr>
-                <Th>Name</Th>
-                <Th className="max-sm:hidden">Keeps metrics for</Th>
-                <Th>Since</Th>
-              </tr>
-            </thead>
-            <tbody>
-              {partners.map((partner) => (
-                <Tr key={partner.id}>
-                  <Td className="max-w-0 truncate font-medium">{partner.name}</Td>
-                  <Td className="text-ink-2 max-sm:hidden">
-                    {formatCount(partner.retention_days)} days
-                  </Td>
-                  <Td className="w-52 text-ink-2">
-                    <DateTime time={partner.created_at} />
-                  </Td>
-                </Tr>
-              ))}
-            </tbody>
-          </Table>
-          <LoadMore query={query} />
-        </>
-      )}
+      <PagedList query={query} skeletonRows={2} empty={<EmptyState title="No partners yet" />}>
+        <Table>
+          <thead>
+            <tr>
+              <Th>Name</Th>
+              <Th className="max-sm:hidden">Keeps metrics for</Th>
+              <Th>Since</Th>
+            </tr>
+          </thead>
+          <tbody>
+            {partners.map((partner) => (
+              <Tr key={partner.id}>
+                <Td className="max-w-0 truncate font-medium">{partner.name}</Td>
+                <Td className="text-ink-2 max-sm:hidden">
+                  {formatCount(partner.retention_days)} days
+                </Td>
+                <Td className="w-52 text-ink-2">
+                  <DateTime time={partner.created_at} />
+                </Td>
+              </Tr>
+            ))}
+          </tbody>
+        </Table>
+      </PagedList>
       <PartnerDialog open={creating} onClose={() => setCreating(false)} />
     </Panel>
   );

@@ -7,9 +7,9 @@ import { Button } from "../../ui/button";
 import { Confirm } from "../../ui/confirm";
 import { Field, FormError } from "../../ui/field";
 import { Input, Select } from "../../ui/input";
-import { LoadMore } from "../../ui/load-more";
+import { PagedList } from "../../ui/paged-list";
 import { Fact, Facts } from "../../ui/panel";
-import { EmptyState, ErrorState, SkeletonRows } from "../../ui/states";
+import { EmptyState } from "../../ui/states";
 import { DateTime } from "../../ui/time";
 import { toast } from "../../ui/toast";
 import { SessionList } from "../profile/session-list";
@@ -190,18 +190,15 @@ function Sessions({ user, denied }: { user: PartnerUser; denied: string | null }
           </Button>
         )}
       </div>
-      {query.isPending ? (
-        <SkeletonRows rows={2} />
-      ) : query.isError && !query.data ? (
-        <ErrorState error={query.error} onRetry={() => query.refetch()} />
-      ) : some ? (
+      <PagedList
+        query={query}
+        skeletonRows={2}
+        empty={<EmptyState title="Not signed in anywhere" className="py-6" />}
+      >
         <div className="[&_li]:px-5">
           <SessionList sessions={sessions} />
-          <LoadMore query={query} />
         </div>
-      ) : (
-        <EmptyState title="Not signed in anywhere" className="py-6" />
-      )}
+      </PagedList>
     </section>
   );
 }

@@ -7,9 +7,9 @@ import { useWide } from "../../lib/media";
 import { Badge, type Tone } from "../../ui/badge";
 import { Button } from "../../ui/button";
 import { Sheet } from "../../ui/dialog";
-import { LoadMore } from "../../ui/load-more";
+import { PagedList } from "../../ui/paged-list";
 import { Panel } from "../../ui/panel";
-import { EmptyState, ErrorState, SkeletonRows } from "../../ui/states";
+import { EmptyState } from "../../ui/states";
 import { Table, Td, Th, Tr } from "../../ui/table";
 import { RelativeTime } from "../../ui/time";
 import { roleName, useDenied, useSession } from "../session/session";
@@ -59,62 +59,53 @@ export function UsersPage() {
         }
       />
       <Panel flush>
-        {query.isPending ? (
-          <SkeletonRows />
-        ) : query.isError && users.length === 0 ? (
-          <ErrorState error={query.error} onRetry={() => query.refetch()} />
-        ) : users.length === 0 ? (
-          <EmptyState title="No users yet" />
-        ) : (
-          <>
-            <Table>
-              <thead>
-                <tr>
-                  <Th>Name</Th>
-                  {wide && <Th>Role</Th>}
-                  <Th>Status</Th>
-                  {wide && <Th>Sees</Th>}
-                  {wide && <Th>Last sign-in</Th>}
-                </tr>
-              </thead>
-              <tbody>
-                {users.map((user) => (
-                  <Tr key={user.id} className="relative">
-                    <Td className="max-w-0">
-                      <button
-                        type="button"
-                        onClick={() => navigate({ search: { user: user.id }, resetScroll: false })}
-                        className="block w-full truncate rounded-sm text-left font-medium after:absolute after:inset-0"
-                      >
-                        {user.name || user.email}
-                        {user.id === session.user.id && (
-                          <span className="font-normal text-ink-3"> (you)</span>
-                        )}
-                      </button>
-                      <p className="truncate text-ink-2 text-sm">{user.email}</p>
-                      {!wide && <p className="text-ink-3 text-sm">{roleName(user.role)}</p>}
+        <PagedList query={query} empty={<EmptyState title="No users yet" />}>
+          <Table>
+            <thead>
+              <tr>
+                <Th>Name</Th>
+                {wide && <Th>Role</Th>}
+                <Th>Status</Th>
+                {wide && <Th>Sees</Th>}
+                {wide && <Th>Last sign-in</Th>}
+              </tr>
+            </thead>
+            <tbody>
+              {users.map((user) => (
+                <Tr key={user.id} className="relative">
+                  <Td className="max-w-0">
+                    <button
+                      type="button"
+                      onClick={() => navigate({ search: { user: user.id }, resetScroll: false })}
+                      className="block w-full truncate rounded-sm text-left font-medium after:absolute after:inset-0"
+                    >
+                      {user.name || user.email}
+                      {user.id === session.user.id && (
+                        <span className="font-normal text-ink-3"> (you)</span>
+                      )}
+                    </button>
+                    <p className="truncate text-ink-2 text-sm">{user.email}</p>
+                    {!wide && <p className="text-ink-3 text-sm">{roleName(user.role)}</p>}
+                  </Td>
+                  {wide && <Td className="w-32">{roleName(user.role)}</Td>}
+                  <Td className="w-28">
+                    <UserStatus user={user} />
+                  </Td>
+                  {wide && (
+                    <Td className="w-88 max-w-88 truncate text-ink-2">
+                      <Sees user={user} />
                     </Td>
-                    {wide && <Td className="w-32">{roleName(user.role)}</Td>}
-                    <Td className="w-28">
-                      <UserStatus user={user} />
+                  )}
+                  {wide && (
+                    <Td className="w-36 text-ink-2">
+                      <RelativeTime time={user.last_sign_in_at} />
                     </Td>
-                    {wide && (
-                      <Td className="w-88 max-w-88 truncate text-ink-2">
-                        <Sees user={user} />
-                      </Td>
-                    )}
-                    {wide && (
-                      <Td className="w-36 text-ink-2">
-                        <RelativeTime time={user.last_sign_in_at} />
-                      </Td>
-                    )}
-                  </Tr>
-                ))}
-              </tbody>
-            </Table>
-            <LoadMore query={query} />
-          </>
-        )}
+                  )}
+                </Tr>
+              ))}
+            </tbody>
+          </Table>
+        </PagedList>
       </Panel>
       <InviteDialog
         open={invite && denied === null}
