@@ -8,6 +8,14 @@ const NAMES: Record<AgentStatus, string> = {
   pending: "Pending",
 };
 
+/** What a list of machines can be narrowed to. */
+export const AGENT_STATUSES = [
+  { value: "", label: "Any status" },
+  { value: "online", label: "Online" },
+  { value: "offline", label: "Offline" },
+  { value: "pending", label: "Pending" },
+] as const;
+
 export function AgentStatusLabel({ agent }: { agent: Pick<Agent, "status"> }) {
   return (
     <Status tone={TONES[agent.status] ?? "idle"}>{NAMES[agent.status] ?? agent.status}</Status>

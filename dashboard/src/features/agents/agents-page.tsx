@@ -10,14 +10,9 @@ import { EmptyState } from "../../ui/states";
 import { useCan } from "../session/session";
 import { PageHeader } from "../shell/page-header";
 import { treeQuery } from "../tenancy/queries";
+import { AGENT_STATUSES } from "./agent-status";
 import { AgentTable } from "./agent-table";
 
-const STATUS = [
-  { value: "", label: "Any status" },
-  { value: "online", label: "Online" },
-  { value: "offline", label: "Offline" },
-  { value: "pending", label: "Pending" },
-] as const;
 const OS = [
   { value: "", label: "Any system" },
   { value: "linux", label: "Linux" },
@@ -64,7 +59,7 @@ export function AgentsPage() {
             />
             <FilterMenu
               label="Status"
-              options={STATUS}
+              options={AGENT_STATUSES}
               value={filter.status ?? ""}
               onChange={(value) => set({ status: value || undefined })}
             />

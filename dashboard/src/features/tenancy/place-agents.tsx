@@ -3,14 +3,8 @@ import type { AgentFilter } from "../../routes/search";
 import { FilterMenu } from "../../ui/filter-menu";
 import { SearchInput } from "../../ui/input";
 import { EmptyState } from "../../ui/states";
+import { AGENT_STATUSES } from "../agents/agent-status";
 import { AgentTable } from "../agents/agent-table";
-
-const STATUS = [
-  { value: "", label: "Any status" },
-  { value: "online", label: "Online" },
-  { value: "offline", label: "Offline" },
-  { value: "pending", label: "Pending" },
-] as const;
 
 /** The machines of one client or one site. */
 export function PlaceAgents({
@@ -42,7 +36,7 @@ export function PlaceAgents({
           />
           <FilterMenu
             label="Status"
-            options={STATUS}
+            options={AGENT_STATUSES}
             value={filter.status ?? ""}
             onChange={(status) => setFilter({ ...filter, status: status || undefined })}
           />
