@@ -37,5 +37,6 @@ test("pictures", async ({ page, agentId }) => {
   await page.setViewportSize({ width: 1440, height: 900 });
   await page.goto("/");
   await expect(page.getByText("of 1 machine online")).toBeVisible();
+  await expect(page.getByRole("status", { name: "Loading" })).toHaveCount(0);
   await page.screenshot({ path: `${FOLDER}/overview.png`, animations: "disabled" });
 });
