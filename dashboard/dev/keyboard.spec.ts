@@ -46,6 +46,15 @@ function note(): "stop" | "choices" | "round" {
   return element.matches("[role=radio]") ? "choices" : "stop";
 }
 
+/** Back to the top, where a page that has just come begins. */
+function startOver() {
+  window.walk = undefined;
+  if (document.querySelector("[role=dialog]")) return;
+  document.body.tabIndex = -1;
+  document.body.focus();
+  document.body.removeAttribute("tabindex");
+}
+
 /** What can be used but was not reached, besides what was wrong on the way. */
 function faults(): string[] {
   const { reached = [], faults = [] } = window.walk ?? {};
@@ -84,18 +93,21 @@ async function walk(page: Page) {
 // The same page stands there more than once, in states that do not matter here.
 const distinct = new Map(Object.entries(PAGES).map(([name, it]) => [it.path, { name, it }]));
 for (const { name, it } of distinct.values()) {
-  for (const width of [1440, 390]) {
-    test(`${name} is walked by keyboard, ${width} px`, async ({ page }) => {
+  test(`${name} is walked by keyboard`, async ({ page }) => {
+    // Of machines there are more than anyone walks through.
+    const state = it.many === "drawn" ? "first-day" : "ordinary";
+    await standIn(page, { state, signedIn: it.signedIn });
+    await page.goto(it.path);
+    await expect(page.getByRole("heading").first()).toBeVisible();
+    for (const width of [1440, 390]) {
+      await page.evaluate(startOver);
       await page.setViewportSize({ width, height: 900 });
-      // Of machines there are more than anyone walks through.
-      const state = it.many === "drawn" ? "first-day" : "ordinary";
-      await standIn(page, { state, signedIn: it.signedIn });
-      await page.goto(it.path);
-      await expect(page.getByRole("heading").first()).toBeVisible();
       await expect(page.getByRole("status", { name: "Loading" })).toHaveCount(0);
-      expect(await walk(page)).toEqual([]);
-    });
-  }
+      // Of what had the focus last.
+      await expect(page.getByRole("tooltip")).toHaveCount(0);
+      expect(await walk(page), `${width} px`).toEqual([]);
+    }
+  });
 }
 
 const agent = agents[0];
@@ -103,56 +115,63 @@ const client = agents[0]?.client_id;
 const site = agents[0]?.site_id;
 
 /** What opens by which buttons, one after the other. */
-const OPENING: readonly { path: string; by: (string | RegExp)[]; width?: number }[] = [
-  { path: "/", by: ["Open navigation"], width: 390 },
-  { path: "/", by: [/^Search or jump to/] },
-  { path: "/", by: [/^Account of/] },
-  { path: "/", by: [/^Partner .* switch$/] },
-  { path: "/agents", by: ["Columns"] },
-  { path: "/agents", by: ["Status: Any status"] },
-  { path: `/agents/${agent?.id}`, by: [/^CPU/] },
-  { path: `/agents/${agent?.id}`, by: [/^More actions/, "Delete agent"] },
-  { path: `/agents/${agent?.id}/log`, by: [/^Level/] },
-  { path: "/clients", by: ["Add client"] },
-  { path: `/clients/${client}`, by: ["Add site"] },
-  { path: `/sites/${site}`, by: [/^More actions/, "Rename"] },
-  { path: `/enrollment?site_id=${site}`, by: ["Make an install command"] },
-  { path: `/enrollment?site_id=${site}`, by: ["Rotate the standing key"] },
-  { path: "/commands", by: [commands[0]?.command ?? ""] },
-  { path: "/alerts", by: ["Two live machines share one identity"] },
-  { path: "/alerts", by: ["The agent of acm-ws-001 crashed"] },
-  { path: "/users", by: ["Invite a user"] },
-  { path: "/users", by: [users[1]?.name ?? ""] },
-  { path: "/audit", by: ["Export"] },
-  { path: "/audit", by: ["command.created"] },
-  { path: "/system", by: ["Add partner"] },
+type Opening = readonly (string | RegExp)[];
+
+/** What opens on a page. */
+const OPENING: readonly { path: string; width?: number; each: readonly Opening[] }[] = [
+  { path: "/", width: 390, each: [["Open navigation"]] },
+  { path: "/", each: [[/^Search or jump to/], [/^Account of/], [/^Partner .* switch$/]] },
+  { path: "/agents", each: [["Columns"], ["Status: Any status"]] },
+  { path: `/agents/${agent?.id}`, each: [[/^CPU/], [/^More actions/, "Delete agent"]] },
+  { path: `/agents/${agent?.id}/log`, each: [[/^Level/]] },
+  { path: "/clients", each: [["Add client"]] },
+  { path: `/clients/${client}`, each: [["Add site"]] },
+  { path: `/sites/${site}`, each: [[/^More actions/, "Rename"]] },
+  {
+    path: `/enrollment?site_id=${site}`,
+    each: [["Make an install command"], ["Rotate the standing key"]],
+  },
+  { path: "/commands", each: [[commands[0]?.command ?? ""]] },
+  {
+    path: "/alerts",
+    each: [["Two live machines share one identity"], ["The agent of acm-ws-001 crashed"]],
+  },
+  { path: "/users", each: [["Invite a user"], [users[1]?.name ?? ""]] },
+  { path: "/audit", each: [["Export"], ["command.created"]] },
+  { path: "/system", each: [["Add partner"]] },
 ];
 
-for (const { path, by, width = 1440 } of OPENING) {
-  test(`Escape leaves what ${by.join(", ")} opens on ${path}`, async ({ page }) => {
+async function escapeLeaves(page: Page, by: Opening) {
+  const opener = page.getByRole("button", { name: by[0] }).first();
+  await opener.focus();
+  await page.keyboard.press("Enter");
+  const opened = page
+    .locator("[role=dialog], [role=alertdialog], [role=menu]")
+    .filter({ visible: true });
+  for (const name of by.slice(1)) {
+    await page.getByRole("menuitem", { name }).focus();
+    await page.keyboard.press("Enter");
+  }
+  await expect(opened).toHaveCount(1);
+  const holdsFocus = () => opened.evaluate((it) => it.contains(document.activeElement));
+  await expect.poll(holdsFocus).toBe(true);
+  for (let n = 0; n < 12 && (await opened.getAttribute("role")) !== "menu"; n++) {
+    await page.keyboard.press("Tab");
+    expect(await holdsFocus()).toBe(true);
+  }
+  await page.keyboard.press("Escape");
+  await expect(opened).toHaveCount(0);
+  await expect(opener).toBeFocused();
+}
+
+for (const { path, width = 1440, each } of OPENING) {
+  test(`Escape leaves what opens on ${path}, ${width} px`, async ({ page }) => {
     await page.setViewportSize({ width, height: 900 });
     await standIn(page, { state: "ordinary" });
     await page.goto(path);
-    const opener = page.getByRole("button", { name: by[0] }).first();
-    await opener.focus();
-    await page.keyboard.press("Enter");
-    const opened = page
-      .locator("[role=dialog], [role=alertdialog], [role=menu]")
-      .filter({ visible: true });
-    for (const name of by.slice(1)) {
-      await page.getByRole("menuitem", { name }).focus();
-      await page.keyboard.press("Enter");
+    for (const by of each) {
+      await test.step(by.join(", "), () => escapeLeaves(page, by));
     }
-    await expect(opened).toHaveCount(1);
-    const holdsFocus = () => opened.evaluate((it) => it.contains(document.activeElement));
-    await expect.poll(holdsFocus).toBe(true);
-    for (let n = 0; n < 12 && (await opened.getAttribute("role")) !== "menu"; n++) {
-      await page.keyboard.press("Tab");
-      expect(await holdsFocus()).toBe(true);
-    }
-    await page.keyboard.press("Escape");
-    await expect(opened).toHaveCount(0);
-    await expect(opener).toBeFocused();
   });
 }
 
@@ -178,4 +197,26 @@ test("the first stop skips the navigation", async ({ page }) => {
   await page.keyboard.press("Enter");
   await page.keyboard.press("Tab");
   await expect(page.getByRole("main").locator(":focus")).toBeVisible();
+});
+
+test("going back, the focus is not under the bar at the top", async ({ page }) => {
+  await page.setViewportSize({ width: 390, height: 900 });
+  await standIn(page, { state: "ordinary" });
+  await page.goto("/");
+  const links = page.getByRole("main").getByRole("link");
+  await expect(page.getByRole("status", { name: "Loading" })).toHaveCount(0);
+  await links.last().focus();
+  const covered: string[] = [];
+  for (let left = await links.count(); left > 1; left--) {
+    await page.keyboard.press("Shift+Tab");
+    const name = await page.evaluate(() => {
+      const element = document.activeElement;
+      if (!element?.closest("main")) return null;
+      const { left, top } = element.getBoundingClientRect();
+      const seen = document.elementFromPoint(left + 4, top + 4);
+      return seen?.closest("header.sticky") ? element.textContent : null;
+    });
+    if (name) covered.push(name);
+  }
+  expect(covered).toEqual([]);
 });

@@ -9,7 +9,7 @@ export default defineConfig({
   testDir: ".",
   outputDir: "../test-results/pages",
   fullyParallel: true,
-  workers: 2,
+  workers: "100%",
   forbidOnly: Boolean(process.env.CI),
   timeout: 120_000,
   expect: { timeout: 30_000 },

@@ -1,5 +1,5 @@
 // Stands in for the server, in whatever state the lists are wanted.
-import type { Page } from "@playwright/test";
+import type { Page, Route } from "@playwright/test";
 import { answer } from "./answers";
 import { id, NOW, sample } from "./fixtures";
 
@@ -109,15 +109,20 @@ function answerIn({ state, steady, signedIn }: Situation, method: string, url: U
     : few(path, fields, state === "empty" ? 0 : 1);
 }
 
-/** Answers the page's requests, at a time that is always the same. The situation may change meanwhile. */
+/**
+ * Answers the page's requests, at a time that is always the same. The situation may change meanwhile; what is given back
+ * then answers the requests that loading had left without an answer.
+ */
 export async function standIn(page: Page, situation: Situation) {
-  await page.clock.install({ time: NOW });
-  await page.route("**/api/**", (route) => {
+  const held: Route[] = [];
+  const respond = async (route: Route) => {
     const request = route.request();
     const given = answerIn(situation, request.method(), new URL(request.url()));
-    // A request without an answer is what loading looks like.
-    return given && route.fulfill(given);
-  });
+    if (given) await route.fulfill(given);
+    else held.push(route);
+  };
+  await page.clock.install({ time: NOW });
+  await page.route("**/api/**", respond);
   await page.routeWebSocket("**/api/v1/live", (socket) => {
     socket.send(JSON.stringify({ type: "hello", server_time: new Date(NOW).toISOString() }));
     socket.onMessage((data) => {
@@ -136,4 +141,7 @@ export async function standIn(page: Page, situation: Situation) {
       }
     });
   });
+  return async () => {
+    await Promise.all(held.splice(0).map(respond));
+  };
 }

@@ -5,14 +5,16 @@ import { ACTS, type DashboardPage, PAGES } from "./pages";
 import { ERROR_SENTENCE, PAGE_ROWS, type Situation, type State, standIn } from "./stand-in";
 
 const WIDTHS = [1440, 390];
+const THEMES = ["light", "dark"] as const;
 
-function statesOf({ parts, empty, many }: DashboardPage): State[] {
+/** What a page goes through on one load, by the states of its lists. */
+function courses({ parts, empty, many }: DashboardPage): State[][] {
+  // Machines are always many.
+  const there = many === "drawn" ? "many" : "ordinary";
   return [
-    // Machines are always many.
-    ...(many === "drawn" ? [] : (["ordinary"] as const)),
-    ...(parts ? (["loading", "error"] as const) : []),
-    ...(empty ? (["empty"] as const) : []),
-    ...(many ? (["many"] as const) : []),
+    parts ? ["loading", "error", there] : [there],
+    ...(empty ? [["empty"] satisfies State[]] : []),
+    ...(many && many !== "drawn" ? [["many"] satisfies State[]] : []),
   ];
 }
 
@@ -21,8 +23,8 @@ const rows = (page: Page) => page.locator(":is(main, [role=dialog]) :is(tbody tr
 const loading = (page: Page) => page.getByRole("status", { name: "Loading" });
 const failed = (page: Page) => page.getByRole("alert").filter({ hasText: ERROR_SENTENCE });
 
-/** Rows that are like those before them. */
-const FURTHER_ROWS = ":is(tbody tr, li):nth-child(n + 8)";
+/** Rows and lines that are like those before them. */
+const FURTHER_ROWS = ":is(tbody tr, li, [data-index]):nth-child(n + 8)";
 
 /** What the page's lists say of their state. */
 async function saysItsState(page: Page, it: DashboardPage, state: State) {
@@ -49,9 +51,13 @@ async function saysItsState(page: Page, it: DashboardPage, state: State) {
   await expect(loading(page)).toHaveCount(0);
 }
 
-/** At every width it `says` what it must, fits, and is accessible in both themes. */
-async function looksRight(page: Page, says: () => Promise<void>) {
-  for (const width of WIDTHS) {
+/**
+ * At every width it `says` what it must, fits, and is accessible in both themes; in the states that look alike at both
+ * widths, each has one of the themes.
+ */
+async function looksRight(page: Page, says: () => Promise<void>, state: State = "ordinary") {
+  const alike = state === "loading" || state === "error";
+  for (const [n, width] of WIDTHS.entries()) {
     await page.setViewportSize({ width, height: 900 });
     await says();
     await expect
@@ -59,11 +65,11 @@ async function looksRight(page: Page, says: () => Promise<void>) {
         message: `how wide the page is on ${width} px`,
       })
       .toBeLessThanOrEqual(width);
-    for (const colorScheme of ["light", "dark"] as const) {
+    for (const colorScheme of alike ? THEMES.slice(n, n + 1) : THEMES) {
       await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
       const axe = new AxeBuilder({ page }).setLegacyMode().exclude(FURTHER_ROWS);
       // In the other theme only the colours differ.
-      if (colorScheme === "dark") axe.withRules(["color-contrast"]);
+      if (colorScheme === "dark" && !alike) axe.withRules(["color-contrast"]);
       // An open menu stands outside the landmarks.
       else if (await page.getByRole("menu").count()) axe.disableRules(["region"]);
       const { violations } = await axe.analyze();
@@ -100,38 +106,45 @@ async function staysBounded(page: Page, { many }: DashboardPage) {
   }
 }
 
+/** Wherever something failed at once: the first may bring what the others lack. */
+async function tryAgain(page: Page) {
+  await failed(page)
+    .getByRole("button", { name: "Try again" })
+    .evaluateAll((buttons) => {
+      for (const button of buttons) (button as HTMLElement).click();
+    });
+  await expect(failed(page)).toHaveCount(0);
+}
+
 async function open(page: Page, { path, gone }: DashboardPage, situation: Situation) {
   const errors: string[] = [];
-  // The browser has a line of its own for each answer that is an error, which is what was asked for.
-  const asked = situation.state === "ordinary" && !gone ? null : "Failed to load resource";
   page.on("pageerror", (error) => errors.push(error.message));
   page.on("console", (message) => {
-    if (message.type() !== "error" || (asked && message.text().startsWith(asked))) return;
+    if (message.type() !== "error") return;
+    // The browser has a line of its own for each answer that is an error, which is what was asked for.
+    const asked = gone || situation.state === "error" || situation.state === "empty";
+    if (asked && message.text().startsWith("Failed to load resource")) return;
     errors.push(message.text());
   });
-  await standIn(page, situation);
+  const answerHeld = await standIn(page, situation);
   await page.goto(path);
-  return errors;
+  return { errors, answerHeld };
 }
 
 for (const [name, it] of Object.entries(PAGES)) {
-  for (const state of statesOf(it)) {
-    test(`${name}, ${state}`, async ({ page }) => {
+  for (const course of courses(it)) {
+    test(`${name}, ${course.join(", ")}`, async ({ page }) => {
+      const state = course[0] ?? "ordinary";
       const situation: Situation = { state, steady: it.steady, signedIn: it.signedIn };
-      const errors = await open(page, it, situation);
+      const { errors, answerHeld } = await open(page, it, situation);
       await expect(page.getByRole("heading", { name: it.heading }).first()).toBeVisible();
-      await looksRight(page, () => saysItsState(page, it, state));
-      if (state === "many") await staysBounded(page, it);
-      if (state === "error") {
-        situation.state = "ordinary";
-        // All at once: the first may bring what the others lack.
-        await failed(page)
-          .getByRole("button", { name: "Try again" })
-          .evaluateAll((buttons) => {
-            for (const button of buttons) (button as HTMLElement).click();
-          });
-        await expect(failed(page)).toHaveCount(0);
-        await saysItsState(page, it, "ordinary");
+      for (const state of course) {
+        const former = situation.state;
+        situation.state = state;
+        if (former === "loading") await answerHeld();
+        if (former === "error") await tryAgain(page);
+        await looksRight(page, () => saysItsState(page, it, state), state);
+        if (state === "many") await staysBounded(page, it);
       }
       expect(errors).toEqual([]);
     });
@@ -140,7 +153,7 @@ for (const [name, it] of Object.entries(PAGES)) {
 
 for (const [name, it] of Object.entries(ACTS)) {
   test(name, async ({ page }) => {
-    const errors = await open(page, it, { state: "ordinary" });
+    const { errors } = await open(page, it, { state: "ordinary" });
     await expect(page.getByRole("heading").first()).toBeVisible();
     await it.act(page);
     await looksRight(page, () =>
