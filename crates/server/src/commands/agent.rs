@@ -118,14 +118,16 @@ pub async fn output(
         }]
     };
     let next = command.last_seq.saturating_add(1);
+    let bytes = i64::try_from(chunk.data.0.len()).unwrap_or(i64::MAX);
     let takes_more = !command.status.is_final() || command.status == Status::Interrupted;
+    // Before the gap is looked at: behind the first piece that is too much, every further one would stand beyond a gap.
+    let is_new = i64::from(chunk.seq) > i64::from(command.last_seq);
+    if takes_more && is_new && command.stored_bytes.saturating_add(bytes) > MAX_HEARD_BYTES {
+        return Err(Error::with_detail(Code::ValidationFailed, "output far beyond the limit"));
+    }
     if !takes_more || chunk.seq != u32::try_from(next).unwrap_or(u32::MAX) {
         // Stored before, beyond a gap, or after the end: what is stored is said again.
         return Ok(acknowledge(command.last_seq));
-    }
-    let bytes = i64::try_from(chunk.data.0.len()).unwrap_or(i64::MAX);
-    if command.stored_bytes.saturating_add(bytes) > MAX_HEARD_BYTES {
-        return Err(Error::with_detail(Code::ValidationFailed, "output far beyond the limit"));
     }
     let fits = command.stored_bytes.saturating_add(bytes) <= MAX_STORED_BYTES && next <= MAX_STORED_CHUNKS;
     store::put_chunk(&mut tx, &command, next, chunk, fits).await?;

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use gururmm_protocol::command::{Bytes, CommandEnd, Outcome, OutputChunk, ResumedCommand, Stream};
+use gururmm_protocol::to_agent::GoodbyeReason;
 use gururmm_protocol::{AgentMessage, CommandId, ServerMessage};
 use gururmm_server::commands::dispatch::keep_deadlines;
 use gururmm_testkit::world::{acme, globex};
@@ -530,6 +531,35 @@ async fn output_beyond_the_limit_is_counted_and_not_kept() {
     expect_end_ack(&mut agent).await;
     let command = stage.command(id).await;
     assert_eq!((&command["truncated"], &command["stdout"]), (&json!(true), &json!("")));
+}
+
+#[tokio::test]
+async fn an_agent_that_goes_on_far_beyond_the_limit_is_sent_away() {
+    let stage = stage().await;
+    let mut agent = stage.agent().await;
+    let (id, _) = stage.shell("yes").await;
+    agent.expect_command().await;
+    agent.send(&AgentMessage::CommandStarted { command_id: id, started_at: Utc::now() }).await;
+    agent.send(&chunk(id, 1, b"y")).await;
+    assert_eq!(expect_output_ack(&mut agent).await, 1);
+    sqlx::query("UPDATE commands SET stdout_bytes = 34 * 1024 * 1024 WHERE id = $1")
+        .bind(id.0)
+        .execute(&mut stage.server.owner().await)
+        .await
+        .unwrap();
+    // What was stored and is sent again is no fault, however much there is.
+    for _ in 0..10 {
+        agent.send(&chunk(id, 1, b"y")).await;
+        assert_eq!(expect_output_ack(&mut agent).await, 1);
+    }
+    for seq in 2..10 {
+        agent.send(&chunk(id, seq, b"y")).await;
+    }
+    let pick = |message| match message {
+        ServerMessage::Goodbye { reason, .. } => Some(reason),
+        _ => None,
+    };
+    assert_eq!(agent.expect("goodbye", pick).await, GoodbyeReason::ProtocolError);
 }
 
 #[tokio::test]
