@@ -17,6 +17,8 @@ use gururmm_protocol::{
 use serde_json::json;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use tungstenite::client::IntoClientRequest as _;
@@ -40,7 +42,7 @@ pub fn run(stack: &Stack, api: &Api, server: Server, gib: u64) -> anyhow::Result
     let before = crate::bench::process::rss_mebibytes(server.pid)?;
     let _does_not_read = viewer(api, server, &id)?;
     let slow = viewer(api, server, &id)?;
-    let reads_slowly = read_slowly(slow.get_ref().try_clone()?);
+    let reads_slowly = SlowReader::of(slow.get_ref().try_clone()?);
     let attack = || {
         watched(server.pid, || {
             thread::scope(|scope| {
@@ -48,18 +50,18 @@ pub fn run(stack: &Stack, api: &Api, server: Server, gib: u64) -> anyhow::Result
                 // By then the output is as long as it may be, or nearly.
                 thread::sleep(PART);
                 let download = download(api, server, &id)?;
-                let slow = read_slowly(download.try_clone()?);
+                let slow = SlowReader::of(download.try_clone()?);
                 let sent = flood.join().map_err(|_| anyhow::anyhow!("the flood failed"))??;
                 thread::sleep(PART);
                 download.shutdown(Shutdown::Both)?;
-                drop(slow.join());
+                drop(slow);
                 Ok(sent)
             })
         })
     };
     let (mut times, ((sent, lasted), peak)) = under(api, attack)?;
     slow.get_ref().shutdown(Shutdown::Both)?;
-    drop(reads_slowly.join());
+    drop(reads_slowly);
 
     let command = api.get(&format!("/api/commands/{id}"))?;
     let kept = command["stdout"].as_str().map_or(0, str::len);
@@ -199,13 +201,27 @@ fn download(api: &Api, server: Server, command_id: &str) -> anyhow::Result<TcpSt
     Ok(stream)
 }
 
-/// A byte a second, to the end.
-fn read_slowly(mut stream: TcpStream) -> thread::JoinHandle<()> {
-    thread::spawn(move || {
-        while stream.read(&mut [0]).is_ok_and(|read| read == 1) {
-            thread::sleep(Duration::from_secs(1));
-        }
-    })
+/// Reads a byte a second until it is dropped. Closing its socket is not enough: what has arrived can still be read then,
+/// which takes a day.
+struct SlowReader(Arc<AtomicBool>);
+
+impl SlowReader {
+    fn of(mut stream: TcpStream) -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let over = Arc::clone(&is_over);
+        thread::spawn(move || {
+            while !over.load(Ordering::Relaxed) && stream.read(&mut [0]).is_ok_and(|read| read == 1) {
+                thread::sleep(Duration::from_secs(1));
+            }
+        });
+        Self(is_over)
+    }
+}
+
+impl Drop for SlowReader {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 fn open(
