@@ -10,7 +10,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// How long a body may take, however small.
-const GRACE: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(8);
 /// What a body must bring per second on top of that.
 const BYTES_PER_SECOND_MIN: u32 = 16 * 1024;
 
@@ -19,7 +19,7 @@ const BYTES_PER_SECOND_MIN: u32 = 16 * 1024;
 #[error("the request's body came too slowly")]
 pub(super) struct TooSlow;
 
-/// Fails where the body takes longer than ten seconds plus one for each 16 KiB.
+/// Fails where the body takes longer than eight seconds plus one for each 16 KiB.
 pub(super) struct PacedBody {
     inner: Incoming,
     due: Pin<Box<Sleep>>,

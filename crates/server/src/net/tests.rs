@@ -277,7 +277,7 @@ async fn a_dripping_body_is_given_up() {
     let mut answer = [0; 1024];
     let read = timeout(PATIENCE, stream.read(&mut answer)).await.unwrap().unwrap();
     assert!(String::from_utf8_lossy(&answer[..read]).contains("400 Bad Request"));
-    assert!(since.elapsed() <= Duration::from_secs(11), "{:?}", since.elapsed());
+    assert!(since.elapsed() <= Duration::from_secs(9), "{:?}", since.elapsed());
 }
 
 #[tokio::test]
