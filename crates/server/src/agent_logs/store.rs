@@ -61,15 +61,7 @@ pub async fn get<P>(tx: &mut Tx<P>, id: Uuid) -> Result<Option<AgentLog>, Error>
 
 /// The one that is on its way.
 pub async fn open_of<P>(tx: &mut Tx<P>, agent_id: Uuid) -> Result<Option<AgentLog>, Error> {
-    let log = sqlx::query_as!(
-        AgentLog,
-        r#"SELECT l.id, l.agent_id, l.status AS "status: Status", l.requested_at, p.name AS "requested_by_name?",
-             l.ended_at, l.received_bytes, l.total_bytes, l.lost_lines, l.error
-           FROM agent_logs l LEFT JOIN people p ON p.id = l.requested_by
-           WHERE l.agent_id = $1 AND l.status = 'requested'"#,
-        agent_id
-    );
-    Ok(log.fetch_optional(tx.conn()).await?)
+    Ok(list(tx, agent_id).await?.into_iter().find(|log| log.status == Status::Requested))
 }
 
 pub async fn list<P>(tx: &mut Tx<P>, agent_id: Uuid) -> Result<Vec<AgentLog>, Error> {

@@ -199,7 +199,8 @@ impl Connection {
     {
         let Self { admission, peer, since } = self;
         let asking = Arc::clone(&admission);
-        let stranger = Arc::downgrade(&admission);
+        let place = Arc::downgrade(&admission);
+        let is_stranger = move || place.upgrade().is_some_and(|admission| !admission.is_authenticated());
         let leave = admission.leave();
         let limits = &server.limits;
         let stream = Counted { stream, _admission: admission, _tracked: server.tracker.token() };
@@ -222,13 +223,13 @@ impl Connection {
                 result = connection.as_mut() => break result,
                 () = server.cut_off.cancelled() => return,
                 // Whatever it is in: the place is wanted by someone who may have more to say.
-                () = leave.notified(), if !stranger.upgrade().is_none_or(|admission| admission.is_authenticated()) => return,
+                () = leave.notified(), if is_stranger() => return,
                 () = server.shutdown.cancelled(), if !is_ending => {
                     is_ending = true;
                     connection.as_mut().graceful_shutdown();
                 }
                 () = &mut too_old, if !is_ending => {
-                    if stranger.upgrade().is_some_and(|admission| !admission.is_authenticated()) {
+                    if is_stranger() {
                         is_ending = true;
                         connection.as_mut().graceful_shutdown();
                     } else {
