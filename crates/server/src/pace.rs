@@ -24,11 +24,12 @@ pub enum Verdict {
 }
 
 impl Pace {
-    /// Full buckets: five seconds' worth of messages, two of bytes.
+    /// Full buckets: five seconds' worth of messages, a quarter of a second's worth of bytes, because a burst of large
+    /// messages is work that everyone else waits for.
     pub fn new(messages_per_second: u32, bytes_per_second: u32, at_most: Duration, now: Instant) -> Self {
         Self {
             messages: Bucket::new(f64::from(messages_per_second), 5.0, now),
-            bytes: Bucket::new(f64::from(bytes_per_second), 2.0, now),
+            bytes: Bucket::new(f64::from(bytes_per_second), 0.25, now),
             held_back_since: None,
             held_back_at_most: at_most,
         }
@@ -95,7 +96,7 @@ mod tests {
     fn bytes_are_counted_apart_from_messages() {
         let now = Instant::now();
         let mut pace = pace(now);
-        assert_eq!(pace.admit(2_000, now), Verdict::Take);
+        assert_eq!(pace.admit(250, now), Verdict::Take);
         assert!(matches!(pace.admit(500, now), Verdict::Wait(wait) if wait > Duration::from_millis(400)));
     }
 

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 /// Chunks read at a time.
-pub const CHUNKS_PER_READ: usize = 64;
+pub const CHUNKS_PER_READ: usize = 16;
 
 /// The first chunks of both streams, as bytes.
 pub async fn first_chunks<P>(

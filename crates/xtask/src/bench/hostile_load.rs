@@ -20,7 +20,7 @@ pub struct Options {
     /// Sockets of strangers
     #[arg(long, default_value_t = 10_000)]
     strangers: usize,
-    /// How often strangers come; figures are medians
+    /// How often strangers and the flood come; figures are medians, memory and times the worst
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Passwords that strangers try
@@ -45,7 +45,7 @@ pub fn run(root: &Path, bin_dir: &Path, options: &Options) -> anyhow::Result<Vec
     requests_for(&api, PART)?;
     let mut rows = vec![strangers_guess(server, options.guesses)?];
     rows.extend(strangers_come(&api, server, options)?);
-    rows.extend(flood::run(&stack, &api, server, options.flood_gib)?);
+    rows.extend(flood::run(&stack, &api, server, options.rounds, options.flood_gib)?);
     let folder = stack.folder().to_owned();
     stack.stop()?;
     std::fs::remove_dir_all(folder)?;
