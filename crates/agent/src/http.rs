@@ -1,12 +1,14 @@
 //! The few HTTP calls an agent makes beside its socket: one request, one bounded answer, one connection.
 
+use crate::identity::Secret;
 use crate::transport::{ConnectError, Connector};
 use bytes::Bytes;
-use http::{Uri, header};
-use http_body_util::{BodyExt, Full, Limited};
+use futures_util::{Stream, StreamExt};
+use gururmm_protocol::AgentId;
+use http::{HeaderValue, Uri, header};
+use http_body_util::{BodyExt, BodyStream, Full, Limited};
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::convert::Infallible;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -119,17 +121,19 @@ pub async fn post<A: DeserializeOwned>(
     body: &impl Serialize,
 ) -> Result<A, CallError> {
     let bytes = serde_json::to_vec(body).map_err(|_| CallError::Malformed)?;
-    tokio::time::timeout(WITHIN, exchange(connector, path, bytes)).await.map_err(|_| CallError::TimedOut)?
+    let exchange = exchange(connector, json(http::Request::post(path)), bytes);
+    tokio::time::timeout(WITHIN, exchange).await.map_err(|_| CallError::TimedOut)?
+}
+
+fn json(request: http::request::Builder) -> http::request::Builder {
+    request.header(header::CONTENT_TYPE, "application/json").header(header::ACCEPT, "application/json")
 }
 
 async fn exchange<A: DeserializeOwned>(
     connector: &Connector,
-    path: &str,
+    request: http::request::Builder,
     body: Vec<u8>,
 ) -> Result<A, CallError> {
-    let request = http::Request::post(path)
-        .header(header::CONTENT_TYPE, "application/json")
-        .header(header::ACCEPT, "application/json");
     let (status, body) = call(connector, request, body, MAX_ANSWER_BYTES).await?;
     if status.is_success() {
         return serde_json::from_slice(&body).map_err(|_| CallError::Malformed);
@@ -148,34 +152,112 @@ pub async fn get_text(connector: &Connector, path: &str, max_bytes: usize) -> Re
     String::from_utf8(body.into()).map_err(|_| CallError::Malformed)
 }
 
+/// Who asks: the agent's id and its own key.
+#[derive(Debug, Clone)]
+pub struct Credential {
+    /// The server's id for this machine.
+    pub agent_id: AgentId,
+    /// Its key.
+    pub key: Secret,
+}
+
+/// Gets something large, in pieces. A server that falls silent for [`WITHIN`] is given up; how long it may take in all
+/// is the caller's business.
+pub async fn get(
+    connector: &Connector,
+    path: &str,
+    credential: &Credential,
+) -> Result<impl Stream<Item = Result<Bytes, CallError>> + Send + Unpin + use<>, CallError> {
+    let request = credential.sign(http::Request::get(path))?;
+    let answer = tokio::time::timeout(WITHIN, send(connector, request, Vec::new())).await;
+    let (response, driver) = answer.map_err(|_| CallError::TimedOut)??;
+    let status = response.status();
+    if !status.is_success() {
+        let body =
+            tokio::time::timeout(WITHIN, Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect())
+                .await;
+        let body = body.map_err(|_| CallError::TimedOut)?.map_err(|_| CallError::Malformed)?.to_bytes();
+        return Err(refusal(status.as_u16(), &body));
+    }
+    let pieces = futures_util::stream::unfold(
+        (BodyStream::new(response.into_body()), driver),
+        |(mut body, driver)| async move {
+            loop {
+                let piece = match tokio::time::timeout(WITHIN, body.next()).await {
+                    Err(_) => Err(CallError::TimedOut),
+                    Ok(None) => return None,
+                    Ok(Some(Err(error))) => Err(CallError::Broken(error)),
+                    Ok(Some(Ok(frame))) => match frame.into_data() {
+                        Ok(data) => Ok(data),
+                        // Trailers.
+                        Err(_) => continue,
+                    },
+                };
+                return Some((piece, (body, driver)));
+            }
+        },
+    );
+    Ok(Box::pin(pieces))
+}
+
+/// Posts `body` as the agent and reads the answer.
+pub async fn post_as<A: DeserializeOwned>(
+    connector: &Connector,
+    path: &str,
+    credential: &Credential,
+    body: &impl Serialize,
+) -> Result<A, CallError> {
+    let bytes = serde_json::to_vec(body).map_err(|_| CallError::Malformed)?;
+    let request = credential.sign(json(http::Request::post(path)))?;
+    let exchange = exchange(connector, request, bytes);
+    tokio::time::timeout(WITHIN, exchange).await.map_err(|_| CallError::TimedOut)?
+}
+
+impl Credential {
+    fn sign(&self, request: http::request::Builder) -> Result<http::request::Builder, CallError> {
+        let mut bearer =
+            HeaderValue::from_str(&format!("Bearer {}", self.key.expose())).map_err(http::Error::from)?;
+        bearer.set_sensitive(true);
+        Ok(request.header(header::AUTHORIZATION, bearer).header("x-gururmm-agent", self.agent_id.to_string()))
+    }
+}
+
+/// Drives the connection as long as it is held.
+struct Driver(tokio::task::AbortHandle);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn send(
+    connector: &Connector,
+    request: http::request::Builder,
+    body: Vec<u8>,
+) -> Result<(http::Response<hyper::body::Incoming>, Driver), CallError> {
+    let stream = connector.open().await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::Builder::new().handshake(TokioIo::new(stream)).await?;
+    let driver = Driver(tokio::spawn(connection).abort_handle());
+    let request = request
+        .header(header::HOST, connector.server().authority())
+        .header(header::USER_AGENT, concat!("gururmm-agent/", env!("CARGO_PKG_VERSION")))
+        .header(header::CONNECTION, "close")
+        .body(Full::new(Bytes::from(body)))?;
+    Ok((sender.send_request(request).await?, driver))
+}
+
 async fn call(
     connector: &Connector,
     request: http::request::Builder,
     body: Vec<u8>,
     max_bytes: usize,
 ) -> Result<(http::StatusCode, Bytes), CallError> {
-    let stream = connector.open().await?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::Builder::new().handshake(TokioIo::new(stream)).await?;
-    let request = request
-        .header(header::HOST, connector.server().authority())
-        .header(header::USER_AGENT, concat!("gururmm-agent/", env!("CARGO_PKG_VERSION")))
-        .header(header::CONNECTION, "close")
-        .body(Full::new(Bytes::from(body)))?;
-    let answer = async {
-        let response = sender.send_request(request).await?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), max_bytes).collect().await;
-        Ok((status, body.map_err(|_| CallError::Malformed)?.to_bytes()))
-    };
-    let driver = async move {
-        let _ = connection.await;
-        std::future::pending::<Infallible>().await
-    };
-    tokio::select! {
-        answer = answer => answer,
-        never = driver => match never {},
-    }
+    let (response, _driver) = send(connector, request, body).await?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), max_bytes).collect().await;
+    Ok((status, body.map_err(|_| CallError::Malformed)?.to_bytes()))
 }
 
 fn refusal(status: u16, body: &[u8]) -> CallError {

@@ -17,6 +17,8 @@ pub mod state;
 pub mod status;
 pub mod supervisor;
 pub mod transport;
+pub mod update;
+pub mod watchdog;
 
 /// Version of this agent.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -4,8 +4,10 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use gururmm_agent::enroll::{EnrollOptions, Enrolled, enroll};
 use gururmm_agent::logging::OwnLog;
-use gururmm_agent::supervisor::{Run, StartError, Supervisor};
+use gururmm_agent::supervisor::{Run, StartError, Stopped, Supervised, Supervisor};
+use gururmm_agent::watchdog::{self, WatchdogError};
 use gururmm_agent::{VERSION, install, logging, os, state::StateDir, status};
+use std::ffi::OsString;
 use std::future::Future;
 use std::io::Write;
 use std::path::PathBuf;
@@ -13,9 +15,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::level_filters::LevelFilter;
-
-/// The service manager does not restart an agent that needs a person first (`EX_CONFIG`).
-const NEEDS_A_PERSON: u8 = 78;
+use uuid::Uuid;
 
 #[derive(Parser)]
 #[command(name = "gururmm-agent", version, about = "Manages this machine for a GuruRMM server")]
@@ -40,6 +40,22 @@ enum Command {
     Run {
         #[command(flatten)]
         state: State,
+        #[command(flatten)]
+        supervision: Supervision,
+    },
+    /// Run the agent, start it again when it ends, and try its updates: what the service does.
+    Watchdog {
+        #[command(flatten)]
+        state: State,
+        /// Where the installed program and its versions stand.
+        #[arg(long)]
+        program_folder: Option<PathBuf>,
+        /// Seconds a new version has to connect.
+        #[arg(long, hide = true, default_value_t = watchdog::CONFIRM_WITHIN.as_secs())]
+        confirm_within: u64,
+        /// Update roots other than the built-in ones, for development and tests.
+        #[arg(long, hide = true)]
+        update_root: Option<PathBuf>,
     },
     /// Say how the agent on this machine is.
     Status {
@@ -65,6 +81,17 @@ struct State {
     /// Where the agent keeps its identity and its journal.
     #[arg(long)]
     state_dir: Option<PathBuf>,
+}
+
+/// What a watchdog tells the agent it runs.
+#[derive(Args)]
+struct Supervision {
+    #[arg(long, hide = true, requires = "program_folder")]
+    supervised: Option<Uuid>,
+    #[arg(long, hide = true)]
+    program_folder: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    update_root: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -101,34 +128,53 @@ impl From<Enrollment> for EnrollOptions {
     }
 }
 
+impl Supervision {
+    fn supervised(self) -> Option<Supervised> {
+        let (run, program_folder) = (self.supervised?, self.program_folder?);
+        Some(Supervised { run, program_folder, update_root: self.update_root })
+    }
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let log = Arc::new(OwnLog::default());
     let is_run = matches!(cli.command, Command::Run { .. });
     logging::init(cli.log, is_run.then(|| Arc::clone(&log)));
     match run(cli.command, log) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             tracing::error!("{error:#}");
             let needs_a_person =
-                matches!(error.downcast_ref(), Some(StartError::Identity(_) | StartError::State(_)));
-            ExitCode::from(if needs_a_person { NEEDS_A_PERSON } else { 1 })
+                matches!(error.downcast_ref(), Some(StartError::Identity(_) | StartError::State(_)))
+                    || matches!(
+                        error.downcast_ref(),
+                        Some(WatchdogError::NeedsAPerson | WatchdogError::State(_))
+                    );
+            ExitCode::from(if needs_a_person { watchdog::NEEDS_A_PERSON } else { 1 })
         }
     }
 }
 
-fn run(command: Command, log: Arc<OwnLog>) -> anyhow::Result<()> {
-    match command {
+fn run(command: Command, log: Arc<OwnLog>) -> anyhow::Result<ExitCode> {
+    let done = match command {
         Command::Enroll { enrollment, state } => {
             let enrolled = block_on(async { Ok(enroll(&state.path()?, &enrollment.into()).await?) })?;
             say(&describe(&enrolled))
         }
-        Command::Run { state } => block_on(async {
-            os::leave_no_core_dump().context("core dumps cannot be kept off")?;
-            let run = Run::begin(&state.path()?, log)?;
-            run.report_panics();
-            let supervisor = Supervisor::open(run)?;
-            supervisor.run(os::stop_signal().context("signals cannot be watched")?).await;
+        Command::Run { state, supervision } => return block_on(work(state, supervision.supervised(), log)),
+        Command::Watchdog { state, program_folder, confirm_within, update_root } => block_on(async {
+            let program_folder = match program_folder {
+                Some(folder) => std::path::absolute(folder)?,
+                None => watchdog::own_folder().context("the installed program cannot be found")?,
+            };
+            let mut arguments: Vec<OsString> = vec!["--program-folder".into(), program_folder.clone().into()];
+            if let Some(root) = update_root {
+                arguments.extend(["--update-root".into(), std::path::absolute(root)?.into()]);
+            }
+            let confirm_within = Duration::from_secs(confirm_within);
+            let options =
+                watchdog::Options { state_dir: state.path()?, program_folder, confirm_within, arguments };
+            watchdog::run(options, os::stop_signal().context("signals cannot be watched")?).await?;
             Ok(())
         }),
         Command::Status { json, state } => {
@@ -152,7 +198,32 @@ fn run(command: Command, log: Arc<OwnLog>) -> anyhow::Result<()> {
             say("the agent is removed")
         }
         Command::Version => say(VERSION),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+/// The agent itself.
+async fn work(state: State, supervised: Option<Supervised>, log: Arc<OwnLog>) -> anyhow::Result<ExitCode> {
+    os::leave_no_core_dump().context("core dumps cannot be kept off")?;
+    let is_supervised = supervised.is_some();
+    let run = Run::begin(&state.path()?, log)?.supervised(supervised);
+    run.report_panics();
+    let supervisor = Supervisor::open(run)?;
+    let asked = os::stop_signal().context("signals cannot be watched")?;
+    let stop = async {
+        if is_supervised {
+            tokio::select! {
+                () = asked => {}
+                () = watchdog::stop_with_parent() => {}
+            }
+        } else {
+            asked.await;
+        }
+    };
+    Ok(match supervisor.run(stop).await {
+        Stopped::Asked => ExitCode::SUCCESS,
+        Stopped::ForAnotherVersion => ExitCode::from(watchdog::FOR_ANOTHER_VERSION),
+    })
 }
 
 fn describe(enrolled: &Enrolled) -> String {

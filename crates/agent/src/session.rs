@@ -19,7 +19,10 @@ use gururmm_protocol::network::NetworkState;
 use gururmm_protocol::policy::AgentConfig;
 use gururmm_protocol::to_agent::{GoodbyeReason, Welcome};
 use gururmm_protocol::to_server::Hello;
-use gururmm_protocol::{AgentId, AgentMessage, CommandId, CrashId, LogId, SUPPORTED, ServerMessage};
+use gururmm_protocol::update::{UpdateOrder, UpdateReport, UpdateState};
+use gururmm_protocol::{
+    AgentId, AgentMessage, CommandId, CrashId, LogId, SUPPORTED, ServerMessage, UpdateId,
+};
 use ledger::{Ledger, Order, Sending};
 use reports::Reports;
 use std::collections::VecDeque;
@@ -73,6 +76,10 @@ pub enum Action {
     Log(Option<LogRequest>),
     /// The server has this crash report for good.
     ForgetCrash(CrashId),
+    /// The agent is to become another version.
+    Update(UpdateOrder),
+    /// The server has this stage of an update for good.
+    UpdateAcknowledged(UpdateId, UpdateState),
 }
 
 /// One agent's side of its connections, one after the other.
@@ -218,6 +225,12 @@ impl Session {
             ServerMessage::CrashReportAck { crash_id } => {
                 if self.reports.forget(crash_id) {
                     self.actions.push_back(Action::ForgetCrash(crash_id));
+                }
+            }
+            ServerMessage::UpdateOrder(order) => self.actions.push_back(Action::Update(order)),
+            ServerMessage::UpdateReportAck { update_id, state } => {
+                if self.reports.forget_update(update_id, state) {
+                    self.actions.push_back(Action::UpdateAcknowledged(update_id, state));
                 }
             }
             ServerMessage::Unknown => {}
@@ -372,6 +385,11 @@ impl Session {
     /// A crash report that was to be sent cannot be read.
     pub fn crash_lost(&mut self, crash_id: CrashId) {
         self.reports.forget(crash_id);
+    }
+
+    /// An update came this far: reported until the server has it, or something newer.
+    pub fn set_update_report(&mut self, report: UpdateReport) {
+        self.reports.set_update(report);
     }
 
     /// The end of this log was sent.

@@ -93,7 +93,12 @@ impl StateDir {
 
     /// Makes sure that only one agent runs on this folder. `None` when another one does.
     pub fn lock(&self) -> Result<Option<RunLock>, StateError> {
-        let path = self.file("lock");
+        self.lock_named("lock")
+    }
+
+    /// The same for another kind of process.
+    pub fn lock_named(&self, name: &str) -> Result<Option<RunLock>, StateError> {
+        let path = self.file(name);
         let failed = |source| StateError::Io { path: path.clone(), source };
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).write(true);

@@ -7,6 +7,7 @@ use gururmm_protocol::AgentId;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs;
+use uuid::Uuid;
 
 const FILE: &str = "status.json";
 
@@ -23,6 +24,9 @@ pub struct RuntimeStatus {
     pub server_version: Option<String>,
     /// Commands whose end the server does not have.
     pub pending_commands: usize,
+    /// The run this is about, as the watchdog named it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<Uuid>,
 }
 
 /// Everything `status --json` prints.
@@ -48,6 +52,13 @@ pub struct Status {
 }
 
 impl RuntimeStatus {
+    /// Whether the run the watchdog named so is connected.
+    pub fn is_connected(state: &StateDir, run: Uuid) -> bool {
+        let read =
+            fs::read(state.file(FILE)).ok().and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
+        read.is_some_and(|status| status.connected && status.run == Some(run))
+    }
+
     /// Leaves it for `status` to read.
     pub fn write(&self, state: &StateDir) {
         let written = serde_json::to_vec(self)

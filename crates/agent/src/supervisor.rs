@@ -7,8 +7,10 @@ mod reports;
 mod run;
 mod schedule;
 mod shutdown;
+mod updates;
 
-pub use run::Run;
+pub use connect::connector;
+pub use run::{Run, Supervised};
 
 use crate::capabilities::commands::{Event, Leader, Runner, Stop, StopHandle, end_tree};
 use crate::capabilities::machine_uid::{self, NoMachineUid};
@@ -23,7 +25,7 @@ use crate::state::{StateDir, StateError};
 use crate::status::RuntimeStatus;
 use crate::transport::{Connector, Received, Socket};
 use chrono::Utc;
-use connect::Connecting;
+use connect::{Connecting, Wanted};
 use gururmm_protocol::command::{CommandEnd, OutputChunk};
 use gururmm_protocol::limits::{DEFAULT_OUTPUT_LIMIT_BYTES, MAX_OUTPUT_CHUNK_BYTES};
 use gururmm_protocol::system::MachineIdentity;
@@ -38,6 +40,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
+use updates::Updates;
 
 /// Events of commands on their way to the loop.
 const EVENTS: usize = 64;
@@ -93,7 +96,19 @@ pub struct Supervisor {
     /// When a changed status is to be written.
     status_due: Option<Instant>,
     reports: Reports,
+    updates: Updates,
+    /// The watchdog is to start another version.
+    is_asked_for: bool,
     _run: Run,
+}
+
+/// Why an agent stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// Someone wanted it to.
+    Asked,
+    /// The watchdog is to start another version.
+    ForAnotherVersion,
 }
 
 #[derive(Debug)]
@@ -131,6 +146,7 @@ impl Supervisor {
         let scripts = state.sub_dir("scripts")?;
         remove_files(&scripts);
         let machine = machine_uid::read(&state)?;
+        let updates = Updates::open(&state, &identity, &connector, &clock, run.supervised.as_ref());
         let (sender, events) = mpsc::channel(EVENTS);
         let runner = Arc::new(Runner {
             journal,
@@ -161,28 +177,38 @@ impl Supervisor {
             running: HashMap::new(),
             readers: HashMap::new(),
             link: Link::Down,
-            status: RuntimeStatus::default(),
+            status: RuntimeStatus {
+                run: run.supervised.as_ref().map(|supervised| supervised.run),
+                ..RuntimeStatus::default()
+            },
             status_due: None,
             reports: Reports::new(&run),
+            updates,
+            is_asked_for: false,
             _run: run,
         };
         supervisor.end_leftovers(interrupted);
         Ok(supervisor)
     }
 
-    /// Runs until `stop` resolves, then stops within five seconds.
-    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+    /// Runs until `stop` resolves, or until the watchdog is to start another version; then stops within five seconds.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> Stopped {
         tracing::info!(agent_id = %self.identity.agent_id, version = crate::VERSION, "agent started");
         let mut stop = std::pin::pin!(stop);
         self.update_status(|status| status.since = None);
         loop {
             self.turn();
+            if self.is_asked_for {
+                break;
+            }
             match self.wait(stop.as_mut()).await {
                 Wake::Stop => break,
                 wake => self.handle(wake),
             }
         }
+        let stopped = if self.is_asked_for { Stopped::ForAnotherVersion } else { Stopped::Asked };
         self.shut_down().await;
+        stopped
     }
 
     /// Does everything that can be done without waiting.
@@ -191,6 +217,7 @@ impl Supervisor {
         self.session.tick(now, self.clock.at(now));
         self.schedule.run(now, &mut self.session, &self.clock);
         self.reports.look_for_crashes(&mut self.session);
+        self.is_asked_for |= self.updates.run(now, &mut self.session, !self.running.is_empty());
         while let Some(action) = self.session.poll_action() {
             self.act(now, action);
         }
@@ -207,6 +234,7 @@ impl Supervisor {
 
     async fn wait(&mut self, stop: impl Future<Output = ()>) -> Wake {
         let schedule = self.schedule.next().min(self.session.deadline());
+        let schedule = self.updates.next().map_or(schedule, |due| due.min(schedule));
         let deadline = self.status_due.map_or(schedule, |due| due.min(schedule));
         let (opened, received, room) = match &mut self.link {
             Link::Down => (None, None, None),
@@ -237,11 +265,16 @@ impl Supervisor {
             Wake::Opened(Ok(opened)) => {
                 self.socket_path = Some(opened.socket_path);
                 self.link = Link::Up(opened.socket);
-                self.session.connected(now, self.hello());
+                self.session.connected(now, self.hello(self.updates.ability()));
             }
             Wake::Opened(Err(failed)) => {
                 if failed.forget_path {
                     self.socket_path = None;
+                }
+                match failed.wanted {
+                    Some(Wanted::Newer(order)) => self.updates.order(order, &mut self.session),
+                    Some(Wanted::Older) => self.updates.go_back(&mut self.session),
+                    None => {}
                 }
                 self.link_lost(now, failed.setback, failed.reason);
             }
@@ -299,6 +332,8 @@ impl Supervisor {
             Action::Order(order) => self.obey(order),
             Action::Log(request) => self.reports.read_log(request),
             Action::ForgetCrash(crash_id) => self.reports.forget_crash(crash_id),
+            Action::Update(order) => self.updates.order(order, &mut self.session),
+            Action::UpdateAcknowledged(update_id, state) => self.updates.acknowledged(update_id, state),
         }
     }
 

@@ -4,6 +4,7 @@
 
 use crate::ids::AgentId;
 use crate::system::{MachineIdentity, OsType};
+use crate::update::UpdateOrder;
 use crate::version::Version;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,9 @@ pub struct HelloResponse {
     pub action: BootstrapAction,
     /// Path of the agents' WebSocket.
     pub socket_path: String,
+    /// Since 1.1: what an agent that may not connect is to become.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update: Option<UpdateOrder>,
 }
 
 /// What the agent is to do next.

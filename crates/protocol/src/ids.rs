@@ -56,3 +56,7 @@ id!(
     /// One crash of an agent.
     CrashId
 );
+id!(
+    /// One update of one agent.
+    UpdateId
+);

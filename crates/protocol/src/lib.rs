@@ -16,10 +16,12 @@ pub mod policy;
 pub mod system;
 pub mod to_agent;
 pub mod to_server;
+pub mod update;
 pub mod version;
+pub mod watchdog;
 
 pub use frame::{DecodeError, Decoded, decode_agent_message, decode_server_message, encode};
-pub use ids::{AgentId, CommandId, CrashId, LogId};
+pub use ids::{AgentId, CommandId, CrashId, LogId, UpdateId};
 pub use to_agent::ServerMessage;
 pub use to_server::AgentMessage;
 pub use version::{SUPPORTED, Version, negotiate};

@@ -1,9 +1,10 @@
 //! Messages from the server to an agent.
 
 use crate::command::CommandStart;
-use crate::ids::{AgentId, CommandId, CrashId};
+use crate::ids::{AgentId, CommandId, CrashId, UpdateId};
 use crate::log::LogRequest;
 use crate::policy::AgentConfig;
+use crate::update::{UpdateOrder, UpdateState};
 use crate::version::Version;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,10 @@ pub enum ServerMessage {
     LogRequest(LogRequest),
     /// The crash report is stored for good; the agent may forget it.
     CrashReportAck { crash_id: CrashId },
+    /// Become another version.
+    UpdateOrder(UpdateOrder),
+    /// This stage of an update is stored for good.
+    UpdateReportAck { update_id: UpdateId, state: UpdateState },
     /// The server is about to close. The agent comes back after a random time within `reconnect_within_seconds`.
     Goodbye {
         reason: GoodbyeReason,

@@ -6,6 +6,7 @@ use crate::log::{CrashReport, LogEnd, LogPart};
 use crate::metrics::Sample;
 use crate::network::NetworkState;
 use crate::system::{MachineIdentity, SystemInfo};
+use crate::update::{UpdateAbility, UpdateReport};
 use crate::version::Version;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,8 @@ pub enum AgentMessage {
     LogEnd(LogEnd),
     /// The agent ended without meaning to; sent again until acknowledged.
     CrashReport(CrashReport),
+    /// How far an update of the agent is; sent again until acknowledged.
+    UpdateReport(UpdateReport),
     /// The agent stops on purpose: do not wait for its silence.
     Goodbye {},
     /// A kind this build does not know.
@@ -61,4 +64,7 @@ pub struct Hello {
     /// Every command in the journal whose end the server has not acknowledged.
     #[serde(default)]
     pub commands: Vec<ResumedCommand>,
+    /// Since 1.1: whether the agent can update itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update: Option<UpdateAbility>,
 }

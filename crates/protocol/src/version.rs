@@ -1,7 +1,9 @@
 //! Protocol versions: `MAJOR.MINOR`.
 //!
 //! History:
-//! - 1.0: hello/welcome, heartbeat, metrics, network state, commands, config, acknowledgements.
+//! - 1.0: hello/welcome, heartbeat, metrics, network state, commands, config, acknowledgements, log, crash reports.
+//! - 1.1: updates of the agent: `update_order`, `update_report`, `update_report_ack`; `update` in a hello and in the
+//!   answer to `bootstrap/hello`.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
@@ -17,7 +19,7 @@ pub struct Version {
 }
 
 /// The versions this build speaks, oldest first.
-pub const SUPPORTED: &[Version] = &[Version { major: 1, minor: 0 }];
+pub const SUPPORTED: &[Version] = &[Version { major: 1, minor: 0 }, Version { major: 1, minor: 1 }];
 
 /// The best version both sides speak: the highest that stands in both lists.
 pub fn negotiate(ours: &[Version], theirs: &[Version]) -> Option<Version> {

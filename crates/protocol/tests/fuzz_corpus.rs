@@ -12,16 +12,13 @@ mod targets;
 
 fn corpus(target: &str) -> Vec<Vec<u8>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let golden = root.join("tests/golden/v1.0");
-    let folders = [
-        root.join("fuzz/corpus").join(target),
-        golden.join("to_agent"),
-        golden.join("to_server"),
-        golden.join("bootstrap"),
-    ];
+    let golden = ["v1.0", "v1.1"].map(|version| root.join("tests/golden").join(version));
+    let recorded =
+        golden.iter().flat_map(|golden| ["to_agent", "to_server", "bootstrap"].map(|kind| golden.join(kind)));
+    let folders = [root.join("fuzz/corpus").join(target)].into_iter().chain(recorded);
     let files =
         |folder: PathBuf| fs::read_dir(folder).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap());
-    folders.into_iter().flat_map(files).collect()
+    folders.flat_map(files).collect()
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use gururmm_protocol::bootstrap::{EnrollRequest, EnrollResponse, HelloRequest, HelloResponse};
 use gururmm_protocol::{
-    AgentMessage, Decoded, ServerMessage, decode_agent_message, decode_server_message, encode,
+    AgentMessage, Decoded, SUPPORTED, ServerMessage, decode_agent_message, decode_server_message, encode,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,9 +15,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 fn golden(folder: &str) -> Vec<(PathBuf, String)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1.0").join(folder);
-    let mut files: Vec<_> = fs::read_dir(folder)
-        .unwrap()
+    let versions = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut files: Vec<_> = SUPPORTED
+        .iter()
+        .flat_map(|version| fs::read_dir(versions.join(format!("v{version}")).join(folder)).unwrap())
         .map(|entry| entry.unwrap().path())
         .map(|path| (path.clone(), fs::read_to_string(path).unwrap()))
         .collect();
@@ -34,7 +35,7 @@ fn assert_round_trip(path: &Path, text: &str, encoded: &str) {
 }
 
 #[test]
-fn agents_messages_of_version_1_0_are_read_and_written_as_ever() {
+fn agents_messages_of_every_version_are_read_and_written_as_ever() {
     for (path, text) in golden("to_server") {
         let Decoded::Known(message) = decode_agent_message(&text).unwrap() else {
             panic!("{path:?} is unknown")
@@ -44,7 +45,7 @@ fn agents_messages_of_version_1_0_are_read_and_written_as_ever() {
 }
 
 #[test]
-fn servers_messages_of_version_1_0_are_read_and_written_as_ever() {
+fn servers_messages_of_every_version_are_read_and_written_as_ever() {
     for (path, text) in golden("to_agent") {
         let Decoded::Known(message) = decode_server_message(&text).unwrap() else {
             panic!("{path:?} is unknown")
@@ -54,7 +55,7 @@ fn servers_messages_of_version_1_0_are_read_and_written_as_ever() {
 }
 
 #[test]
-fn bootstrap_bodies_of_version_1_0_are_read_and_written_as_ever() {
+fn bootstrap_bodies_of_every_version_are_read_and_written_as_ever() {
     fn body<B: DeserializeOwned + Serialize>(path: &Path, text: &str) {
         let body: B = serde_json::from_str(text).unwrap();
         assert_round_trip(path, text, &serde_json::to_string(&body).unwrap());
@@ -90,6 +91,7 @@ fn every_kind_has_a_golden_file() {
         | AgentMessage::LogPart(_)
         | AgentMessage::LogEnd(_)
         | AgentMessage::CrashReport(_)
+        | AgentMessage::UpdateReport(_)
         | AgentMessage::Goodbye {}
         | AgentMessage::Unknown => {}
     };
@@ -104,6 +106,7 @@ fn every_kind_has_a_golden_file() {
         "log_part",
         "log_end",
         "crash_report",
+        "update_report",
         "goodbye",
     ];
     let _ = |message: &ServerMessage| match message {
@@ -119,6 +122,8 @@ fn every_kind_has_a_golden_file() {
         | ServerMessage::LiveMetrics { .. }
         | ServerMessage::LogRequest(_)
         | ServerMessage::CrashReportAck { .. }
+        | ServerMessage::UpdateOrder(_)
+        | ServerMessage::UpdateReportAck { .. }
         | ServerMessage::Goodbye { .. }
         | ServerMessage::Unknown => {}
     };
@@ -135,6 +140,8 @@ fn every_kind_has_a_golden_file() {
         "live_metrics",
         "log_request",
         "crash_report_ack",
+        "update_order",
+        "update_report_ack",
         "goodbye",
     ];
     assert_eq!(kinds("to_server"), to_server.map(str::to_owned).into());

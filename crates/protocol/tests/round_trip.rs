@@ -10,9 +10,10 @@ use gururmm_protocol::policy::AgentConfig;
 use gururmm_protocol::system::{MachineIdentity, OsType, SystemInfo, UidSource};
 use gururmm_protocol::to_agent::{GoodbyeReason, Welcome};
 use gururmm_protocol::to_server::Hello;
+use gururmm_protocol::update::{UpdateAbility, UpdateAction, UpdateOrder, UpdateReport, UpdateState};
 use gururmm_protocol::{
-    AgentId, AgentMessage, CommandId, CrashId, Decoded, LogId, ServerMessage, Version, decode_agent_message,
-    decode_server_message, encode,
+    AgentId, AgentMessage, CommandId, CrashId, Decoded, LogId, ServerMessage, UpdateId, Version,
+    decode_agent_message, decode_server_message, encode,
 };
 use proptest::prelude::*;
 use std::net::IpAddr;
@@ -164,14 +165,18 @@ fn hello() -> impl Strategy<Value = Hello> {
     );
     let resumed =
         (command_id(), any::<bool>()).prop_map(|(command_id, ended)| ResumedCommand { command_id, ended });
-    (prop::collection::vec(version(), 0..3), text(), system, identity, prop::collection::vec(resumed, 0..3))
-        .prop_map(|(protocols, agent_version, system, identity, commands)| Hello {
+    let commands = prop::collection::vec(resumed, 0..3);
+    let update = prop::option::of(update_ability());
+    (prop::collection::vec(version(), 0..3), text(), system, identity, commands, update).prop_map(
+        |(protocols, agent_version, system, identity, commands, update)| Hello {
             protocols,
             agent_version,
             system,
             identity,
             commands,
-        })
+            update,
+        },
+    )
 }
 
 fn command_end() -> impl Strategy<Value = CommandEnd> {
@@ -325,6 +330,56 @@ fn welcome() -> impl Strategy<Value = Welcome> {
     )
 }
 
+fn update_id() -> impl Strategy<Value = UpdateId> {
+    any::<u128>().prop_map(|id| UpdateId(Uuid::from_u128(id)))
+}
+
+fn update_state() -> impl Strategy<Value = UpdateState> {
+    prop::sample::select(vec![
+        UpdateState::Downloading,
+        UpdateState::Ready,
+        UpdateState::Trying,
+        UpdateState::Confirmed,
+        UpdateState::RolledBack,
+        UpdateState::Failed,
+        UpdateState::Other,
+    ])
+}
+
+fn update_order() -> impl Strategy<Value = UpdateOrder> {
+    let action =
+        prop::sample::select(vec![UpdateAction::Install, UpdateAction::RollBack, UpdateAction::Other]);
+    (update_id(), action, text(), text(), time(), any::<bool>()).prop_map(
+        |(update_id, action, version, channel, valid_until, at_once)| UpdateOrder {
+            update_id,
+            action,
+            version,
+            channel,
+            valid_until,
+            at_once,
+        },
+    )
+}
+
+fn update_report() -> impl Strategy<Value = UpdateReport> {
+    (update_id(), update_state(), text(), optional_text(), optional_text(), time()).prop_map(
+        |(update_id, state, version, error_code, error, at)| UpdateReport {
+            update_id,
+            state,
+            version,
+            error_code,
+            error,
+            at,
+        },
+    )
+}
+
+fn update_ability() -> impl Strategy<Value = UpdateAbility> {
+    (any::<bool>(), optional_text(), optional_text()).prop_map(|(supported, reason, previous_version)| {
+        UpdateAbility { supported, reason, previous_version }
+    })
+}
+
 fn agent_message() -> impl Strategy<Value = AgentMessage> {
     prop_oneof![
         hello().prop_map(AgentMessage::Hello),
@@ -338,6 +393,7 @@ fn agent_message() -> impl Strategy<Value = AgentMessage> {
         log_part().prop_map(AgentMessage::LogPart),
         log_end().prop_map(AgentMessage::LogEnd),
         crash_report().prop_map(AgentMessage::CrashReport),
+        update_report().prop_map(AgentMessage::UpdateReport),
         Just(AgentMessage::Goodbye {}),
     ]
 }
@@ -366,6 +422,9 @@ fn server_message() -> impl Strategy<Value = ServerMessage> {
         (log_id(), any::<u64>())
             .prop_map(|(log_id, max_bytes)| ServerMessage::LogRequest(LogRequest { log_id, max_bytes })),
         crash_id().prop_map(|crash_id| ServerMessage::CrashReportAck { crash_id }),
+        update_order().prop_map(ServerMessage::UpdateOrder),
+        (update_id(), update_state())
+            .prop_map(|(update_id, state)| ServerMessage::UpdateReportAck { update_id, state }),
         (reason, any::<u32>()).prop_map(|(reason, reconnect_within_seconds)| ServerMessage::Goodbye {
             reason,
             reconnect_within_seconds

@@ -78,6 +78,7 @@ fn about(message: &AgentMessage) -> (&'static str, Option<CommandId>) {
         AgentMessage::LogPart(_) => ("log_part", None),
         AgentMessage::LogEnd(_) => ("log_end", None),
         AgentMessage::CrashReport(_) => ("crash_report", None),
+        AgentMessage::UpdateReport(_) => ("update_report", None),
         AgentMessage::Goodbye {} => ("goodbye", None),
         AgentMessage::Unknown => ("unknown", None),
     }
@@ -122,6 +123,8 @@ async fn deliver(
         AgentMessage::CrashReport(report) => {
             retrying(|| agent_logs::agent::crashed(app, session, report.clone())).await
         }
+        // Not stored yet, and therefore not acknowledged: the agent keeps it and says it again.
+        AgentMessage::UpdateReport(_) => Ok(Vec::new()),
         // The gateway's own, and what the decoder does not let through.
         AgentMessage::Heartbeat { .. } | AgentMessage::Goodbye {} | AgentMessage::Unknown => Ok(Vec::new()),
     }

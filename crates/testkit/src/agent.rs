@@ -172,6 +172,7 @@ pub fn hello(machine: &SeededAgent, commands: Vec<ResumedCommand>) -> Hello {
             disk_serial: None,
         },
         commands,
+        update: None,
     }
 }
 

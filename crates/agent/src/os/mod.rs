@@ -33,6 +33,14 @@ pub const OS_TYPE: OsType = if cfg!(windows) {
     OsType::Linux
 };
 
+/// Returns when standard input ends; what comes in until then means nothing.
+pub fn read_to_end_of_input() {
+    use std::io::Read;
+    let mut input = std::io::stdin().lock();
+    let mut buffer = [0; 64];
+    while input.read(&mut buffer).is_ok_and(|read| read > 0) {}
+}
+
 /// Something this platform cannot do, or this build does not do on it yet. Never a silent no-op.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not supported on {platform}: {reason}")]

@@ -65,6 +65,51 @@ pub fn check_private(path: &Path) -> Result<(), StateError> {
     Ok(())
 }
 
+/// Fails unless nobody but this account and root can change `path`: what stands there is going to be executed.
+pub fn check_only_ours(path: &Path) -> io::Result<()> {
+    let metadata = fs::symlink_metadata(path)?;
+    let denied = |why: &str| io::Error::other(format!("{} {why}", path.display()));
+    if metadata.file_type().is_symlink() {
+        return Err(denied("is a link"));
+    }
+    if metadata.uid() != 0 && metadata.uid() != rustix::process::geteuid().as_raw() {
+        return Err(denied("belongs to another account"));
+    }
+    if metadata.permissions().mode() & 0o022 != 0 {
+        return Err(denied("can be changed by other accounts"));
+    }
+    Ok(())
+}
+
+/// Opening with `options` follows no link, and does not wait where a pipe was put.
+pub fn no_links(options: &mut OpenOptions) {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    options.custom_flags(flags.bits() as i32);
+}
+
+/// Files made with `options` can be run by everyone and changed by their owner.
+pub fn program_mode(options: &mut OpenOptions) {
+    options.mode(0o755).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32);
+}
+
+/// What to execute so that it is the program that was opened.
+#[cfg(target_os = "linux")]
+pub fn executable(file: &File, _path: &Path) -> io::Result<OsString> {
+    use std::os::fd::AsRawFd;
+    Ok(format!("/proc/self/fd/{}", file.as_raw_fd()).into())
+}
+
+/// What to execute so that it is the program that was opened: here a name, in a folder only this account can change,
+/// and only while it is still the file that was opened.
+#[cfg(not(target_os = "linux"))]
+pub fn executable(file: &File, path: &Path) -> io::Result<OsString> {
+    let (opened, named) = (file.metadata()?, fs::symlink_metadata(path)?);
+    if (opened.dev(), opened.ino()) != (named.dev(), named.ino()) {
+        return Err(io::Error::other(format!("{} was replaced", path.display())));
+    }
+    Ok(path.as_os_str().to_owned())
+}
+
 /// Makes the names in a folder survive a power cut.
 pub fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()

@@ -44,6 +44,28 @@ pub fn check_private(path: &Path) -> Result<(), StateError> {
     Err(StateError::Io { path: path.to_owned(), source })
 }
 
+/// Fails: who may change a program here cannot be told yet, so none is started but the installed one.
+pub fn check_only_ours(_path: &Path) -> io::Result<()> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, Unsupported::here(NO_ACCESS_LISTS)))
+}
+
+/// Opens what stands at the path itself, be it a link, and lets nobody write or rename it meanwhile.
+pub fn no_links(options: &mut OpenOptions) {
+    use std::os::windows::fs::OpenOptionsExt;
+    const FILE_FLAG_OPEN_REPARSE_POINT: u32 = 0x0020_0000;
+    const FILE_SHARE_READ: u32 = 1;
+    options.custom_flags(FILE_FLAG_OPEN_REPARSE_POINT).share_mode(FILE_SHARE_READ);
+}
+
+/// Nothing to set here: files inherit the folder's access list.
+pub fn program_mode(_options: &mut OpenOptions) {}
+
+/// What to execute so that it is the program that was opened: its name, which nobody can give to another file while it
+/// is open as [`no_links`] opens it.
+pub fn executable(_file: &std::fs::File, path: &Path) -> io::Result<OsString> {
+    Ok(path.as_os_str().to_owned())
+}
+
 /// NTFS journals names itself.
 pub fn sync_dir(_path: &Path) -> io::Result<()> {
     Ok(())

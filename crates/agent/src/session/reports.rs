@@ -1,9 +1,11 @@
-//! What the agent has to say of itself: crashes until they are acknowledged, and its log when someone asks.
+//! What the agent has to say of itself: crashes and how far an update is until they are acknowledged, and its log when
+//! someone asks.
 //!
 //! Knows no file: it says whose turn it is, and is told what is there.
 
 use super::ledger::Sending;
-use gururmm_protocol::{CrashId, LogId};
+use gururmm_protocol::update::{UpdateReport, UpdateState};
+use gururmm_protocol::{AgentMessage, CrashId, LogId, UpdateId};
 
 /// Commands go first. Where they never stop, one message of so many is a report's: an agent that busy is the one
 /// whose log somebody wants to see.
@@ -15,6 +17,7 @@ pub(super) struct Reports {
     crashes: Vec<Crash>,
     /// The log that was asked for last, until its end is sent.
     log: Option<LogId>,
+    update: Option<Update>,
     /// How many messages about commands went since the last report.
     passed_over: u32,
 }
@@ -25,7 +28,27 @@ struct Crash {
     is_sent: bool,
 }
 
+/// How far an update is; only the newest stage is worth telling.
+#[derive(Debug)]
+struct Update {
+    report: UpdateReport,
+    is_sent: bool,
+}
+
 impl Reports {
+    /// An update came this far. Said before, it is not said again on the same connection.
+    pub(super) fn set_update(&mut self, report: UpdateReport) {
+        if self.update.as_ref().is_none_or(|update| update.report != report) {
+            self.update = Some(Update { report, is_sent: false });
+        }
+    }
+
+    /// The server has this stage. Whether it was the one to be told.
+    pub(super) fn forget_update(&mut self, update_id: UpdateId, state: UpdateState) -> bool {
+        let told = |update: &mut Update| update.report.update_id == update_id && update.report.state == state;
+        self.update.take_if(told).is_some()
+    }
+
     /// A crash is to be reported.
     pub(super) fn found(&mut self, crash_id: CrashId) {
         if !self.crashes.iter().any(|crash| crash.crash_id == crash_id) {
@@ -54,6 +77,7 @@ impl Reports {
     /// being sent.
     pub(super) fn disconnected(&mut self) -> bool {
         self.crashes.iter_mut().for_each(|crash| crash.is_sent = false);
+        self.update.iter_mut().for_each(|update| update.is_sent = false);
         self.log.take().is_some()
     }
 
@@ -70,6 +94,10 @@ impl Reports {
     }
 
     fn poll(&mut self) -> Option<Sending> {
+        if let Some(update) = self.update.as_mut().filter(|update| !update.is_sent) {
+            update.is_sent = true;
+            return Some(Sending::Message(AgentMessage::UpdateReport(update.report.clone())));
+        }
         if let Some(crash) = self.crashes.iter_mut().find(|crash| !crash.is_sent) {
             crash.is_sent = true;
             return Some(Sending::Crash(crash.crash_id));

@@ -83,6 +83,7 @@ pub(super) fn hello() -> Hello {
             disk_serial: None,
         },
         commands: Vec::new(),
+        update: None,
     }
 }
 

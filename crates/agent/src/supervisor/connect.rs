@@ -13,6 +13,7 @@ use crate::transport::{CaPin, ConnectError, Connector, Socket};
 use gururmm_protocol::SUPPORTED;
 use gururmm_protocol::bootstrap::{BootstrapAction, HelloRequest, HelloResponse};
 use gururmm_protocol::to_server::Hello;
+use gururmm_protocol::update::{UpdateAbility, UpdateOrder};
 use std::fs;
 use std::future::Future;
 use std::pin::Pin;
@@ -36,9 +37,18 @@ pub(super) struct Failed {
     pub reason: String,
     /// The server answered and refused: it is asked again where its socket is.
     pub forget_path: bool,
+    /// What the server wants this agent to become before it takes it.
+    pub wanted: Option<Wanted>,
 }
 
-pub(super) fn connector(
+/// Another version than this one.
+pub(super) enum Wanted {
+    Newer(UpdateOrder),
+    Older,
+}
+
+/// The way to the server of this identity.
+pub fn connector(
     state: &StateDir,
     identity: &Identity,
     clock: Arc<ServerClock>,
@@ -82,8 +92,14 @@ async fn ask(connector: &Connector, identity: &Identity) -> Result<String, Faile
                 Ok(answer.socket_path)
             }
             BootstrapAction::Connect | BootstrapAction::Other => Ok(DEFAULT_SOCKET_PATH.into()),
-            BootstrapAction::Upgrade => Err(Failed::refused("the server asks for a newer agent")),
-            BootstrapAction::DowngradeRequired => Err(Failed::refused("the server is older than this agent")),
+            BootstrapAction::Upgrade => Err(Failed {
+                wanted: answer.update.map(Wanted::Newer),
+                ..Failed::refused("the server asks for a newer agent")
+            }),
+            BootstrapAction::DowngradeRequired => Err(Failed {
+                wanted: Some(Wanted::Older),
+                ..Failed::refused("the server is older than this agent")
+            }),
         },
         // Whatever it has against the hello, the socket itself may work.
         Err(CallError::Refused { status, .. }) if !matches!(status, 429 | 500..) => {
@@ -93,13 +109,15 @@ async fn ask(connector: &Connector, identity: &Identity) -> Result<String, Faile
             Err(ConnectError::Refused { status, code: Some(code), retry_after_seconds: None }.into())
         }
         Err(CallError::Connect(error)) => Err(error.into()),
-        Err(error) => Err(Failed { setback: Setback::Lost, reason: chain(&error), forget_path: false }),
+        Err(error) => {
+            Err(Failed { setback: Setback::Lost, reason: chain(&error), forget_path: false, wanted: None })
+        }
     }
 }
 
 impl Failed {
     fn refused(reason: &str) -> Self {
-        Self { setback: Setback::Refused, reason: reason.to_owned(), forget_path: true }
+        Self { setback: Setback::Refused, reason: reason.to_owned(), forget_path: true, wanted: None }
     }
 }
 
@@ -118,7 +136,7 @@ impl From<ConnectError> for Failed {
             }
             _ => (Setback::Lost, false),
         };
-        Self { setback, reason: chain(&error), forget_path }
+        Self { setback, reason: chain(&error), forget_path, wanted: None }
     }
 }
 
@@ -136,13 +154,14 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 impl super::Supervisor {
     /// Read anew for every connection: names and systems change while an agent runs.
-    pub(super) fn hello(&self) -> Hello {
+    pub(super) fn hello(&self, update: UpdateAbility) -> Hello {
         Hello {
             protocols: Vec::new(),
             agent_version: VERSION.to_owned(),
             system: system_info::read(),
             identity: self.machine.clone(),
             commands: Vec::new(),
+            update: Some(update),
         }
     }
 }

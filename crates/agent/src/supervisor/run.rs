@@ -5,8 +5,20 @@ use crate::clock::ServerClock;
 use crate::crash::{self, Crashes, Marker};
 use crate::logging::OwnLog;
 use crate::state::{RunLock, StateDir};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use uuid::Uuid;
+
+/// What an agent that a watchdog runs is told by it.
+#[derive(Debug, Clone)]
+pub struct Supervised {
+    /// The name of this run: the watchdog looks for it in the status file.
+    pub run: Uuid,
+    /// Where versions stand.
+    pub program_folder: PathBuf,
+    /// Update roots other than the built-in ones, for development and tests.
+    pub update_root: Option<PathBuf>,
+}
 
 /// Holds the folder's lock, its log, and the marker by which the next run sees how this one ended.
 #[derive(Debug)]
@@ -17,6 +29,7 @@ pub struct Run {
     pub(super) clock: Arc<ServerClock>,
     // In this order: the marker goes while the folder is still held.
     pub(super) marker: Marker,
+    pub(super) supervised: Option<Supervised>,
     _lock: RunLock,
 }
 
@@ -29,7 +42,12 @@ impl Run {
         let crashes = Arc::new(Crashes::open(&state));
         let marker = Marker::begin(&state, &crashes, clock.now());
         log.keep_in(&state);
-        Ok(Self { state, log, crashes, clock, marker, _lock: lock })
+        Ok(Self { state, log, crashes, clock, marker, supervised: None, _lock: lock })
+    }
+
+    /// A watchdog runs this agent, if any does.
+    pub fn supervised(self, supervised: Option<Supervised>) -> Self {
+        Self { supervised, ..self }
     }
 
     /// From now on this process reports its panics. Call once.

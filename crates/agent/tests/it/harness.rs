@@ -379,9 +379,9 @@ impl TestAgent {
     pub fn start_run(state: TempDir, run: Run) -> Self {
         let supervisor = Supervisor::open(run).unwrap();
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(supervisor.run(async {
-            let _ = stopped.await;
-        }));
+        let task = tokio::spawn(async {
+            supervisor.run(async { drop(stopped.await) }).await;
+        });
         Self { state, stop: Some(stop), task: Some(task) }
     }
 

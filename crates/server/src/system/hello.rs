@@ -47,6 +47,7 @@ pub fn hello(app: &App, request: &RequestInfo, input: &HelloInput) -> Result<Hel
         server_time: Utc::now(),
         action,
         socket_path: SOCKET_PATH.to_owned(),
+        update: None,
     })
 }
 

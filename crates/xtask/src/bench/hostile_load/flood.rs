@@ -181,6 +181,7 @@ impl FloodingAgent {
             system,
             identity,
             commands: Vec::new(),
+            update: None,
         };
         socket.send(Message::text(encode(&AgentMessage::Hello(hello))?))?;
         let mut agent = Self { id: text("agent_id")?.to_owned(), socket };
