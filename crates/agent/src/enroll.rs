@@ -1,6 +1,5 @@
 //! Making this machine known to a server.
 
-use crate::VERSION;
 use crate::capabilities::{machine_uid, network, system_info};
 use crate::clock::ServerClock;
 use crate::http::{CallError, InvalidServerUrl, ServerUrl, post};
@@ -8,6 +7,7 @@ use crate::identity::{CA_FILE, Identity, IdentityError, Secret};
 use crate::journal::JOURNAL_DIR;
 use crate::state::{StateDir, StateError, write_atomic};
 use crate::transport::{CaPin, Connector, InvalidPin, TlsSetupError};
+use crate::version;
 use gururmm_protocol::bootstrap::{EnrollRequest, EnrollResponse, EnrollStatus};
 use std::fs;
 use std::io::{self, Read};
@@ -159,7 +159,7 @@ fn request(state: &StateDir, site: &str, key: &str) -> Result<EnrollRequest, Enr
         os_type: system.os_type,
         os_version: system.os_version,
         arch: system.arch,
-        agent_version: VERSION.to_owned(),
+        agent_version: version().to_owned(),
         identity,
         mac_addresses,
     })

@@ -18,7 +18,7 @@ pub mod status;
 pub mod supervisor;
 pub mod transport;
 pub mod update;
+mod version;
 pub mod watchdog;
 
-/// Version of this agent.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub use version::{MARK, ROOM, version};

@@ -6,7 +6,7 @@ use gururmm_agent::enroll::{EnrollOptions, Enrolled, enroll};
 use gururmm_agent::logging::OwnLog;
 use gururmm_agent::supervisor::{Run, StartError, Stopped, Supervised, Supervisor};
 use gururmm_agent::watchdog::{self, WatchdogError};
-use gururmm_agent::{VERSION, install, logging, os, state::StateDir, status};
+use gururmm_agent::{install, logging, os, state::StateDir, status, version};
 use std::ffi::OsString;
 use std::future::Future;
 use std::io::Write;
@@ -18,7 +18,7 @@ use tracing::level_filters::LevelFilter;
 use uuid::Uuid;
 
 #[derive(Parser)]
-#[command(name = "gururmm-agent", version, about = "Manages this machine for a GuruRMM server")]
+#[command(name = "gururmm-agent", version = version(), about = "Manages this machine for a GuruRMM server")]
 struct Cli {
     /// Least severe log line to write: error, warn, info, debug or trace.
     #[arg(long, global = true, env = "GURURMM_LOG", default_value = "info")]
@@ -197,7 +197,7 @@ fn run(command: Command, log: Arc<OwnLog>) -> anyhow::Result<ExitCode> {
             install::Layout::system().uninstall().context("the agent cannot be removed")?;
             say("the agent is removed")
         }
-        Command::Version => say(VERSION),
+        Command::Version => say(version()),
     };
     done.map(|()| ExitCode::SUCCESS)
 }

@@ -92,7 +92,7 @@ impl fmt::Display for Status {
 /// Reads the status from outside the running agent.
 pub fn read(path: &std::path::Path) -> Result<Status, StateError> {
     let mut status = Status {
-        agent_version: crate::VERSION,
+        agent_version: crate::version(),
         protocol_version: gururmm_protocol::SUPPORTED.last().map(ToString::to_string).unwrap_or_default(),
         enrolled: false,
         running: false,

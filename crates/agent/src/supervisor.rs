@@ -193,7 +193,7 @@ impl Supervisor {
 
     /// Runs until `stop` resolves, or until the watchdog is to start another version; then stops within five seconds.
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> Stopped {
-        tracing::info!(agent_id = %self.identity.agent_id, version = crate::VERSION, "agent started");
+        tracing::info!(agent_id = %self.identity.agent_id, version = crate::version(), "agent started");
         let mut stop = std::pin::pin!(stop);
         self.update_status(|status| status.since = None);
         loop {

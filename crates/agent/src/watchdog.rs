@@ -76,7 +76,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     let mut watchdog = Watchdog::open(options)?;
     let mut stop = std::pin::pin!(stop);
     let mut failures = Failures::default();
-    tracing::info!(version = crate::VERSION, "watchdog started");
+    tracing::info!(version = crate::version(), "watchdog started");
     loop {
         let begun = Instant::now();
         match watchdog.run_once(stop.as_mut(), &mut failures).await {

@@ -56,7 +56,7 @@ impl Reporter {
             crash_id: CrashId::new(),
             cause: CrashCause::Panic,
             crashed_at: self.clock.try_now().unwrap_or_else(Utc::now),
-            agent_version: crate::VERSION.to_owned(),
+            agent_version: crate::version().to_owned(),
             message: Some(message),
             log: Bytes(logging::newest(&self.log_dir).unwrap_or_default()),
         };

@@ -50,7 +50,7 @@ impl Marker {
         let record = Record {
             run_id: marker.run_id,
             boot_id,
-            agent_version: crate::VERSION.to_owned(),
+            agent_version: crate::version().to_owned(),
             started_at,
             pid: std::process::id(),
         };

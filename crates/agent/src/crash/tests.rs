@@ -38,7 +38,7 @@ fn report(message: &str) -> CrashReport {
         crash_id: CrashId::new(),
         cause: CrashCause::Panic,
         crashed_at: Utc::now(),
-        agent_version: crate::VERSION.into(),
+        agent_version: crate::version().into(),
         message: Some(message.into()),
         log: gururmm_protocol::command::Bytes::default(),
     }
@@ -56,7 +56,7 @@ fn an_agent_that_was_killed_is_reported_once_with_the_end_of_its_log() {
     assert_eq!((report.cause, report.message.as_deref()), (CrashCause::Killed, None));
     assert_eq!(
         (report.log.0.as_slice(), report.agent_version.as_str()),
-        (&b"its last words\n"[..], crate::VERSION)
+        (&b"its last words\n"[..], crate::version())
     );
     assert!(Utc::now() - report.crashed_at < TimeDelta::minutes(1));
     // Reported, but the run that found it was killed before it left a marker of its own.
@@ -192,7 +192,7 @@ fn a_program_that_panics_reports_what_it_said_and_its_log() {
     let run = Run::begin(state.path(), Arc::default()).unwrap();
     let found = reports(&state);
     let [report] = &found[..] else { panic!("{found:?}") };
-    assert_eq!((report.cause, report.agent_version.as_str()), (CrashCause::Panic, crate::VERSION));
+    assert_eq!((report.cause, report.agent_version.as_str()), (CrashCause::Panic, crate::version()));
     let message = report.message.as_deref().unwrap();
     assert!(message.contains("src/crash/tests.rs:"), "{message}");
     assert!(message.ends_with(": it broke\\nwith cak_[redacted]"), "{message}");

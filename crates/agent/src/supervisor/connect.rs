@@ -1,7 +1,6 @@
 //! From nothing to an open socket: who the server is, what it wants, and what its refusal means.
 
 use super::StartError;
-use crate::VERSION;
 use crate::capabilities::system_info;
 use crate::clock::ServerClock;
 use crate::http::{CallError, post};
@@ -10,6 +9,7 @@ use crate::os::OS_TYPE;
 use crate::session::backoff::Setback;
 use crate::state::{StateDir, StateError};
 use crate::transport::{CaPin, ConnectError, Connector, Socket};
+use crate::version;
 use gururmm_protocol::SUPPORTED;
 use gururmm_protocol::bootstrap::{BootstrapAction, HelloRequest, HelloResponse};
 use gururmm_protocol::to_server::Hello;
@@ -80,7 +80,7 @@ async fn ask(connector: &Connector, identity: &Identity) -> Result<String, Faile
     let newest = SUPPORTED.last().copied();
     let Some(protocol_version) = newest else { return Ok(DEFAULT_SOCKET_PATH.into()) };
     let hello = HelloRequest {
-        agent_version: VERSION.to_owned(),
+        agent_version: version().to_owned(),
         protocol_version,
         os_type: OS_TYPE,
         arch: std::env::consts::ARCH.to_owned(),
@@ -157,7 +157,7 @@ impl super::Supervisor {
     pub(super) fn hello(&self, update: UpdateAbility) -> Hello {
         Hello {
             protocols: Vec::new(),
-            agent_version: VERSION.to_owned(),
+            agent_version: version().to_owned(),
             system: system_info::read(),
             identity: self.machine.clone(),
             commands: Vec::new(),

@@ -138,7 +138,7 @@ impl Updates {
     pub(super) fn go_back(&mut self, session: &mut Session) {
         let Ok(means) = &self.means else { return };
         let Some(previous) = means.source.ledger.record().previous else { return };
-        if !matches!(self.work, Work::None) || previous.version == crate::VERSION {
+        if !matches!(self.work, Work::None) || previous.version == crate::version() {
             return;
         }
         self.order(
@@ -186,7 +186,7 @@ impl Updates {
     /// Nothing where this version runs already.
     fn begin(&self, order: &UpdateOrder) -> Result<Option<Work>, UpdateError> {
         let means = self.means.as_ref().map_err(|reason| UpdateError::new("UNSUPPORTED", reason))?;
-        if order.version == crate::VERSION {
+        if order.version == crate::version() {
             return Ok(None);
         }
         let now = self.clock.now();

@@ -28,7 +28,7 @@ impl Alarm {
         self.tell(WatchdogReport {
             condition: Condition::Failing,
             failures,
-            agent_version: crate::VERSION.to_owned(),
+            agent_version: crate::version().to_owned(),
             reason: Some(why.to_owned()),
         });
     }
@@ -39,7 +39,7 @@ impl Alarm {
             self.tell(WatchdogReport {
                 condition: Condition::Recovered,
                 failures: 0,
-                agent_version: crate::VERSION.to_owned(),
+                agent_version: crate::version().to_owned(),
                 reason: None,
             });
         }

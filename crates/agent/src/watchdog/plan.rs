@@ -54,7 +54,7 @@ impl Plan {
             |build: &Build| parse_version(&build.version).is_ok_and(|version| version < own_version());
         if record.confirmed.as_ref().is_some_and(is_older) {
             tracing::info!(
-                version = crate::VERSION,
+                version = crate::version(),
                 "the installed version is newer than the one that ran last"
             );
             record.previous = record.confirmed.take();
@@ -83,10 +83,10 @@ impl Plan {
                 Ok(opened) => self.start(build.version.clone(), false, Some(opened)),
                 Err(error) => {
                     tracing::error!(%error, version = %build.version, "the confirmed version cannot be started; the installed one is");
-                    self.start(crate::VERSION.to_owned(), false, None)
+                    self.start(crate::version().to_owned(), false, None)
                 }
             },
-            None => self.start(crate::VERSION.to_owned(), false, None),
+            None => self.start(crate::version().to_owned(), false, None),
         }
     }
 
@@ -134,7 +134,7 @@ impl Plan {
 
     /// The version to go back to has to outlive a package that replaces the installed program.
     fn keep_own(&self) -> Option<Build> {
-        match self.programs.keep_own(&self.own, crate::VERSION) {
+        match self.programs.keep_own(&self.own, crate::version()) {
             Ok(build) => Some(build),
             Err(error) => {
                 tracing::warn!(%error, "the installed version cannot be kept beside the new one");

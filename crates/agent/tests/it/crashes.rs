@@ -53,7 +53,7 @@ async fn an_agent_that_was_killed_is_reported_until_the_server_has_the_report() 
     let found = reports(&mut connection).await;
     let [report] = &found[..] else { panic!("{found:?}") };
     assert_eq!((report.cause, &report.message), (CrashCause::Killed, &None));
-    assert_eq!(report.agent_version, gururmm_agent::VERSION);
+    assert_eq!(report.agent_version, gururmm_agent::version());
     let tail = String::from_utf8(report.log.0.clone()).unwrap();
     assert!(tail.lines().last().unwrap().contains("its_last_words"), "nothing of the next run: {tail}");
     assert!((killed - report.crashed_at).abs() < TimeDelta::seconds(20), "{}", report.crashed_at);

@@ -222,6 +222,7 @@ fn answer(path: &str) -> (u16, String) {
                 AgentId::new()
             ),
         ),
+        gururmm_protocol::watchdog::REPORT_PATH => (200, "{}".into()),
         _ => (404, r#"{"code":"NOT_FOUND","detail":"no such route"}"#.into()),
     }
 }

@@ -8,6 +8,8 @@ mod commands;
 mod crashes;
 mod harness;
 mod hostile;
+mod installed;
 mod lifecycle;
 mod own_log;
 mod tls;
+mod watchdog;
