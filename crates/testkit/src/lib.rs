@@ -13,6 +13,7 @@ pub mod client;
 pub mod database;
 pub mod logs;
 mod postgres;
+pub mod repository;
 pub mod server;
 pub mod socket;
 pub mod world;
@@ -20,6 +21,7 @@ pub mod world;
 pub use agent::TestAgent;
 pub use client::{Answer, ApiClient};
 pub use database::TestDatabase;
+pub use repository::{Release, Repository};
 pub use server::{SeededAgent, TestServer};
 pub use socket::TestSocket;
 
