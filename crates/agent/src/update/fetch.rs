@@ -12,13 +12,14 @@ use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
 use gururmm_protocol::update::{METADATA_PATH, TARGETS_PATH, UpdateOrder};
 use serde_json::Value;
+use std::error::Error;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tough::error::Error as TufError;
-use tough::schema::Target;
+use tough::schema::{Root, Signed, Target};
 use tough::{ExpirationEnforcement, Limits, Repository, RepositoryLoader, TargetName};
 use url::Url;
 
@@ -34,6 +35,8 @@ const LIMITS: Limits = Limits {
     max_snapshot_size: 256 * 1024,
     max_root_updates: 256,
 };
+/// The library's copy of the last root it followed, in the same folder.
+const ROOT: &str = "root.json";
 /// The library's memory of the latest time it saw, in its folder.
 const LATEST_KNOWN_TIME: &str = "latest_known_time.json";
 
@@ -95,7 +98,8 @@ impl Source {
     }
 
     async fn load(&self, folder: &Path, [metadata, targets]: [Url; 2]) -> Result<Repository, TufError> {
-        RepositoryLoader::new(self.root.as_ref(), metadata, targets)
+        let root = newest_root(&self.root, &folder.join(ROOT));
+        RepositoryLoader::new(&root, metadata, targets)
             .transport(Wire::new(self.connector.clone(), self.credential.clone()))
             .limits(LIMITS)
             .datastore(folder)
@@ -146,6 +150,17 @@ impl Source {
     }
 }
 
+/// The root to begin with: the built-in one, or the newest one that was followed from it. Who begins at the built-in one
+/// every time follows keys again that a later root took away.
+fn newest_root(built_in: &[u8], kept: &Path) -> Vec<u8> {
+    let version =
+        |bytes: &[u8]| serde_json::from_slice::<Signed<Root>>(bytes).ok().map(|root| root.signed.version);
+    match fs::read(kept) {
+        Ok(kept) if version(&kept) > version(built_in) => kept,
+        _ => built_in.to_vec(),
+    }
+}
+
 /// What is signed about a program beside its bytes.
 struct Facts<'a> {
     version: &'a str,
@@ -189,7 +204,13 @@ fn disk(error: std::io::Error) -> UpdateError {
 
 /// The library's refusals, by what a person would do about them.
 fn refused(error: TufError) -> UpdateError {
-    let code = match &error {
+    // What was wrong with the bytes stands behind what was being done with them.
+    let (mut innermost, mut cause): (&TufError, Option<&(dyn Error + 'static)>) = (&error, error.source());
+    while let Some(source) = cause {
+        innermost = source.downcast_ref().unwrap_or(innermost);
+        cause = source.source();
+    }
+    let code = match innermost {
         TufError::ExpiredMetadata { .. } => "METADATA_EXPIRED",
         TufError::OlderMetadata { .. }
         | TufError::OlderSnapshotInTimestamp { .. }
@@ -201,14 +222,7 @@ fn refused(error: TufError) -> UpdateError {
         TufError::Transport { .. } => "NOT_FETCHED",
         _ => "METADATA_INVALID",
     };
-    let mut message = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(source) = cause {
-        message.push_str(": ");
-        message.push_str(&source.to_string());
-        cause = source.source();
-    }
-    UpdateError { code, message }
+    UpdateError::new(code, innermost)
 }
 
 /// Whether an order may be followed at all by this version at this time.

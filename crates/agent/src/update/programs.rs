@@ -7,7 +7,7 @@ use crate::os;
 use ring::digest;
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
 const FOLDER: &str = "versions";
@@ -58,6 +58,7 @@ impl Programs {
 
     /// A new file for what is being fetched, in a folder nobody else enters.
     pub(super) fn incoming(&self) -> io::Result<(File, PathBuf)> {
+        os::check_only_ours(&self.folder)?;
         let folder = self.folder.join(INCOMING);
         remove_all(&folder)?;
         os::create_private_dir(&folder)?;
@@ -118,6 +119,7 @@ impl Programs {
         if sha256 != build.sha256 || length != build.length {
             return Err(differs());
         }
+        file.rewind().map_err(failed)?;
         Ok(Opened { file, path })
     }
 

@@ -9,6 +9,7 @@ use gururmm_protocol::command::{CommandEnd, CommandKind, CommandStart, RunContex
 use gururmm_protocol::policy::AgentConfig;
 use gururmm_protocol::to_agent::Welcome;
 use gururmm_protocol::to_server::Hello;
+use gururmm_protocol::update::{METADATA_PATH, TARGETS_PATH};
 use gururmm_protocol::{
     AgentId, AgentMessage, CommandId, Decoded, ServerMessage, decode_agent_message, encode,
 };
@@ -49,12 +50,66 @@ pub enum Mode {
     WrongAccept,
 }
 
+/// What a request for a file is answered with.
+#[derive(Clone)]
+pub enum Reply {
+    NotFound,
+    Bytes(Vec<u8>),
+    /// Bytes without end, and no word of how many.
+    Endless,
+    /// Bytes that end before the promised number.
+    CutShort(Vec<u8>),
+}
+
+/// A folder of update metadata and programs; some of its files are answered otherwise.
+#[derive(Default)]
+pub struct Updates {
+    pub folder: std::path::PathBuf,
+    pub instead: BTreeMap<String, Reply>,
+    /// Names that were asked for.
+    pub asked: Vec<String>,
+}
+
+impl Updates {
+    fn reply(&mut self, path: &str) -> Option<Reply> {
+        let places = [("metadata", METADATA_PATH), ("targets", TARGETS_PATH)];
+        let (folder, name) = places.iter().find_map(|(folder, at)| Some((folder, path.strip_prefix(at)?)))?;
+        self.asked.push(name.to_owned());
+        let file =
+            || std::fs::read(self.folder.join(folder).join(name)).map_or(Reply::NotFound, Reply::Bytes);
+        Some(self.instead.get(name).cloned().unwrap_or_else(file))
+    }
+}
+
+async fn hand_out(mut stream: Box<dyn Io>, reply: Reply) {
+    let head = |length: usize| format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+    let _ = match reply {
+        Reply::NotFound => stream.write_all(b"HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n").await,
+        Reply::Bytes(bytes) => {
+            let _ = stream.write_all(head(bytes.len()).as_bytes()).await;
+            stream.write_all(&bytes).await
+        }
+        Reply::CutShort(bytes) => {
+            let _ = stream.write_all(head(bytes.len() + 1).as_bytes()).await;
+            stream.write_all(&bytes).await
+        }
+        Reply::Endless => {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n").await;
+            while stream.write_all(&[b' '; 4096]).await.is_ok() {}
+            Ok(())
+        }
+    };
+    let _ = stream.flush().await;
+}
+
 pub struct TestServer {
     pub url: String,
     mode: Arc<Mutex<Mode>>,
     connections: mpsc::UnboundedReceiver<Connection>,
     /// Path and body of every plain request.
     pub requests: Arc<Mutex<Vec<(String, String)>>>,
+    /// What is handed out below the paths of updates.
+    pub updates: Arc<Mutex<Updates>>,
     attempts: mpsc::UnboundedReceiver<()>,
     task: JoinHandle<()>,
 }
@@ -76,23 +131,24 @@ impl TestServer {
         let url = format!("{scheme}://localhost:{}", listener.local_addr().unwrap().port());
         let mode = Arc::new(Mutex::new(Mode::Accept));
         let requests = Arc::new(Mutex::new(Vec::new()));
+        let updates = Arc::new(Mutex::new(Updates::default()));
         let (to_test, connections) = mpsc::unbounded_channel();
         let (attempted, attempts) = mpsc::unbounded_channel();
         let task = tokio::spawn({
-            let (mode, requests) = (mode.clone(), requests.clone());
+            let (mode, requests, updates) = (mode.clone(), requests.clone(), updates.clone());
             async move {
                 while let Ok((stream, _)) = listener.accept().await {
-                    let (mode, requests) = (mode.clone(), requests.clone());
+                    let (mode, requests, updates) = (mode.clone(), requests.clone(), updates.clone());
                     let (to_test, attempted, tls) = (to_test.clone(), attempted.clone(), tls.clone());
                     tokio::spawn(async move {
                         if let Some(stream) = secure(stream, tls).await {
-                            serve(stream, mode, requests, to_test, attempted).await;
+                            serve(stream, mode, requests, updates, to_test, attempted).await;
                         }
                     });
                 }
             }
         });
-        Self { url, mode, connections, requests, attempts, task }
+        Self { url, mode, connections, requests, updates, attempts, task }
     }
 
     pub fn set_mode(&self, mode: Mode) {
@@ -142,6 +198,7 @@ async fn serve(
     mut stream: Box<dyn Io>,
     mode: Arc<Mutex<Mode>>,
     requests: Arc<Mutex<Vec<(String, String)>>>,
+    updates: Arc<Mutex<Updates>>,
     to_test: mpsc::UnboundedSender<Connection>,
     attempted: mpsc::UnboundedSender<()>,
 ) {
@@ -171,6 +228,13 @@ async fn serve(
         );
         let _ = stream.write_all(text.as_bytes()).await;
         return;
+    }
+    let reply = updates.lock().unwrap().reply(&path);
+    if let Some(reply) = reply {
+        return hand_out(stream, reply).await;
+    }
+    if !headers.contains_key("x-gururmm-agent") {
+        return hand_out(stream, Reply::NotFound).await;
     }
     let mode = mode.lock().unwrap().clone();
     let _ = attempted.send(());

@@ -12,4 +12,6 @@ mod installed;
 mod lifecycle;
 mod own_log;
 mod tls;
+mod update_attacks;
+mod updates;
 mod watchdog;

@@ -1,0 +1,194 @@
+//! An installed agent becomes another version, or stays what it is: real processes, real metadata.
+
+use crate::harness::*;
+use crate::installed::*;
+use chrono::{TimeDelta, Utc};
+use gururmm_protocol::update::{UpdateAction, UpdateOrder, UpdateReport, UpdateState};
+use gururmm_protocol::{AgentMessage, ServerMessage, UpdateId};
+use gururmm_testkit::repository::{Release, Repository};
+use std::fs;
+use tempfile::TempDir;
+
+struct World {
+    server: TestServer,
+    repository: Repository,
+    installed: Installed,
+    _folder: TempDir,
+}
+
+impl World {
+    async fn new() -> Self {
+        let (server, folder) = (TestServer::start().await, tempfile::tempdir().unwrap());
+        let mut repository = Repository::create(folder.path());
+        repository.write();
+        server.updates.lock().unwrap().folder = folder.path().to_owned();
+        let installed = Installed::new(&server);
+        installed.trust(&repository.root_json());
+        repository.raise_versions();
+        Self { server, repository, installed, _folder: folder }
+    }
+
+    fn publish(&mut self, version: &str, bytes: Vec<u8>) {
+        self.repository.publish(Release::here(version, bytes)).write();
+    }
+
+    /// Takes reports, and acknowledges them, until the update has ended; through every connection it takes.
+    async fn outcome(&mut self, connection: &mut Connection, update_id: UpdateId) -> UpdateReport {
+        loop {
+            match connection.next().await {
+                Some(AgentMessage::UpdateReport(report)) => {
+                    let ack =
+                        ServerMessage::UpdateReportAck { update_id: report.update_id, state: report.state };
+                    connection.send(ack).await;
+                    if report.update_id == update_id && report.state.is_final() {
+                        return report;
+                    }
+                }
+                Some(_) => {}
+                None => *connection = self.server.welcome().await.0,
+            }
+        }
+    }
+}
+
+/// An agent that does not say who it is, and is let in nowhere.
+fn without_its_id(mut program: Vec<u8>) -> Vec<u8> {
+    let header = b"x-gururmm-agent";
+    let places: Vec<usize> =
+        program.windows(header.len()).enumerate().filter(|(_, w)| w == header).map(|(at, _)| at).collect();
+    assert!(!places.is_empty());
+    for at in places {
+        program[at] = b'y';
+    }
+    program
+}
+
+fn order(version: &str) -> UpdateOrder {
+    UpdateOrder {
+        update_id: UpdateId::new(),
+        action: UpdateAction::Install,
+        version: version.into(),
+        channel: "stable".into(),
+        valid_until: Utc::now() + TimeDelta::hours(1),
+        at_once: false,
+    }
+}
+
+#[tokio::test]
+async fn an_agent_becomes_the_version_it_is_ordered_to_and_goes_back_when_it_is_ordered_to() {
+    let mut world = World::new().await;
+    world.publish("9.0.0", agent_as("9.0.0"));
+    let watchdog = world.installed.start();
+    let (mut connection, hello) = world.server.welcome().await;
+    assert_eq!(hello.agent_version, gururmm_agent::version());
+
+    let order_up = order("9.0.0");
+    connection.send(ServerMessage::UpdateOrder(order_up.clone())).await;
+    let report = world.outcome(&mut connection, order_up.update_id).await;
+    assert_eq!((report.state, report.version.as_str()), (UpdateState::Confirmed, "9.0.0"), "{report:?}");
+    assert_eq!(world.installed.versions(), [gururmm_agent::version(), "9.0.0"]);
+    // It is the new one that is connected, and it stays after a restart of everything.
+    kill(watchdog.agent().unwrap(), "-KILL");
+    let (mut connection, hello) = world.server.welcome().await;
+    assert_eq!(hello.agent_version, "9.0.0");
+    assert_eq!(hello.update.unwrap().previous_version.as_deref(), Some(gururmm_agent::version()));
+
+    let order_back = UpdateOrder { action: UpdateAction::RollBack, ..order(gururmm_agent::version()) };
+    connection.send(ServerMessage::UpdateOrder(order_back.clone())).await;
+    let report = world.outcome(&mut connection, order_back.update_id).await;
+    assert_eq!(report.state, UpdateState::Confirmed, "{report:?}");
+    assert_eq!(world.installed.record().confirmed.unwrap().version, gururmm_agent::version());
+}
+
+#[tokio::test]
+async fn a_build_that_does_not_connect_is_left_again_and_the_next_one_is_taken() {
+    let mut world = World::new().await;
+    // Ends at once; runs and never connects; is no program at all.
+    let broken = [
+        ("9.0.1", fs::read("/bin/false").unwrap(), "ended before it had connected"),
+        ("9.0.2", without_its_id(agent_as("9.0.2")), "did not connect within"),
+        ("9.0.3", b"not a program".to_vec(), "cannot be started"),
+    ];
+    let _watchdog = world.installed.start();
+    let (mut connection, _) = world.server.welcome().await;
+    for (version, bytes, why) in broken {
+        world.publish(version, bytes);
+        let order = order(version);
+        connection.send(ServerMessage::UpdateOrder(order.clone())).await;
+        let report = world.outcome(&mut connection, order.update_id).await;
+        assert_eq!(report.state, UpdateState::RolledBack, "{report:?}");
+        assert!(report.error.as_ref().unwrap().contains(why), "{report:?}");
+    }
+    world.publish("9.1.0", agent_as("9.1.0"));
+    let order = order("9.1.0");
+    connection.send(ServerMessage::UpdateOrder(order.clone())).await;
+    let report = world.outcome(&mut connection, order.update_id).await;
+    assert_eq!(report.state, UpdateState::Confirmed, "{report:?}");
+}
+
+#[tokio::test]
+async fn an_update_waits_for_running_commands_unless_it_must_not() {
+    let mut world = World::new().await;
+    world.publish("9.0.0", agent_as("9.0.0"));
+    let _watchdog = world.installed.start();
+    let (mut connection, _) = world.server.welcome().await;
+    let start = shell("sleep 600");
+    connection.send(ServerMessage::CommandStart(start.clone())).await;
+    connection.started(start.command_id).await;
+    let mut order = order("9.0.0");
+    connection.send(ServerMessage::UpdateOrder(order.clone())).await;
+    let ready = |message| match message {
+        AgentMessage::UpdateReport(report) if report.state == UpdateState::Ready => Some(()),
+        _ => None,
+    };
+    connection.wait_for(ready).await;
+    // Two looks later it still waits.
+    tokio::time::sleep(std::time::Duration::from_millis(2_500)).await;
+    assert!(world.installed.record().trial.is_none());
+    order.at_once = true;
+    connection.send(ServerMessage::UpdateOrder(order.clone())).await;
+    let report = world.outcome(&mut connection, order.update_id).await;
+    assert_eq!(report.state, UpdateState::Confirmed, "{report:?}");
+}
+
+/// The agent was off for long, and the server takes it no more: it is told what to become before it may connect.
+#[tokio::test]
+async fn an_order_that_cannot_be_followed_is_answered_with_why() {
+    let mut world = World::new().await;
+    let _watchdog = world.installed.start();
+    let (mut connection, _) = world.server.welcome().await;
+    let cases = [
+        (order("0.0.1"), "NOT_NEWER"),
+        (order("9.9.9"), "NOT_PUBLISHED"),
+        (order("latest"), "INVALID_VERSION"),
+        (UpdateOrder { action: UpdateAction::RollBack, ..order("0.0.1") }, "NO_PREVIOUS"),
+        (UpdateOrder { valid_until: Utc::now() - TimeDelta::minutes(5), ..order("9.0.0") }, "ORDER_EXPIRED"),
+    ];
+    for (order, code) in cases {
+        connection.send(ServerMessage::UpdateOrder(order.clone())).await;
+        let report = world.outcome(&mut connection, order.update_id).await;
+        assert_eq!(
+            (report.state, report.error_code.as_deref()),
+            (UpdateState::Failed, Some(code)),
+            "{report:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_agent_without_a_watchdog_says_that_it_cannot_update_itself() {
+    let mut server = TestServer::start().await;
+    let _agent = TestAgent::start(&server);
+    let (mut connection, hello) = server.welcome().await;
+    let ability = hello.update.unwrap();
+    assert_eq!((ability.supported, ability.reason.as_deref()), (false, Some("no watchdog runs this agent")));
+    let order = order("9.0.0");
+    connection.send(ServerMessage::UpdateOrder(order.clone())).await;
+    let report = connection
+        .wait_for(|message| match message {
+            AgentMessage::UpdateReport(report) => Some(report),
+            _ => None,
+        })
+        .await;
+    assert_eq!((report.update_id, report.error_code.as_deref()), (order.update_id, Some("UNSUPPORTED")));
+}
