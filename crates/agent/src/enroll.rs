@@ -9,6 +9,7 @@ use crate::state::{StateDir, StateError, write_atomic};
 use crate::transport::{CaPin, Connector, InvalidPin, TlsSetupError};
 use crate::version;
 use gururmm_protocol::bootstrap::{EnrollRequest, EnrollResponse, EnrollStatus};
+use std::fmt;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -26,12 +27,30 @@ pub struct EnrollOptions {
     pub server: String,
     /// The site's code.
     pub site: String,
-    /// A file that holds the enrollment key; `-` is standard input.
-    pub key_file: PathBuf,
+    /// The enrollment key.
+    pub key: Key,
     /// `sha256:HEX` of the server's own CA.
     pub ca_fingerprint: Option<String>,
     /// Enroll anew although this machine is enrolled.
     pub replace: bool,
+}
+
+/// Where the enrollment key is.
+#[derive(Clone)]
+pub enum Key {
+    /// In a file; `-` is standard input.
+    File(PathBuf),
+    /// Here.
+    Given(Zeroizing<String>),
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Given(_) => f.write_str("Given"),
+        }
+    }
 }
 
 /// How enrolling went.
@@ -103,7 +122,10 @@ pub async fn enroll(state_dir: &Path, options: &EnrollOptions) -> Result<Enrolle
         Err(IdentityError::NotEnrolled | IdentityError::Damaged(_)) => {}
         Err(error) => return Err(error.into()),
     }
-    let key = read_key(&options.key_file)?;
+    let key = match &options.key {
+        Key::File(path) => read_key(path)?,
+        Key::Given(key) => key.clone(),
+    };
     let pin = options.ca_fingerprint.as_deref().map(CaPin::fingerprint).transpose()?;
     let (pin, captured) = pin.unzip();
     // What another server told is nothing to this one.

@@ -10,6 +10,8 @@ mod other;
 #[cfg(not(target_os = "linux"))]
 pub use other::Layout;
 
+pub mod package;
+
 use std::io;
 use std::path::PathBuf;
 

@@ -2,7 +2,8 @@
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use gururmm_agent::enroll::{EnrollOptions, Enrolled, enroll};
+use gururmm_agent::enroll::{EnrollOptions, Enrolled, Key, enroll};
+use gururmm_agent::install::package::{self, PackageError};
 use gururmm_agent::logging::OwnLog;
 use gururmm_agent::supervisor::{Run, StartError, Stopped, Supervised, Supervisor};
 use gururmm_agent::watchdog::{self, WatchdogError};
@@ -10,12 +11,15 @@ use gururmm_agent::{install, logging, os, state::StateDir, status, version};
 use std::ffi::OsString;
 use std::future::Future;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 use uuid::Uuid;
+
+/// What a package's scripts are told where nothing says where the machine belongs.
+const NOTHING_TO_ENROLL_WITH: u8 = 3;
 
 #[derive(Parser)]
 #[command(name = "gururmm-agent", version = version(), about = "Manages this machine for a GuruRMM server")]
@@ -72,6 +76,15 @@ enum Command {
     },
     /// Remove the service, the program and its state.
     Uninstall,
+    /// For packages' scripts: enroll with what standard input says, in lines `server=`, `sitekey=`, `package=`.
+    #[command(hide = true)]
+    EnrollFromPackage {
+        #[command(flatten)]
+        state: State,
+    },
+    /// For packages' scripts: remove what the agent has made beside the package's files.
+    #[command(hide = true)]
+    UninstallFromPackage,
     /// Say which version this is.
     Version,
 }
@@ -124,7 +137,7 @@ impl State {
 impl From<Enrollment> for EnrollOptions {
     fn from(enrollment: Enrollment) -> Self {
         let Enrollment { server, site, key_file, ca_fingerprint, replace } = enrollment;
-        Self { server, site, key_file, ca_fingerprint, replace }
+        Self { server, site, key: Key::File(key_file), ca_fingerprint, replace }
     }
 }
 
@@ -143,6 +156,10 @@ fn main() -> ExitCode {
     match run(cli.command, log) {
         Ok(code) => code,
         Err(error) => {
+            if let Some(PackageError::NothingToEnrollWith) = error.downcast_ref() {
+                tracing::info!("{error}");
+                return ExitCode::from(NOTHING_TO_ENROLL_WITH);
+            }
             tracing::error!("{error:#}");
             let needs_a_person =
                 matches!(error.downcast_ref(), Some(StartError::Identity(_) | StartError::State(_)))
@@ -197,6 +214,10 @@ fn run(command: Command, log: Arc<OwnLog>) -> anyhow::Result<ExitCode> {
             install::Layout::system().uninstall().context("the agent cannot be removed")?;
             say("the agent is removed")
         }
+        Command::EnrollFromPackage { state } => enroll_from_package(&state.path()?),
+        Command::UninstallFromPackage => {
+            install::Layout::system().uninstall_from_package().context("the agent's state cannot be removed")
+        }
         Command::Version => say(version()),
     };
     done.map(|()| ExitCode::SUCCESS)
@@ -224,6 +245,27 @@ async fn work(state: State, supervised: Option<Supervised>, log: Arc<OwnLog>) ->
         Stopped::Asked => ExitCode::SUCCESS,
         Stopped::ForAnotherVersion => ExitCode::from(watchdog::FOR_ANOTHER_VERSION),
     })
+}
+
+fn enroll_from_package(state_dir: &Path) -> anyhow::Result<()> {
+    let layout = install::Layout::system();
+    match package::read(std::io::stdin().lock()) {
+        // A newer version of an agent that knows where it belongs.
+        Err(PackageError::NothingToEnrollWith) if status::read(state_dir)?.enrolled => {}
+        told => {
+            let told = told?;
+            let options = EnrollOptions {
+                server: told.server,
+                site: told.site_key.site_code,
+                key: Key::Given(told.site_key.enrollment_key.into()),
+                ca_fingerprint: told.site_key.ca_fingerprint,
+                replace: false,
+            };
+            let enrolled = block_on(async { Ok(enroll(state_dir, &options).await?) })?;
+            say(&describe(&enrolled))?;
+        }
+    }
+    layout.finish_package().context("the service cannot be started")
 }
 
 fn describe(enrolled: &Enrolled) -> String {

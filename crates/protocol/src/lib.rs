@@ -8,6 +8,7 @@ pub mod bootstrap;
 pub mod command;
 pub mod frame;
 pub mod ids;
+pub mod installer;
 pub mod limits;
 pub mod log;
 pub mod metrics;

@@ -88,6 +88,17 @@ impl Layout {
         remove(&self.program_dir())
     }
 
+    /// After a package has enrolled this machine: its own scripts start the service.
+    pub fn finish_package(&self) -> Result<(), InstallError> {
+        Ok(())
+    }
+
+    /// What a package leaves to the agent when it goes: the state.
+    pub fn uninstall_from_package(&self) -> Result<(), InstallError> {
+        self.check_rights()?;
+        remove(&self.state_dir())
+    }
+
     fn check_rights(&self) -> Result<(), InstallError> {
         let is_system = self.root == Path::new("/");
         if is_system && !os::is_elevated() { Err(InstallError::NotElevated) } else { Ok(()) }

@@ -33,6 +33,22 @@ impl Layout {
         Err(unsupported())
     }
 
+    /// After a package has enrolled this machine: the package registers the service itself.
+    pub fn finish_package(&self) -> Result<(), InstallError> {
+        Ok(())
+    }
+
+    /// What a package leaves to the agent when it goes: the state.
+    pub fn uninstall_from_package(&self) -> Result<(), InstallError> {
+        let path = self.state_dir();
+        match std::fs::remove_dir_all(&path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                Err(InstallError::Io { path, source })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Not built here yet.
     pub fn uninstall(&self) -> Result<(), InstallError> {
         Err(unsupported())

@@ -4,6 +4,7 @@ use crate::harness::*;
 use gururmm_protocol::command::Outcome;
 use gururmm_protocol::policy::AgentConfig;
 use gururmm_protocol::{AgentMessage, ServerMessage};
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -267,6 +268,35 @@ async fn enroll_run_and_status_work_from_the_command_line_and_show_no_key() {
     assert_eq!(status()["running"], true);
     assert_eq!(status()["enrolled"], true);
     assert_eq!(status()["pending_commands"], 0);
+}
+
+#[tokio::test]
+async fn a_package_enrolls_with_what_it_is_told_and_shows_no_key() {
+    let server = TestServer::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    let run = |input: String| {
+        let mut command = Command::new(PROGRAM);
+        command.arg("enroll-from-package").arg("--state-dir").arg(&state);
+        tokio::task::spawn_blocking(move || {
+            let mut child =
+                command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+            child.wait_with_output().unwrap()
+        })
+    };
+    let nothing = run("package=/tmp/gururmm-agent.pkg\n".to_owned()).await.unwrap();
+    assert_eq!(nothing.status.code(), Some(3));
+    let key = format!("gek_3_{}", "a".repeat(43));
+    let output = run(format!("server={}\nsitekey=ACME-1.{key}\n", server.url)).await.unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(output.status.success() && !said.contains("gek_") && !said.contains("cak_"), "{said}");
+    let (_, body) = server.requests.lock().unwrap()[0].clone();
+    assert!(body.contains("\"ACME-1\"") && body.contains(&key), "{body}");
+    assert!(state.join("identity.json").is_file());
+    // The next version's package has nothing to say to a machine that is enrolled.
+    assert!(run(String::new()).await.unwrap().status.success());
+    assert_eq!(server.requests.lock().unwrap().len(), 1);
 }
 
 #[test]

@@ -225,7 +225,7 @@ async fn a_certificate_that_is_over_by_the_servers_time_is_refused_wherever_the_
 
 async fn enroll_process(clock: &Clock, server: &TestServer, ca: &Ca, dir: &Path) -> std::process::Output {
     let options = options(server, dir, Some(ca.fingerprint()));
-    let (state, key_file) = (dir.join("state"), options.key_file);
+    let (state, key_file) = (dir.join("state"), dir.join("key"));
     let mut command = clock.command(&["enroll", "--server", &options.server, "--site", &options.site]);
     command.arg("--key-file").arg(key_file).arg("--state-dir").arg(state);
     command.arg("--ca-fingerprint").arg(ca.fingerprint());

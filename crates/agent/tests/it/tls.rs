@@ -1,7 +1,7 @@
 //! Whom an agent trusts.
 
 use crate::harness::*;
-use gururmm_agent::enroll::{EnrollError, EnrollOptions, Enrolled, enroll};
+use gururmm_agent::enroll::{EnrollError, EnrollOptions, Enrolled, Key, enroll};
 use gururmm_agent::identity::CA_FILE;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use std::path::Path;
@@ -56,7 +56,7 @@ pub fn options(server: &TestServer, dir: &Path, ca_fingerprint: Option<String>) 
     let key_file = dir.join("key");
     std::fs::write(&key_file, "gek_1_test\n").unwrap();
     let server = server.url.clone();
-    EnrollOptions { server, site: "ACME-1".into(), key_file, ca_fingerprint, replace: false }
+    EnrollOptions { server, site: "ACME-1".into(), key: Key::File(key_file), ca_fingerprint, replace: false }
 }
 
 #[tokio::test]
