@@ -6,7 +6,8 @@ test_help() {
 Usage: ./dev test [--long] [FILTER]
 
 Everything that must hold before a change is merged: formatting, lints, architecture, unit and integration tests,
-dependencies, the dashboard, end-to-end tests in Chromium, the API against its document, and a short chaos run.
+dependencies, the dashboard, end-to-end tests in Chromium, the API against its document, the packages, and a short chaos
+run.
 
   --long    also what takes hours: more seeds, more rounds, documentation tests, whether times tell secrets
   FILTER    only the Rust, dashboard and end-to-end tests whose name contains it
@@ -51,6 +52,7 @@ run_tests() {
     step 'end to end' playwright_tests e2e
     step 'API document' api_document_is_current
     step 'API fuzzing' api_tests
+    step 'packages' package_tests
     step 'chaos' chaos --rounds "$chaos_rounds"
     [[ $long == no ]] || step 'long Rust tests' nextest long
     step 'lock files' lock_files_are "$locks"
@@ -65,6 +67,7 @@ need_everything_for_tests() {
   # Ubuntu's Chromium is a snap, which cannot be driven like Debian's.
   is_debian || die "./dev test needs Debian (for its Chromium); ./dev up and ./dev check run here."
   need_packages build-essential ca-certificates chromium curl faketime fonts-liberation git procps python3 python3-venv shellcheck xvfb
+  need_for_packages
   need_postgres
   need_rust
   need_cargo_tool cargo-nextest 0.9.151

@@ -5,6 +5,7 @@ mod api;
 mod bench;
 mod chaos;
 mod dev_db;
+mod dist;
 mod retries;
 mod sqlx_prepare;
 mod stack;
@@ -32,6 +33,8 @@ enum Task {
     Chaos(chaos::Options),
     /// Make (or make again) a migrated database on a throwaway PostgreSQL and print its DATABASE_URL
     DevDb(dev_db::Options),
+    /// Write manifest.json and SHA256SUMS of what ./dev dist has built
+    DistManifest(dist::Options),
     /// Name the tests that needed a second try, from the reports of a test run
     Retries(retries::Options),
     /// Write .sqlx: what the compiler must know of the database to check the SQL queries without one
@@ -56,6 +59,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Bench(options) => bench::run(&root, options),
         Task::Chaos(options) => chaos::run(&root, options),
         Task::DevDb(options) => dev_db::run(&root, options),
+        Task::DistManifest(options) => dist::run(options),
         Task::Retries(options) => retries::run(options),
         Task::SqlxPrepare(options) => sqlx_prepare::run(&root, options),
         Task::Tidy => tidy::run(&root),

@@ -1,0 +1,68 @@
+# shellcheck shell=bash
+# The MSI, and Wine to try Windows' programs with. Sourced by tools/dist.sh.
+
+build_msi() {
+  local name=gururmm-agent-$VERSION-x86_64.msi program=$DIST/gururmm-agent-windows-x86_64.exe
+  make_msi "$program" "$VERSION" "$DIST_LOGS/agent.msi"
+  sign_into windows "$DIST_LOGS/agent.msi" "$DIST/$name"
+  built msi-agent-x86_64 "$name" msi windows x86_64 "$SIGNED" no 'built around the program that was run'
+}
+
+# make_msi PROGRAM VERSION TARGET
+make_msi() {
+  local program=$1 version=$2 target=$3 folder
+  folder=$(mktemp --directory)
+  x86_64-w64-mingw32-gcc -std=c11 -Wall -Wextra -Werror -Os -s -shared -static-libgcc -Wl,--no-insert-timestamp \
+    -o "$folder/unsigned.dll" tools/dist/windows/handover.c -lmsi
+  sign_into windows "$folder/unsigned.dll" "$folder/handover.dll"
+  # wixl finds what it packs beside the source only.
+  cp "$program" "$folder/gururmm-agent.exe"
+  cp tools/dist/windows/agent.wxs "$folder"
+  # Numbers alone count to Windows Installer; what comes after them is told by the product code.
+  (cd "$folder" && wixl --arch x64 --output agent.msi -D Version="${version%%[-+]*}" \
+    -D ProductCode="$(uuid_of "$(sha256sum <gururmm-agent.exe) $version")" agent.wxs)
+  mv "$folder/agent.msi" "$target"
+  rm -r "$folder"
+  # What wixl does not write by itself. Secure: handed on to the part of an installation that runs as LocalSystem. Hidden: in
+  # no log. The old version goes before anything of the new one comes.
+  msibuild "$target" -q "UPDATE Property SET Value = 'NEWER;OLDER;SERVER;SITEKEY' WHERE Property = 'SecureCustomProperties'" \
+    "INSERT INTO Property (Property, Value) VALUES ('MsiHiddenProperties', 'SITEKEY;HandOver')" \
+    "UPDATE InstallExecuteSequence SET Sequence = 1501 WHERE Action = 'RemoveExistingProducts'"
+}
+
+# uuid_of TEXT: always the same for the same text (RFC 9562, version 8)
+uuid_of() {
+  sha256sum <<<"$1" | sed 's/^\(.\{8\}\)\(.\{4\}\).\(.\{3\}\).\(.\{3\}\)\(.\{12\}\).*/\U\1-\2-8\3-8\4-\5/'
+}
+
+need_wine() {
+  need_packages gcc-mingw-w64-x86-64 wine wine64 libwine
+  export WINEPREFIX=$TARGET/wine WINEARCH=win64 WINEDEBUG=-all
+  [[ -f $WINEPREFIX/.ready ]] && return
+  say "Making a Windows of Wine's in ${WINEPREFIX#"$PWD"/}"
+  rm -rf "$WINEPREFIX"
+  mkdir -p "$WINEPREFIX"
+  quietly env DISPLAY= "$(wine_program)" wineboot --init || die "Wine does not start."
+  # Libraries that Wine 8 lacks or has half: see the sources.
+  local library
+  for library in bcryptprimitives pdh; do
+    x86_64-w64-mingw32-gcc -shared -O2 -s -o "$WINEPREFIX/drive_c/windows/system32/$library.dll" \
+      "tools/dist/windows/wine/$library.c" -ladvapi32
+  done
+  quietly "$(wine_program)" reg add 'HKCU\Software\Wine\DllOverrides' /v pdh /d native /f
+  touch "$WINEPREFIX/.ready"
+}
+
+# The program itself: Debian's wrapper would ask for 32 bits, too.
+wine_program() {
+  local program
+  for program in /usr/lib/wine/wine64 /usr/bin/wine64-stable /usr/bin/wine64; do
+    [[ -x $program ]] && echo "$program" && return
+  done
+  die "There is no wine64 here."
+}
+
+# under_wine PROGRAM ARGUMENT…
+under_wine() {
+  WINEPREFIX=$TARGET/wine WINEARCH=win64 WINEDEBUG=-all DISPLAY='' timeout 300 "$(wine_program)" "$@"
+}
