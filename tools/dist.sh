@@ -153,7 +153,7 @@ need_for() {
     agent-windows-*) need_packages gcc-mingw-w64-x86-64 nasm && need_wine ;;
     deb-*) need_packages dpkg lintian ;;
     rpm-*) need_packages rpm ;;
-    msi-*) need_packages gcc-mingw-w64-x86-64 msitools wixl ;;
+    msi-*) need_packages gcc-mingw-w64-x86-64 msitools wixl && need_wine ;;
     sbom) need_node && need_npm_packages && need_cargo_tool cargo-cyclonedx 0.5.9 ;;
   esac
 }

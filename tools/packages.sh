@@ -199,19 +199,23 @@ the_msi_hands_the_key_over_where_no_log_sees_it() {
   done
   grep -q $'^ProductVersion\t1.2.3$' "$tables/Property"
   grep -q $'^SecureCustomProperties\tNEWER;OLDER;SERVER;SITEKEY$' "$tables/Property"
-  grep -q $'^MsiHiddenProperties\tSITEKEY;HandOver$' "$tables/Property"
-  # Deferred, as LocalSystem, from a library in the MSI, its target hidden: 1 + 1024 + 2048 + 8192, less what wixl calls hidden.
-  (($(cut -f 2 <(grep $'^HandOver\t' "$tables/CustomAction")) & (1 | 1024 | 2048)))
+  grep -q $'^MsiHiddenProperties\tSITEKEY;HandOver;CustomActionData$' "$tables/Property"
+  # From a library in the MSI (1), deferred (1024), as LocalSystem (2048), what it is told hidden (8192).
+  grep -q $'^HandOver\t11265\tHandOverLibrary\tHandOver' "$tables/CustomAction"
   # The key stands in no program's arguments.
   [[ $(grep -c SITEKEY "$tables/CustomAction") == 1 ]]
   grep SITEKEY "$tables/CustomAction" | grep -q $'^TellHandOver\t2099\tHandOver\t'
-  grep -q $'^GuruRMM\tGuruRMM\t\|\tGuruRMM\tGuruRMM agent\t' "$tables/ServiceInstall"
+  grep -q $'\tGuruRMM\tGuruRMM agent\t.*\tservice\t' "$tables/ServiceInstall"
   grep -q $'\tGuruRMM\t162\t' "$tables/ServiceControl"
   # One version makes room before the next one comes, and what then cleans up knows that it is not the end.
   sequence() { grep "^$1"$'\t' "$tables/InstallExecuteSequence" | cut -f 3; }
-  [[ $(sequence RemoveExistingProducts) == 1501 ]]
-  (($(sequence UndoHandOver) < $(sequence HandOver) && $(sequence InstallServices) < $(sequence UndoHandOver)))
-  (($(sequence StopServices) < $(sequence CleanUp) && $(sequence CleanUp) < $(sequence RemoveFiles)))
+  [[ $(sequence InstallInitialize) == 1500 && $(sequence RemoveExistingProducts) == 1501 ]]
+  local action before=0
+  for action in InstallInitialize RemoveExistingProducts StopServices DeleteServices CleanUp RemoveFiles InstallFiles InstallServices \
+    TellHandOver UndoHandOver HandOver InstallFinalize; do
+    (($(sequence "$action") > before))
+    before=$(sequence "$action")
+  done
   grep $'^CleanUp\t' "$tables/InstallExecuteSequence" | grep -q 'NOT UPGRADINGPRODUCTCODE'
   # Another program in it is another product, the same one the same.
   [[ $(uuid_of a) == "$(uuid_of a)" && $(uuid_of a) != "$(uuid_of b)" && $(uuid_of a) =~ ^[0-9A-F-]{36}$ ]]

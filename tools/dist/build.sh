@@ -4,20 +4,37 @@
 # The oldest C library that the Linux programs run with: RHEL 7's. Everything younger runs them too.
 GLIBC_FLOOR=2.17
 
+# The oldest macOS: the first one for Apple's own processors.
+MACOS_FLOOR=11.0
+
 need_zig() {
   need_venv zig 'cargo-zigbuild==0.24.*' 'ziglang==0.17.*'
 }
 
 # build_linux agent|server ARCH
 build_linux() {
-  local what=$1 arch=$2 target=$2-unknown-linux-gnu name=gururmm-$1-linux-$2
+  local what=$1 arch=$2 name=gururmm-$1-linux-$2
   [[ $what != server ]] || build_dashboard
-  PATH=$TOOLS/zig/bin:$PATH release_build "gururmm-$what" "$target" "$target.$GLIBC_FLOOR" cargo-zigbuild zigbuild
+  linux_release "gururmm-$what" "$arch"
   check_names_no_place "$RELEASE/gururmm-$what"
   check_glibc "$RELEASE/gururmm-$what"
   check_runs "$VERSION" "$RELEASE/gururmm-$what" "$arch"
   install -m 755 "$RELEASE/gururmm-$what" "$DIST/$name"
   built "$what-linux-$arch" "$name" "$what" linux "$arch" no yes "$RAN"
+}
+
+# release_programs: the server and the agent of this machine as they are released, in the folder RELEASE
+release_programs() {
+  local package
+  need_zig
+  build_dashboard
+  for package in gururmm-server gururmm-agent; do
+    linux_release "$package" x86_64
+  done
+}
+
+linux_release() {
+  PATH=$TOOLS/zig/bin:$PATH release_build "$1" "$2-unknown-linux-gnu" "$2-unknown-linux-gnu.$GLIBC_FLOOR" cargo-zigbuild zigbuild
 }
 
 build_windows() {
@@ -38,6 +55,7 @@ build_macos() {
   check_names_no_place "$RELEASE/gururmm-agent"
   sign_into macos "$RELEASE/gururmm-agent" "$DIST/$name"
   chmod 755 "$DIST/$name"
+  /usr/bin/python3 tools/dist/macos/check.py "$DIST/$name" "$arch" "$MACOS_FLOOR"
   built "agent-macos-$arch" "$name" agent macos "$arch" "$SIGNED" no "$note"
 }
 
@@ -59,7 +77,7 @@ release_build() {
     *-apple-*) flags+=("-Clink-arg=-F$PWD/tools/dist/macos/sdk" "-Clink-arg=-L$PWD/tools/dist/macos/sdk/lib" '-Clink-arg=-Wl,-s') ;;
   esac
   local environment=("CFLAGS_$variable=${maps[*]}" "CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && echo "${flags[*]}")")
-  [[ $target != *-apple-* ]] || environment+=(CARGO_PROFILE_RELEASE_STRIP=none)
+  [[ $target != *-apple-* ]] || environment+=(CARGO_PROFILE_RELEASE_STRIP=none "MACOSX_DEPLOYMENT_TARGET=$MACOS_FLOOR")
   local arguments=(--release --locked --package "$package" --target "$asked" --target-dir "$TARGET/cross")
   if rustup target add "$target" >/dev/null 2>&1; then
     env "${environment[@]}" "$@" "${arguments[@]}"

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, bail, ensure};
 use chrono::{DateTime, Utc};
 use clap::Args;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -47,23 +47,24 @@ struct Manifest {
     failed: Vec<Failed>,
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize)]
-struct Artefact {
-    file: String,
+/// A file for a machine.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Artefact {
+    pub file: String,
     /// `agent`, `server`, `deb`, `rpm`, `msi`, `pkg`, or `pkg-tree`: what a `.pkg` is made of on a Mac.
-    kind: String,
+    pub kind: String,
     /// `linux`, `windows` or `macos`.
-    os: String,
+    pub os: String,
     /// `x86_64` or `aarch64`.
-    arch: String,
-    version: String,
+    pub arch: String,
+    pub version: String,
     /// Of the file, in hex.
-    sha256: String,
+    pub sha256: String,
     /// In bytes.
-    size: u64,
-    signed: bool,
-    ran_here: bool,
-    note: Option<String>,
+    pub size: u64,
+    pub signed: bool,
+    pub ran_here: bool,
+    pub note: Option<String>,
 }
 
 /// A part that was asked for and is not there.
@@ -91,6 +92,22 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     fs::write(options.dir.join(MANIFEST), text + "\n")?;
     fs::write(options.dir.join(SUMS), sums(&options.dir)?)?;
     Ok(())
+}
+
+/// The artefacts of a folder that has a manifest.
+///
+/// # Errors
+/// When there is none, or it is not one.
+pub fn read(dir: &Path) -> anyhow::Result<Vec<Artefact>> {
+    #[derive(Deserialize)]
+    struct Manifest {
+        artefacts: Vec<Artefact>,
+    }
+    let path = dir.join(MANIFEST);
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let manifest: Manifest =
+        serde_json::from_str(&text).with_context(|| format!("{} is no manifest", path.display()))?;
+    Ok(manifest.artefacts)
 }
 
 fn artefacts(dir: &Path, version: &str, lines: &str) -> anyhow::Result<Vec<Artefact>> {
@@ -226,6 +243,7 @@ mod tests {
             "failed": [{ "part": "msi-agent-x86_64", "note": "wixl said no" }],
         });
         assert_eq!(manifest, expected);
+        assert_eq!(read(folder.path()).unwrap()[0].size, 3);
         let sums = fs::read_to_string(folder.path().join(SUMS)).unwrap();
         let files: Vec<&str> =
             sums.lines().filter_map(|line| line.split_once("  ")).map(|(_, name)| name).collect();

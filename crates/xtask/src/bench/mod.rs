@@ -1,11 +1,13 @@
 //! `xtask bench NAME`: measurements as programs. Every bench prints a table, or with `--json` one array of rows.
 
+mod agent;
 mod first_run;
 mod hostile_load;
 mod process;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 #[derive(Args)]
@@ -16,12 +18,14 @@ pub struct Options {
     #[arg(long, global = true)]
     json: bool,
     /// Where gururmm-server and gururmm-agent are
-    #[arg(long, global = true, default_value = "target/up")]
+    #[arg(long, global = true, default_value = "target/cross/x86_64-unknown-linux-gnu/release")]
     bin_dir: PathBuf,
 }
 
 #[derive(Subcommand)]
 enum Bench {
+    /// What the agents that ./dev dist has built cost a machine: memory, idle CPU, sizes
+    Agent(agent::Options),
     /// Warm start, sign-in to a live page, command round trip, memory, idle CPU
     FirstRun(first_run::Options),
     /// Ten thousand strangers' sockets, and an agent that floods its output
@@ -32,7 +36,7 @@ enum Bench {
 /// `goal` is the most that `ratio` may be, or `ours` where there is no `theirs`.
 #[derive(Debug, Serialize)]
 pub struct Row {
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     pub ours: f64,
     pub theirs: Option<f64>,
     pub unit: &'static str,
@@ -43,14 +47,19 @@ pub struct Row {
 
 impl Row {
     /// A figure by itself, held against an absolute goal.
-    pub fn alone(name: &'static str, ours: f64, unit: &'static str, goal: Option<f64>) -> Self {
+    pub fn alone(
+        name: impl Into<Cow<'static, str>>,
+        ours: f64,
+        unit: &'static str,
+        goal: Option<f64>,
+    ) -> Self {
         let ok = ours.is_finite() && goal.is_none_or(|goal| ours <= goal);
-        Self { name, ours, theirs: None, unit, ratio: None, goal, ok }
+        Self { name: name.into(), ours, theirs: None, unit, ratio: None, goal, ok }
     }
 
     /// A figure against another one of the same run.
     pub fn against(
-        name: &'static str,
+        name: impl Into<Cow<'static, str>>,
         ours: f64,
         theirs: f64,
         unit: &'static str,
@@ -58,7 +67,7 @@ impl Row {
     ) -> Self {
         let ratio = ours / theirs;
         let ok = ratio.is_finite() && goal.is_none_or(|goal| ratio <= goal);
-        Self { name, ours, theirs: Some(theirs), unit, ratio: Some(ratio), goal, ok }
+        Self { name: name.into(), ours, theirs: Some(theirs), unit, ratio: Some(ratio), goal, ok }
     }
 }
 
@@ -66,6 +75,7 @@ impl Row {
 pub fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     let bin_dir = root.join(&options.bin_dir);
     let rows = match &options.bench {
+        Bench::Agent(own) => agent::run(root, &bin_dir, own)?,
         Bench::FirstRun(own) => first_run::run(root, &bin_dir, own)?,
         Bench::HostileLoad(own) => hostile_load::run(root, &bin_dir, own)?,
     };
