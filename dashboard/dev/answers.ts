@@ -16,6 +16,7 @@ import {
   OUTPUT,
   sample,
   series,
+  server,
   session,
   sites,
   users,
@@ -275,13 +276,7 @@ export function answer(method: string, url: URL): unknown {
       { id: id(3, 2), name: "Harbour Systems", retention_days: 365, created_at: ago(5e6) },
     ]);
   }
-  if (path === "/api/v1/server")
-    return {
-      version: "0.1.0",
-      public_url: "https://rmm.example.com",
-      ca_fingerprint: null,
-      agent_available: true,
-    };
+  if (path === "/api/v1/server") return server;
   if (path === "/api/v1/system/status") {
     return {
       version: "0.1.0",

@@ -10,9 +10,11 @@ import type {
   EnrollmentKey,
   KeyOnce,
   MetricPoint,
+  Package,
   PartnerUser,
   Permission,
   Sample,
+  ServerInfo,
   SessionInfo,
 } from "../src/api/types";
 
@@ -493,6 +495,7 @@ const keyOf = (
   expires_at: kind === "deployment" ? ago(-86400) : null,
   max_uses: kind === "deployment" ? 25 : null,
   use_count: n * 4,
+  last_used_at: n === 4 ? ago(5400) : null,
   revoked_at: null,
   status,
 });
@@ -508,5 +511,37 @@ export const keyOnce: KeyOnce = {
     linux:
       "curl -fsSL https://rmm.example.com/install/linux.sh | sudo sh -s -- --server https://rmm.example.com --site ACM-1000 --key gek_3_k7Qm2vXw9Zr4Tn8Lb6Hs1Yd5Fc3Gj0Pa",
     reason: null,
+    server: "https://rmm.example.com",
+    site_key: "7K3MPQ2X.gek_3_k7Qm2vXw9Zr4Tn8Lb6Hs1Yd5Fc3Gj0Pa",
   },
+};
+
+const DIGEST = "5f0c0c6d3b1e4a7d9a2b8c4e6f1a3d5b7c9e0f2a4b6c8d0e1f3a5b7c9d1e3f50";
+const packageOf = (file: string, kind: Package["kind"], os: Package["os"]): Package => ({
+  file,
+  kind,
+  os,
+  arch: "x86_64",
+  version: "0.1.0",
+  sha256: DIGEST,
+  size: 6_412_288,
+  signed: kind === "msi",
+});
+export const server: ServerInfo = {
+  version: "0.1.0",
+  public_url: "https://rmm.example.com",
+  ca_fingerprint: null,
+  agent_available: true,
+  packages: [
+    packageOf("GuruRMM.msi", "msi", "windows"),
+    packageOf("gururmm-agent_0.1.0_amd64.deb", "deb", "linux"),
+    packageOf("gururmm-agent-0.1.0.x86_64.rpm", "rpm", "linux"),
+  ],
+  missing_packages: [
+    {
+      os: "macos",
+      kind: "pkg",
+      reason: "this server has no macOS package; its operator builds it by ./dev dist",
+    },
+  ],
 };

@@ -48,7 +48,7 @@ impl App {
         live: live::Settings,
     ) -> Self {
         Self {
-            downloads: Downloads::new(config.agent_binary.clone()),
+            downloads: Downloads::new(config.agent_binary.clone(), config.dist.clone()),
             config,
             db,
             keys,

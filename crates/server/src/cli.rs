@@ -86,7 +86,10 @@ struct ServeArgs {
     /// The agent binary that new machines download.
     #[arg(long, value_name = "FILE")]
     agent_binary: Option<PathBuf>,
-    /// The same, and a token to enroll this very machine is left in the data folder once the setup is done.
+    /// The folder that `./dev dist` built: packages for machines. By default `dist` in the data folder, where that is.
+    #[arg(long, value_name = "DIR")]
+    dist: Option<PathBuf>,
+    /// Like --agent-binary, and a token to enroll this very machine is left in the data folder once the setup is done.
     #[arg(long, value_name = "FILE", conflicts_with = "agent_binary")]
     local_agent: Option<PathBuf>,
 }
@@ -134,6 +137,9 @@ async fn serve(args: ServeArgs, traces: Option<&Traces>) -> anyhow::Result<()> {
         _ if args.tls_self_signed => Some(TlsMode::SelfSigned { keys_dir: args.data.data_dir.join("keys") }),
         _ => None,
     };
+    if let Some(dist) = args.dist.as_deref() {
+        anyhow::ensure!(dist.is_dir(), "--dist: {} is not a folder", dist.display());
+    }
     let options = ServeOptions {
         data_dir: args.data.data_dir,
         listen: args.listen,
@@ -145,6 +151,7 @@ async fn serve(args: ServeArgs, traces: Option<&Traces>) -> anyhow::Result<()> {
         trusted_proxies: args.trusted_proxies,
         invites_local_agent: args.local_agent.is_some(),
         agent_binary: args.local_agent.or(args.agent_binary),
+        dist: args.dist,
         gateway: gateway::Settings::default(),
         live: live::Settings::default(),
     };

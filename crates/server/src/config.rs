@@ -20,6 +20,8 @@ pub struct Config {
     pub ca_fingerprint: Option<String>,
     /// The agent binary that /install/ hands out.
     pub agent_binary: Option<PathBuf>,
+    /// The packages that /install/ hands out, as `./dev dist` lays them down; the folder need not be there.
+    pub dist: PathBuf,
     /// Whether machines find a server at `public_url`; not on a command line beside data that was never served.
     pub is_served: bool,
 }

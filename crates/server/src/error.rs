@@ -49,6 +49,7 @@ codes! {
     RegistrationClosed = "REGISTRATION_CLOSED", FORBIDDEN, "Setup is over; ask an administrator for an invitation";
     AgentPending = "AGENT_PENDING", FORBIDDEN, "The machine waits for someone's approval";
     NotFound = "NOT_FOUND", NOT_FOUND, "Not found";
+    InstallerMissing = "INSTALLER_MISSING", NOT_FOUND, "This server cannot hand out that installer";
     MethodNotAllowed = "METHOD_NOT_ALLOWED", METHOD_NOT_ALLOWED, "This method is not offered here";
     NameTaken = "NAME_TAKEN", CONFLICT, "That name is already used";
     AlreadyMember = "ALREADY_MEMBER", CONFLICT, "That person is a member already";

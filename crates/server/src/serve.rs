@@ -26,6 +26,8 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 use zeroize::Zeroizing;
 
+/// Where packages are looked for in the data folder.
+pub const DIST_FOLDER: &str = "dist";
 const SETUP_LINK_LIFETIME: TimeDelta = TimeDelta::hours(24);
 
 /// What `serve` is told.
@@ -43,6 +45,8 @@ pub struct ServeOptions {
     pub public_url: Option<Url>,
     pub trusted_proxies: Vec<IpNet>,
     pub agent_binary: Option<PathBuf>,
+    /// The folder of packages; `None`: `dist` in the data folder.
+    pub dist: Option<PathBuf>,
     /// Whether a token for this very machine is left in the data folder once the setup is done.
     pub invites_local_agent: bool,
     pub gateway: gateway::Settings,
@@ -201,6 +205,7 @@ fn config(options: &ServeOptions, listener: &Listener) -> anyhow::Result<Config>
         trusted_proxies: options.trusted_proxies.clone(),
         ca_fingerprint: listener.ca_fingerprint(),
         agent_binary: options.agent_binary.clone(),
+        dist: options.dist.clone().unwrap_or_else(|| options.data_dir.join(DIST_FOLDER)),
         is_served: true,
     })
 }

@@ -17,6 +17,7 @@ pub struct Served {
     pub public_url: Url,
     pub ca_fingerprint: Option<String>,
     pub agent_binary: Option<PathBuf>,
+    pub dist: Option<PathBuf>,
 }
 
 impl Served {
@@ -28,6 +29,7 @@ impl Served {
             public_url: config.public_url.clone(),
             ca_fingerprint: config.ca_fingerprint.clone(),
             agent_binary,
+            dist: Some(std::path::absolute(&config.dist)?),
         };
         let path = config.data_dir.join(FILE);
         private_file::write(&path, &serde_json::to_vec_pretty(&served)?)

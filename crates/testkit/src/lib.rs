@@ -12,6 +12,7 @@ pub mod agent;
 pub mod client;
 pub mod database;
 pub mod logs;
+pub mod packages;
 mod postgres;
 pub mod repository;
 pub mod server;

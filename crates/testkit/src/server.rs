@@ -100,6 +100,7 @@ impl TestServer {
             public_url: None,
             trusted_proxies: Vec::new(),
             agent_binary: None,
+            dist: None,
             invites_local_agent: false,
             gateway: gururmm_server::gateway::Settings::default(),
             live: gururmm_server::live::Settings::default(),

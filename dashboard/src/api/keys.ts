@@ -10,6 +10,7 @@ export type InvalidationKind =
   | "user"
   | "session"
   | "key"
+  | "install_report"
   | "policy"
   | "agent_log"
   | "partner"
@@ -78,7 +79,9 @@ export function staleKeys(
     case "session":
       return [keys.ownSessions, ["user-sessions"], keys.session];
     case "key":
-      return [["enrollment-keys"], ["install-reports"]];
+      return [["enrollment-keys"]];
+    case "install_report":
+      return [["install-reports"]];
     case "policy":
       return [keys.policies, ["effective-policy"]];
     case "agent_log":

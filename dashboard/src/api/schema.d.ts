@@ -1072,6 +1072,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/sites/{id}/installers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Mint a deployment token, and download a package under a name that carries it.
+         * @description The bytes are those of `/install/packages/`; whoever runs the file enrolls a machine at the site. The token is a
+         *     secret: it stands in `Content-Disposition` only, and `X-Enrollment-Key-Id` says which one it is in the list of keys.
+         *     404 `INSTALLER_MISSING` when the file is not the one its manifest names.
+         */
+        post: operations["create_installer"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/system/status": {
         parameters: {
             query?: never;
@@ -1246,6 +1268,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/install/agent/linux-aarch64": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The agent for Linux on aarch64. 404 while the server has none to hand out. */
+        get: operations["linux_agent_aarch64"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/install/agent/linux-x86_64": {
         parameters: {
             query?: never;
@@ -1272,6 +1311,26 @@ export interface paths {
         };
         /** The installer for Linux. 404 while the server has no agent to hand out. */
         get: operations["linux_script"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/install/packages/{file}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A package for machines, the same bytes for everyone.
+         * @description 404 `INSTALLER_MISSING` when the file is not the one its manifest names.
+         */
+        get: operations["package"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1554,6 +1613,11 @@ export interface components {
             /** @description `key_fingerprint` of the machine as it was looked at. Needed where it was given another key while it waits. */
             key_fingerprint?: string | null;
         };
+        /**
+         * @description What a package runs on.
+         * @enum {string}
+         */
+        Arch: "x86_64" | "aarch64";
         /** @description One thing that was done. */
         AuditEntry: {
             /** @description Object and verb: `client.create`. */
@@ -1887,6 +1951,10 @@ export interface components {
             linux?: string | null;
             /** @description Why a command is null, in a sentence; null where none is. */
             reason?: string | null;
+            /** @description `SERVER` of the Windows installer. */
+            server: string;
+            /** @description `SITEKEY` of the Windows installer: site, key, and the server's own CA where it has one. */
+            site_key: string;
         };
         /** @description An installer that failed, as it says. */
         InstallReport: {
@@ -1913,6 +1981,11 @@ export interface components {
             site_code?: string | null;
             /** @description Cut to 64 characters. */
             stage: string;
+        };
+        /** @description Which package to hand out under a name that says where a machine belongs, and the limits of the token in it. */
+        InstallerInput: components["schemas"]["DeploymentInput"] & {
+            /** @description An MSI or a macOS package of `packages`. */
+            file: string;
         };
         /** @description One network interface. */
         Interface: {
@@ -1973,6 +2046,11 @@ export interface components {
             kind: components["schemas"]["KeyKind"];
             /** @description `v3 (7F2A)`. */
             label: string;
+            /**
+             * Format: date-time
+             * @description When it last let a machine in, or had it wait.
+             */
+            last_used_at?: string | null;
             /** Format: int32 */
             max_uses?: number | null;
             note?: string | null;
@@ -2027,6 +2105,13 @@ export interface components {
             role?: components["schemas"]["Role"] | null;
             site_ids?: string[] | null;
             status?: components["schemas"]["MemberStatus"] | null;
+        };
+        /** @description A kind of package that this server cannot hand out. */
+        MissingPackage: {
+            kind: components["schemas"]["PackageKind"];
+            os: components["schemas"]["OsType"];
+            /** @description Why, in a sentence, and what helps. */
+            reason: string;
         };
         /** @description Where a machine goes. */
         MoveInput: {
@@ -2088,6 +2173,27 @@ export interface components {
             name: string;
             role: components["schemas"]["Role"];
         };
+        /** @description A package that this server hands out at `/install/packages/`, the same bytes for everyone. */
+        Package: {
+            arch: components["schemas"]["Arch"];
+            file: string;
+            kind: components["schemas"]["PackageKind"];
+            os: components["schemas"]["OsType"];
+            sha256: string;
+            /** @description Whether its maker signed it. */
+            signed: boolean;
+            /**
+             * Format: int64
+             * @description In bytes.
+             */
+            size: number;
+            version: string;
+        };
+        /**
+         * @description What a package is installed by.
+         * @enum {string}
+         */
+        PackageKind: "agent" | "deb" | "rpm" | "msi" | "pkg";
         /** @description One page of a list. */
         Page_Agent: {
             items: {
@@ -2352,6 +2458,11 @@ export interface components {
                 kind: components["schemas"]["KeyKind"];
                 /** @description `v3 (7F2A)`. */
                 label: string;
+                /**
+                 * Format: date-time
+                 * @description When it last let a machine in, or had it wait.
+                 */
+                last_used_at?: string | null;
                 /** Format: int32 */
                 max_uses?: number | null;
                 note?: string | null;
@@ -2729,10 +2840,14 @@ export interface components {
         };
         /** @description What the dashboard needs to know of the server. */
         ServerInfo: {
-            /** @description Whether `/install/` has an agent to hand out. */
+            /** @description Whether `/install/` has an agent for Linux to hand out. */
             agent_available: boolean;
             /** @description `sha256:…` of the server's own CA, when it has one. */
             ca_fingerprint?: string | null;
+            /** @description Kinds of packages that it does not, and why. */
+            missing_packages: components["schemas"]["MissingPackage"][];
+            /** @description What `/install/packages/` hands out. */
+            packages: components["schemas"]["Package"][];
             public_url: string;
             version: string;
         };
@@ -13055,6 +13170,139 @@ export interface operations {
             };
         };
     };
+    create_installer: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["InstallerInput"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": number[];
+                };
+            };
+            /** @description The request could not be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not signed in, or the credential was refused */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found, or not visible to the caller */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description This method is not offered here */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The state of things does not allow it */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Send JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Some fields are not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong on the server */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is busy */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     system_status: {
         parameters: {
             query?: never;
@@ -14872,6 +15120,133 @@ export interface operations {
             };
         };
     };
+    linux_agent_aarch64: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": number[];
+                };
+            };
+            /** @description The request could not be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not signed in, or the credential was refused */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found, or not visible to the caller */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description This method is not offered here */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The state of things does not allow it */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Send JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Some fields are not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong on the server */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is busy */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     linux_agent: {
         parameters: {
             query?: never;
@@ -15014,6 +15389,136 @@ export interface operations {
                 };
                 content: {
                     "text/x-shellscript": string;
+                };
+            };
+            /** @description The request could not be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not signed in, or the credential was refused */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found, or not visible to the caller */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description This method is not offered here */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The state of things does not allow it */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Send JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Some fields are not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong on the server */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is busy */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    package: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description `file` of one of the server's `packages` */
+                file: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": number[];
                 };
             };
             /** @description The request could not be read */

@@ -66,6 +66,9 @@ export type Severity = Schemas["Severity"];
 
 export type EnrollmentKey = Sent<Schemas["Key"]>;
 export type KeyOnce = Sent<Schemas["KeyOnce"]>;
+export type Package = Sent<Schemas["Package"]>;
+export type ServerInfo = Sent<Schemas["ServerInfo"]>;
+export type InstallReport = Sent<Schemas["InstallReport"]>;
 
 export type Policy = Sent<Schemas["Policy"]>;
 export type PolicyScope = Exclude<Schemas["SourceLevel"], "default">;

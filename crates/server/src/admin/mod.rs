@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::gateway;
 use crate::keys::Keys;
 use crate::live;
+use crate::serve::DIST_FOLDER;
 use crate::served::Served;
 use anyhow::Context as _;
 use clap::Subcommand;
@@ -99,10 +100,10 @@ fn config(data: &DataArgs) -> anyhow::Result<Config> {
         Some(served) => (true, served),
         None => {
             let public_url = Url::parse(&format!("http://{listen}"))?;
-            (false, Served { public_url, ca_fingerprint: None, agent_binary: None })
+            (false, Served { public_url, ca_fingerprint: None, agent_binary: None, dist: None })
         }
     };
-    let Served { public_url, ca_fingerprint, agent_binary } = served;
+    let Served { public_url, ca_fingerprint, agent_binary, dist } = served;
     Ok(Config {
         data_dir: data.data_dir.clone(),
         listen,
@@ -111,6 +112,7 @@ fn config(data: &DataArgs) -> anyhow::Result<Config> {
         trusted_proxies: Vec::new(),
         ca_fingerprint,
         agent_binary,
+        dist: dist.unwrap_or_else(|| data.data_dir.join(DIST_FOLDER)),
         is_served,
     })
 }

@@ -42,6 +42,8 @@ pub struct Key {
     pub expires_at: Option<DateTime<Utc>>,
     pub max_uses: Option<i32>,
     pub use_count: i32,
+    /// When it last let a machine in, or had it wait.
+    pub last_used_at: Option<DateTime<Utc>>,
     pub revoked_at: Option<DateTime<Utc>>,
     pub status: KeyStatus,
 }
@@ -81,6 +83,12 @@ pub struct InstallCommands {
     pub linux: Option<Zeroizing<String>>,
     /// Why a command is null, in a sentence; null where none is.
     pub reason: Option<&'static str>,
+    /// `SERVER` of the Windows installer.
+    pub server: String,
+    /// `SITEKEY` of the Windows installer: site, key, and the server's own CA where it has one.
+    #[serde(serialize_with = "expose")]
+    #[schema(value_type = String)]
+    pub site_key: Zeroizing<String>,
 }
 
 /// Limits of a deployment token.
@@ -142,6 +150,25 @@ pub async fn create_deployment_key(
     site_id: Uuid,
     input: &DeploymentInput,
 ) -> Result<KeyOnce, Error> {
+    let mut tx = app.db.begin(scope).await?;
+    let once = create_key(app, &mut tx, site_id, &checked(input)?).await?;
+    tx.commit().await?;
+    Ok(once)
+}
+
+/// The same for an installer's download, in the caller's transaction. Without a label, the token is called by the file.
+pub(crate) async fn mint_for_installer(
+    app: &App,
+    tx: &mut Tx<ManageKeys>,
+    site_id: Uuid,
+    input: &DeploymentInput,
+    file: &str,
+) -> Result<KeyOnce, Error> {
+    let new = checked(input)?;
+    create_key(app, tx, site_id, &NewKey { note: new.note.or(Some(file)), ..new }).await
+}
+
+fn checked(input: &DeploymentInput) -> Result<NewKey<'_>, Error> {
     let out_of_range = |field, message| Error::field(field, "OUT_OF_RANGE", message);
     if input.expires_in_hours.is_some_and(|hours| !(1..=8_760).contains(&hours)) {
         return Err(out_of_range("expires_in_hours", "must be 1 to 8760"));
@@ -149,16 +176,12 @@ pub async fn create_deployment_key(
     if input.max_uses.is_some_and(|uses| !(1..=100_000).contains(&uses)) {
         return Err(out_of_range("max_uses", "must be 1 to 100000"));
     }
-    let new = NewKey {
+    Ok(NewKey {
         kind: KeyKind::Deployment,
         note: checked_note(input.label.as_deref())?,
         expires_at: input.expires_in_hours.map(|hours| Utc::now() + TimeDelta::hours(hours)),
         max_uses: input.max_uses,
-    };
-    let mut tx = app.db.begin(scope).await?;
-    let once = create_key(app, &mut tx, site_id, &new).await?;
-    tx.commit().await?;
-    Ok(once)
+    })
 }
 
 /// A deployment token for one machine, in the caller's transaction. 404 for a site the transaction does not see.
@@ -206,10 +229,12 @@ async fn create_key<P>(app: &App, tx: &mut Tx<P>, site_id: Uuid, new: &NewKey<'_
     };
     store::insert_key(tx, id, &site, version, &fingerprint, &hash, new).await?;
     let key = store::get_key(tx, id).await?.ok_or_else(Error::not_found)?;
-    let install = match install::linux_command(app, &site.code, &secret).await? {
-        Ok(linux) => InstallCommands { linux: Some(linux), reason: None },
-        Err(reason) => InstallCommands { linux: None, reason: Some(reason) },
+    let (linux, reason) = match install::linux_command(app, &site.code, &secret).await? {
+        Ok(linux) => (Some(linux), None),
+        Err(reason) => (None, Some(reason)),
     };
+    let site_key = install::site_key(app, &site.code, &secret);
+    let install = InstallCommands { linux, reason, server: install::origin(app), site_key };
     tx.emit(Event::new(Topic::KeyChanged, tx.tenant()?, id).at(site.client_id, Some(site_id))).await?;
     let detail = json!({ "site_id": site_id, "kind": new.kind, "revoked": revoked });
     tx.audit(Entry::new("enrollment_key.create", "enrollment_key", id).named(&key.label).with(detail))

@@ -28,6 +28,7 @@ struct KeyRow {
     expires_at: Option<DateTime<Utc>>,
     max_uses: Option<i32>,
     use_count: i32,
+    last_used_at: Option<DateTime<Utc>>,
     revoked_at: Option<DateTime<Utc>>,
     is_expired: bool,
 }
@@ -53,6 +54,7 @@ impl From<KeyRow> for Key {
             expires_at: row.expires_at,
             max_uses: row.max_uses,
             use_count: row.use_count,
+            last_used_at: row.last_used_at,
             revoked_at: row.revoked_at,
             status,
         }
@@ -86,8 +88,8 @@ pub async fn list_keys<P>(
     let rows = sqlx::query_as!(
         KeyRow,
         r#"SELECT k.id, k.site_id, k.kind AS "kind: KeyKind", k.version, k.fingerprint, k.note, k.created_at,
-             p.name AS "created_by_name?", k.expires_at, k.max_uses, k.use_count, k.revoked_at,
-             coalesce(k.expires_at <= now(), false) AS "is_expired!"
+             p.name AS "created_by_name?", k.expires_at, k.max_uses, k.use_count, k.last_used_at,
+             k.revoked_at, coalesce(k.expires_at <= now(), false) AS "is_expired!"
            FROM enrollment_keys k LEFT JOIN people p ON p.id = k.created_by
            WHERE k.site_id = $1 AND ($2::integer IS NULL OR k.version < $2)
            ORDER BY k.version DESC LIMIT $3"#,
@@ -102,8 +104,8 @@ pub async fn get_key<P>(tx: &mut Tx<P>, id: Uuid) -> Result<Option<Key>, Error> 
     let row = sqlx::query_as!(
         KeyRow,
         r#"SELECT k.id, k.site_id, k.kind AS "kind: KeyKind", k.version, k.fingerprint, k.note, k.created_at,
-             p.name AS "created_by_name?", k.expires_at, k.max_uses, k.use_count, k.revoked_at,
-             coalesce(k.expires_at <= now(), false) AS "is_expired!"
+             p.name AS "created_by_name?", k.expires_at, k.max_uses, k.use_count, k.last_used_at,
+             k.revoked_at, coalesce(k.expires_at <= now(), false) AS "is_expired!"
            FROM enrollment_keys k LEFT JOIN people p ON p.id = k.created_by
            WHERE k.id = $1"#,
         id
@@ -178,7 +180,7 @@ pub async fn revoke<P>(tx: &mut Tx<P>, id: Uuid) -> Result<bool, Error> {
 /// Counts a use, unless the key has ended meanwhile or has none left. Racing uses queue on the row.
 pub async fn use_key<P>(tx: &mut Tx<P>, id: Uuid) -> Result<bool, Error> {
     let used = sqlx::query!(
-        "UPDATE enrollment_keys SET use_count = use_count + 1
+        "UPDATE enrollment_keys SET use_count = use_count + 1, last_used_at = now()
          WHERE id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
            AND (max_uses IS NULL OR use_count < max_uses)",
         id

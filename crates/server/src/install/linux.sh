@@ -7,9 +7,11 @@
 # download does nothing.
 set -eu
 
-AGENT_SHA256=@AGENT_SHA256@
+# Empty where the server has no agent for the processor.
+AGENT_SHA256_X86_64=@AGENT_SHA256_X86_64@
+AGENT_SHA256_AARCH64=@AGENT_SHA256_AARCH64@
 
-server='' site='' ca_fingerprint='' folder='' stage=arguments
+server='' site='' ca_fingerprint='' arch='' sha256='' folder='' stage=arguments
 
 main() {
   read_arguments "$@"
@@ -17,7 +19,7 @@ main() {
   stage=requirements
   [ "$(id -u)" -eq 0 ] || fail 'run this as root'
   [ "$(uname -s)" = Linux ] || fail 'this is the installer for Linux'
-  [ "$(uname -m)" = x86_64 ] || fail "there is no agent for $(uname -m) yet"
+  choose_agent
   for tool in curl sha256sum mktemp; do
     command -v "$tool" >/dev/null || fail "$tool is missing; install it and run this again"
   done
@@ -33,10 +35,10 @@ main() {
   grep -q '^gek_' "$folder/key" || fail 'no enrollment key came on standard input'
 
   stage=download
-  fetch -o "$folder/gururmm-agent" "$server/install/agent/linux-x86_64" 2>"$folder/error" </dev/null || fail_with_output
+  fetch -o "$folder/gururmm-agent" "$server/install/agent/linux-$arch" 2>"$folder/error" </dev/null || fail_with_output
 
   stage=verify
-  echo "$AGENT_SHA256  $folder/gururmm-agent" | sha256sum -c --status - ||
+  echo "$sha256  $folder/gururmm-agent" | sha256sum -c --status - ||
     fail 'the download is not what the server promised; copy the command from the dashboard again'
   chmod 755 "$folder/gururmm-agent"
 
@@ -60,6 +62,15 @@ read_arguments() {
   done
   [ -n "$server" ] || fail '--server is missing'
   [ -n "$site" ] || fail '--site is missing'
+}
+
+choose_agent() {
+  case "$(uname -m)" in
+    x86_64 | amd64) arch=x86_64 sha256=$AGENT_SHA256_X86_64 ;;
+    aarch64 | arm64) arch=aarch64 sha256=$AGENT_SHA256_AARCH64 ;;
+    *) fail "there is no agent for $(uname -m)" ;;
+  esac
+  [ -n "$sha256" ] || fail "this server has no agent for $arch; its operator builds it by ./dev dist"
 }
 
 # With the server's own CA there is no root to trust yet: the checksum vouches for the download, the agent pins the CA.

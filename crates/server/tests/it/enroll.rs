@@ -392,23 +392,52 @@ async fn a_site_can_ask_for_approval_of_every_machine() {
     TestAgent::connect(&server, &new.machine).await;
 }
 
-#[tokio::test]
-async fn as_many_machines_as_a_key_allows_win_a_race() {
-    const ALLOWED: usize = 10;
-    let server = TestServer::start().await;
-    let (key_id, secret) = key_of(&server, &acme::HQ, json!({ "max_uses": ALLOWED })).await;
+/// 64 machines ask with one key at the same moment, each over a connection of its own.
+async fn race(server: &TestServer, site: &Site, allowed: usize) {
+    let (key_id, secret) = key_of(server, site, json!({ "max_uses": allowed })).await;
     let mut race = JoinSet::new();
     for number in 0..64 {
-        let machine = machine(&format!("pc-{number}"), &format!("uid-of-pc-{number}"), "disk-1");
-        let (client, body) = (server.anonymous(), request(acme::HQ.code, &secret, &machine));
+        let machine =
+            machine(&format!("pc-{allowed}-{number}"), &format!("uid-of-pc-{allowed}-{number}"), "disk-1");
+        let (client, body) = (server.anonymous(), request(site.code, &secret, &machine));
         race.spawn(async move { client.post("/api/enroll", body).await });
     }
     let answers = race.join_all().await;
     let (won, lost): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 201);
-    assert_eq!((won.len(), lost.len()), (ALLOWED, 64 - ALLOWED));
+    assert_eq!((won.len(), lost.len()), (allowed, 64 - allowed));
     for answer in lost {
         answer.expect_problem(401, "ENROLLMENT_REFUSED");
     }
-    assert_eq!(rows(&server).await.len(), ALLOWED);
-    assert_eq!(uses(&server, key_id).await, 10);
+    assert_eq!(uses(server, key_id).await as usize, allowed);
+}
+
+#[tokio::test]
+async fn as_many_machines_as_a_key_allows_win_a_race() {
+    let server = TestServer::start().await;
+    let mut enrolled = 0;
+    for (site, allowed) in [(&acme::HQ, 10), (&acme::LAB, 1), (&acme::NORTH, 63)] {
+        race(&server, site, allowed).await;
+        enrolled += allowed;
+        assert_eq!(rows(&server).await.len(), enrolled);
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_revoked_while_machines_ask_lets_none_in_afterwards() {
+    let server = TestServer::start().await;
+    let (key_id, secret) = key_of(&server, &acme::HQ, json!({ "max_uses": 64 })).await;
+    let admin = server.client_as(&acme::ADMIN).await;
+    let mut race = JoinSet::new();
+    for number in 0..32 {
+        let machine = machine(&format!("pc-{number}"), &format!("uid-of-pc-{number}"), "disk-1");
+        let (client, body) = (server.anonymous(), request(acme::HQ.code, &secret, &machine));
+        race.spawn(async move { client.post("/api/enroll", body).await.status.as_u16() });
+    }
+    admin.delete(&format!("/api/v1/enrollment-keys/{key_id}")).await.expect(204);
+    let before_it = uses(&server, key_id).await;
+    let statuses = race.join_all().await;
+    assert!(statuses.iter().all(|status| [201, 401].contains(status)), "{statuses:?}");
+    let won = statuses.iter().filter(|status| **status == 201).count();
+    assert_eq!(won as i32, before_it, "nobody after the answer to who revoked it");
+    assert_eq!(uses(&server, key_id).await, before_it);
 }

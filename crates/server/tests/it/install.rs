@@ -1,9 +1,10 @@
 //! Getting the agent onto machines: what is downloaded, and what installers say when they fail.
 
+use gururmm_protocol::installer::InstallerName;
+use gururmm_testkit::packages::{self, AGENT_AARCH64, MSI, PKG, bytes_of, sha256};
 use gururmm_testkit::world::{acme, globex};
-use gururmm_testkit::{TestDatabase, TestServer};
-use serde_json::json;
-use sha2::{Digest as _, Sha256};
+use gururmm_testkit::{TestDatabase, TestServer, logs};
+use serde_json::{Value, json};
 
 const BINARY: &[u8] = b"\x7fELF not really, but every byte of it counts";
 
@@ -16,8 +17,26 @@ async fn with_binary() -> (TestServer, tempfile::TempDir) {
     (TestServer::start_with(database, |options| options.agent_binary = Some(path)).await, folder)
 }
 
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+/// A server with one of every package.
+async fn with_packages() -> (TestServer, tempfile::TempDir) {
+    with_folder(packages::lay_down()).await
+}
+
+async fn with_folder(folder: tempfile::TempDir) -> (TestServer, tempfile::TempDir) {
+    let path = folder.path().to_owned();
+    let database = TestDatabase::with_world().await;
+    (TestServer::start_with(database, |options| options.dist = Some(path)).await, folder)
+}
+
+fn installers(site: &gururmm_testkit::world::Site) -> String {
+    format!("/api/v1/sites/{}/installers", site.id)
+}
+
+/// The file name that an answer is to be saved under; it holds a secret.
+fn saved_as(answer: &gururmm_testkit::Answer) -> String {
+    let disposition = answer.header("content-disposition").unwrap();
+    let name = disposition.strip_prefix("attachment; filename=\"").and_then(|rest| rest.strip_suffix('"'));
+    name.unwrap_or_else(|| panic!("{disposition}")).to_owned()
 }
 
 #[tokio::test]
@@ -66,6 +85,129 @@ async fn without_an_agent_to_hand_out_there_is_a_reason_and_no_command() {
     assert!(minted["install"]["linux"].is_null(), "{minted}");
     assert!(minted["install"]["reason"].as_str().unwrap().contains("--agent-binary"), "{minted}");
     assert_eq!(admin.get("/api/v1/server").await.expect(200)["agent_available"], false);
+}
+
+#[tokio::test]
+async fn a_package_is_handed_out_as_it_lies_there_and_nothing_else_is() {
+    let (server, folder) = with_packages().await;
+    let anyone = server.anonymous();
+    let msi = anyone.get(&format!("/install/packages/{MSI}")).await;
+    assert_eq!(msi.status, 200, "{msi}");
+    assert!(msi.body.as_ref() == bytes_of(MSI));
+    assert_eq!(msi.header("content-length"), Some(bytes_of(MSI).len().to_string().as_str()));
+    assert_eq!(msi.header("content-type"), Some("application/x-msi"));
+    assert_eq!(saved_as(&msi), MSI);
+    std::fs::write(folder.path().join("secret.txt"), "not in the manifest").unwrap();
+    for other in
+        ["secret.txt", "manifest.json", "gururmm-server", "nothing.msi", "..%2fsecret.txt", "%2e%2e", "%00"]
+    {
+        let path = format!("/install/packages/{other}");
+        anyone.get(&path).await.expect_problem(404, "NOT_FOUND");
+    }
+    // As long as before, and another file.
+    let mut forged = bytes_of(MSI);
+    forged[100_000] ^= 1;
+    std::fs::write(folder.path().join(MSI), forged).unwrap();
+    let path = format!("/install/packages/{MSI}");
+    let problem = anyone.get(&path).await.expect_problem(404, "INSTALLER_MISSING");
+    assert!(problem["detail"].as_str().unwrap().contains("./dev dist"), "{problem}");
+}
+
+#[tokio::test]
+async fn every_download_of_an_installer_mints_a_token_of_its_own_and_leaves_the_bytes_alone() {
+    let (server, _folder) = with_packages().await;
+    let admin = server.client_as(&acme::ADMIN).await;
+    let limits = json!({ "file": MSI, "expires_in_hours": 24, "max_uses": 3 });
+    let mut keys = Vec::new();
+    for file in [MSI, PKG] {
+        let mut limits = limits.clone();
+        limits["file"] = json!(file);
+        let answer = admin.post(&installers(&acme::HQ), limits).await;
+        assert_eq!(answer.status, 201, "{:?}", answer.headers);
+        assert!(answer.body.as_ref() == bytes_of(file), "the bytes are everyone's");
+        let saved = saved_as(&answer);
+        let name = InstallerName::of_file_name(&saved).unwrap();
+        logs::keep_secret(&name.site_key.enrollment_key);
+        assert_eq!(name.server, server.app().config.public_url.origin().ascii_serialization());
+        assert_eq!(name.site_key.site_code, acme::HQ.code);
+        assert!(saved.ends_with(file.split_once('.').unwrap().1), "the extension stays");
+        let id = answer.header("x-enrollment-key-id").unwrap().to_owned();
+        keys.push((id, name.site_key.enrollment_key, file));
+    }
+    assert_ne!(keys[0].1, keys[1].1);
+    let path = format!("/api/v1/sites/{}/enrollment-keys", acme::HQ.id);
+    let listed = admin.get(&path).await.expect(200);
+    for (id, secret, file) in &keys {
+        let key = listed["items"].as_array().unwrap().iter().find(|key| key["id"] == json!(id)).unwrap();
+        assert_eq!(
+            (&key["max_uses"], &key["use_count"], &key["note"], &key["kind"], &key["last_used_at"]),
+            (&json!(3), &json!(0), &json!(file), &json!("deployment"), &Value::Null)
+        );
+        assert!(key["expires_at"].is_string());
+        let machine = crate::enroll::machine(
+            &format!("of-{file}"),
+            &format!("uid-of-{}", file.replace('.', "-")),
+            "disk-1",
+        );
+        crate::enroll::enroll(&server, &acme::HQ, secret, &machine).await;
+    }
+    let listed = admin.get(&path).await.expect(200);
+    assert!(
+        listed["items"].as_array().unwrap().iter().all(|key| key["last_used_at"].is_string()),
+        "{listed}"
+    );
+}
+
+#[tokio::test]
+async fn an_installer_that_cannot_be_had_mints_no_token_and_says_why() {
+    let (server, folder) = with_packages().await;
+    let admin = server.client_as(&acme::ADMIN).await;
+    let ask =
+        async |file: &str| admin.post(&installers(&acme::HQ), json!({ "file": file, "max_uses": 1 })).await;
+    ask("nothing.msi").await.expect_problem(404, "NOT_FOUND");
+    // It does not read its name: the token would be in it for nothing.
+    ask(AGENT_AARCH64).await.expect_problem(422, "VALIDATION_FAILED");
+    let limits = json!({ "file": MSI, "max_uses": 0 });
+    admin.post(&installers(&acme::HQ), limits).await.expect_problem(422, "VALIDATION_FAILED");
+    std::fs::remove_file(folder.path().join(MSI)).unwrap();
+    ask(MSI).await.expect_problem(404, "INSTALLER_MISSING");
+    let path = format!("/api/v1/sites/{}/enrollment-keys", acme::HQ.id);
+    assert_eq!(admin.get(&path).await.expect(200)["total"], 0);
+}
+
+#[tokio::test]
+async fn the_server_says_which_packages_it_has_and_why_it_lacks_the_others() {
+    let (server, _folder) = with_folder(packages::lay_down_only(&[PKG, AGENT_AARCH64])).await;
+    let info = server.client_as(&acme::READER).await.get("/api/v1/server").await.expect(200);
+    let files: Vec<_> = info["packages"].as_array().unwrap().iter().map(|package| &package["file"]).collect();
+    assert_eq!(files, [PKG, AGENT_AARCH64]);
+    assert_eq!(info["packages"][0]["sha256"], json!(sha256(&bytes_of(PKG))));
+    let missing = info["missing_packages"].as_array().unwrap();
+    let kinds: Vec<_> = missing.iter().map(|missing| &missing["kind"]).collect();
+    assert_eq!(kinds, ["msi", "deb", "rpm"]);
+    assert!(missing[0]["reason"].as_str().unwrap().contains("no Windows installer"), "{info}");
+}
+
+#[tokio::test]
+async fn the_one_line_command_fetches_the_agent_of_the_machines_processor() {
+    let folder = packages::lay_down();
+    let dist = folder.path().to_owned();
+    let binary = folder.path().join("gururmm-agent");
+    std::fs::write(&binary, BINARY).unwrap();
+    let server = TestServer::start_with(TestDatabase::with_world().await, |options| {
+        (options.dist, options.agent_binary) = (Some(dist), Some(binary));
+    })
+    .await;
+    let script = server.anonymous().get("/install/linux.sh").await.text();
+    assert!(script.contains(&format!("AGENT_SHA256_X86_64={}\n", sha256(BINARY))), "{script}");
+    let aarch64 = bytes_of(AGENT_AARCH64);
+    assert!(script.contains(&format!("AGENT_SHA256_AARCH64={}\n", sha256(&aarch64))), "{script}");
+    let program = server.anonymous().get("/install/agent/linux-aarch64").await;
+    assert!(program.status == 200 && program.body.as_ref() == aarch64);
+    let server = with_folder(packages::lay_down_only(&[MSI])).await.0;
+    for path in ["/install/linux.sh", "/install/agent/linux-aarch64"] {
+        server.anonymous().get(path).await.expect_problem(404, "NOT_FOUND");
+    }
 }
 
 #[tokio::test]

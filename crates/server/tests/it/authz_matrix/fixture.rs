@@ -3,6 +3,7 @@
 use gururmm_server::auth::credential::SessionKind;
 use gururmm_server::auth::password;
 use gururmm_server::keys::random_token;
+use gururmm_testkit::packages;
 use gururmm_testkit::world::acme;
 use gururmm_testkit::{SeededAgent, TestDatabase, TestServer, logs};
 use sqlx::{AssertSqlSafe, PgConnection};
@@ -56,6 +57,7 @@ pub struct Fixture {
     pub enrollment_secret: String,
     pub reader_session: Uuid,
     _agent_binary: tempfile::NamedTempFile,
+    _packages: tempfile::TempDir,
     empty_client: Uuid,
     empty_site: Uuid,
     command: Uuid,
@@ -70,8 +72,11 @@ impl Fixture {
     /// Starts a server and makes them.
     pub async fn new() -> Self {
         let agent_binary = tempfile::NamedTempFile::new().unwrap();
+        let packages = packages::lay_down();
+        let dist = packages.path().to_owned();
         let server = TestServer::start_with(TestDatabase::with_world().await, |options| {
             options.agent_binary = Some(agent_binary.path().to_owned());
+            options.dist = Some(dist);
         })
         .await;
         let mut owner = server.owner().await;
@@ -126,6 +131,7 @@ impl Fixture {
             enrollment_secret,
             reader_session,
             _agent_binary: agent_binary,
+            _packages: packages,
             empty_client,
             empty_site,
             command,

@@ -2,6 +2,7 @@
 
 use super::fixture::{Fixture, Object};
 use axum::http::Method;
+use gururmm_testkit::packages;
 use gururmm_testkit::world::{self, PASSWORD, Person, acme};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -175,6 +176,8 @@ pub const PUBLIC: &[Route] = &[
         .with(|_, _| json!({"site_code": acme::HQ.code, "stage": "download", "error": "no network"})),
     get("/install/linux.sh", Nothing),
     get("/install/agent/linux-x86_64", Nothing),
+    get("/install/agent/linux-aarch64", Nothing),
+    get("/install/packages/{file}", Nothing).filling(&[("file", packages::MSI)]),
 ];
 
 /// One's own account and sessions.
@@ -238,6 +241,9 @@ pub const ENROLLMENT: &[Route] = &[
         .with(|_, _| json!({"label": "a laptop", "max_uses": 1})),
     post("/api/v1/sites/{id}/enrollment-keys/rotate", Member("admin"), 201).on(Object::Site),
     delete("/api/v1/enrollment-keys/{id}", Member("admin")).on(Object::EnrollmentKey),
+    post("/api/v1/sites/{id}/installers", Member("admin"), 201)
+        .on(Object::Site)
+        .with(|_, _| json!({"file": packages::MSI, "max_uses": 1})),
     get("/api/v1/sites/{id}/install-reports", READ).on(Object::Site),
     get("/api/v1/server", SignedIn),
 ];
