@@ -134,6 +134,7 @@ export const agents: Agent[] = Array.from({ length: 2400 }, (_, n) => {
     pending_reason: status === "pending" ? "identity_in_use" : null,
     key_fingerprint: status === "pending" ? "7F2A 90C1" : null,
     key_changes: n % 194 === 5 ? 1 : 0,
+    retired_at: null,
     open_alerts: n % 29 === 3 ? 1 : 0,
   };
 });

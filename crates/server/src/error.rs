@@ -58,7 +58,7 @@ codes! {
     SiteNotEmpty = "SITE_NOT_EMPTY", CONFLICT, "The site still has agents";
     EnrollSiteConflict = "ENROLL_SITE_CONFLICT", CONFLICT, "This machine is enrolled at another site";
     AgentNotPending = "AGENT_NOT_PENDING", CONFLICT, "The machine does not wait for approval";
-    AgentNotActive = "AGENT_NOT_ACTIVE", CONFLICT, "The machine is not approved yet";
+    AgentNotActive = "AGENT_NOT_ACTIVE", CONFLICT, "The machine is not approved yet, or was retired";
     AgentOffline = "AGENT_OFFLINE", CONFLICT, "The machine is offline";
     AiProviderNotConfigured = "AI_PROVIDER_NOT_CONFIGURED", CONFLICT, "No AI provider is configured";
     NoUpdatePublished = "NO_UPDATE_PUBLISHED", CONFLICT, "No newer agent version is published on this server";

@@ -6,7 +6,7 @@ use crate::app::App;
 use crate::auth::Scope;
 use crate::auth::permission::System;
 use crate::error::Error;
-use crate::{agent_logs, alerts, commands, jobs, tenancy, tunnel};
+use crate::{agent_logs, agents, alerts, commands, jobs, tenancy, tunnel};
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
@@ -27,12 +27,14 @@ enum Kind {
     Alerts,
     Tunnels,
     AgentLogs,
+    /// With all their history.
+    RetiredAgents,
 }
 
 /// Goes through all partners, one at a time.
 pub async fn keep(app: &App, now: DateTime<Utc>) -> Result<(), Error> {
     for tenant in app.db.list_tenants().await? {
-        for kind in [Kind::Commands, Kind::Alerts, Kind::Tunnels, Kind::AgentLogs] {
+        for kind in [Kind::Commands, Kind::Alerts, Kind::Tunnels, Kind::AgentLogs, Kind::RetiredAgents] {
             jobs::by_itself(JOB, tenant, prune(app, tenant, kind, now).await);
         }
     }
@@ -64,6 +66,7 @@ async fn prune_batch(app: &App, scope: &Scope<System>, kind: Kind, now: DateTime
         Kind::Alerts => alerts::prune(&mut tx, over_before, BATCH).await?,
         Kind::Tunnels => tunnel::prune(&mut tx, over_before, BATCH).await?,
         Kind::AgentLogs => agent_logs::prune(&mut tx, over_before, BATCH).await?,
+        Kind::RetiredAgents => agents::prune_retired(&mut tx, over_before, BATCH).await?,
     };
     tx.commit().await?;
     Ok(gone)

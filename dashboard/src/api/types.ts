@@ -40,6 +40,11 @@ export type TreeSite = Sent<Schemas["TreeSite"]>;
 
 export type Agent = Sent<Schemas["Agent"]>;
 export type AgentDetail = Sent<Schemas["AgentDetail"]>;
+export type WaitingMachine = Sent<Schemas["WaitingMachine"]>;
+export type Decision = Schemas["Decision"];
+export type Outcome = Sent<Schemas["Outcome"]>;
+export type Duplicate = Sent<Schemas["Duplicate"]>;
+export type MergeKey = Schemas["MergeKey"];
 export type AgentStatus = Schemas["AgentStatus"];
 export type AgentSort = NonNullable<
   NonNullable<paths["/api/v1/agents"]["get"]["parameters"]["query"]>["sort"]
@@ -66,6 +71,7 @@ export type Severity = Schemas["Severity"];
 
 export type EnrollmentKey = Sent<Schemas["Key"]>;
 export type KeyOnce = Sent<Schemas["KeyOnce"]>;
+export type InstallerRequest = Schemas["InstallerInput"];
 export type Package = Sent<Schemas["Package"]>;
 export type ServerInfo = Sent<Schemas["ServerInfo"]>;
 export type InstallReport = Sent<Schemas["InstallReport"]>;

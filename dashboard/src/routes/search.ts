@@ -14,7 +14,7 @@ export const signInSearch = z.object({
 
 export const agentFilter = z.object({
   search: text,
-  status: z.enum(["online", "offline", "pending"]).optional().catch(undefined),
+  status: z.enum(["online", "offline", "pending", "retired"]).optional().catch(undefined),
   os_type: z.enum(["linux", "windows", "macos"]).optional().catch(undefined),
   client_id: id,
   site_id: id,

@@ -98,6 +98,8 @@ words! {
         EnrolledElsewhere = "enrolled_elsewhere",
         /// Someone rejected it before.
         RejectedBefore = "rejected_before",
+        /// Someone retired a machine with the same identity.
+        RetiredBefore = "retired_before",
     }
 }
 
@@ -129,7 +131,9 @@ pub async fn admit<P>(
         let waiting = store::waiting_newcomers(tx, &newcomer.identity.machine_uid, entrance.site_id).await?;
         let earlier = waiting.iter().find(|machine| same_hardware(&machine.hardware(), &newcomer.identity));
         let was_rejected = waiting.iter().any(|machine| machine.is_rejected);
-        let verdict = decide(&known, newcomer, entrance, was_rejected);
+        let past =
+            Past { was_rejected, retired: store::retired_machine(tx, &newcomer.identity.machine_uid).await? };
+        let verdict = decide(&known, newcomer, entrance, past);
         let agent_id = match (verdict, earlier) {
             (Verdict::SiteConflict(at), _) => {
                 let known = known.into_iter().find(|machine| machine.agent_id == at);
@@ -195,7 +199,15 @@ pub(super) fn pending_cause(agent_id: Uuid) -> String {
     format!("agent.pending:{agent_id}")
 }
 
-fn decide(known: &[store::Known], newcomer: &Newcomer, entrance: &Entrance, was_rejected: bool) -> Verdict {
+/// What people decided before about machines with an identity.
+#[derive(Debug, Clone, Copy, Default)]
+struct Past {
+    was_rejected: bool,
+    /// The agent that was retired last.
+    retired: Option<Uuid>,
+}
+
+fn decide(known: &[store::Known], newcomer: &Newcomer, entrance: &Entrance, past: Past) -> Verdict {
     let here: Vec<_> = known.iter().filter(|machine| machine.site_id == entrance.site_id).collect();
     let wait =
         |reason, machine: &store::Known| Verdict::Wait { reason, collides_with: Some(machine.agent_id) };
@@ -208,12 +220,14 @@ fn decide(known: &[store::Known], newcomer: &Newcomer, entrance: &Entrance, was_
             };
         }
         ([], []) => {
-            let reason = match (was_rejected, entrance.approval_required) {
-                (true, _) => PendingReason::RejectedBefore,
-                (false, true) => PendingReason::ApprovalRequired,
-                (false, false) => return Verdict::Admit,
+            // Its history is handed out by a person only, and what someone took out does not come back by itself.
+            let reason = match (past.was_rejected, past.retired, entrance.approval_required) {
+                (true, ..) => PendingReason::RejectedBefore,
+                (false, Some(_), _) => PendingReason::RetiredBefore,
+                (false, None, true) => PendingReason::ApprovalRequired,
+                (false, None, false) => return Verdict::Admit,
             };
-            return Verdict::Wait { reason, collides_with: None };
+            return Verdict::Wait { reason, collides_with: past.retired };
         }
         _ => {}
     }
@@ -246,7 +260,7 @@ fn same_hardware(known: &Hardware<'_>, offered: &MachineIdentity) -> bool {
 }
 
 /// Makers leave such words where a serial should stand: half a fleet shares them.
-fn is_a_serial(text: &str) -> bool {
+pub(super) fn is_a_serial(text: &str) -> bool {
     const PLACEHOLDERS: &[&str] = &[
         "none",
         "n/a",

@@ -1,9 +1,13 @@
 //! Routes of machines.
 
-use super::{Agent, AgentDetail, ApproveAs, Filter, Sort, SortBy, Status};
+use super::{
+    Agent, AgentDetail, ApproveAs, DecisionsInput, Duplicate, Filter, MergeInput, Outcome, Sort, SortBy,
+    Status, WaitingMachine,
+};
 use crate::app::AppState;
 use crate::auth::Scope;
-use crate::auth::permission::{ManageAgents, ReadFleet};
+use crate::auth::permission::{ManageAgents, ManageKeys, ReadFleet};
+use crate::enrollment::KeyOnce;
 use crate::error::Error;
 use crate::http::{Json, Page, PageQuery, Path, Query};
 use axum::extract::State;
@@ -26,6 +30,13 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(get_agent_detail))
         .routes(routes!(approve_agent))
         .routes(routes!(reject_agent))
+        .routes(routes!(list_approvals))
+        .routes(routes!(decide_approvals))
+        .routes(routes!(retire_agent))
+        .routes(routes!(restore_agent))
+        .routes(routes!(list_duplicates))
+        .routes(routes!(merge_agents))
+        .routes(routes!(reenroll_agent))
 }
 
 /// Which machines, in which order.
@@ -173,4 +184,94 @@ async fn reject_agent(
     Path(id): Path<Uuid>,
 ) -> Result<StatusCode, Error> {
     super::reject(&app, &scope, id).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+/// Which machines that wait.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct WaitingQuery {
+    site_id: Option<Uuid>,
+}
+
+/// Machines that wait for a decision, with what speaks for and against them; the oldest first.
+#[utoipa::path(get, path = "/api/v1/approvals", tag = "agents", params(WaitingQuery, PageQuery),
+    responses((status = 200, body = Page<WaitingMachine>)))]
+async fn list_approvals(
+    State(app): State<AppState>,
+    scope: Scope<ReadFleet>,
+    Query(WaitingQuery { site_id }): Query<WaitingQuery>,
+    Query(page): Query<PageQuery>,
+) -> Result<Json<Page<WaitingMachine>>, Error> {
+    super::list_waiting(&app, &scope, site_id, &page).await.map(Json)
+}
+
+/// Decide about many machines that wait.
+///
+/// Each decision stands for itself: the answer says for each, in the same order, what became of it.
+#[utoipa::path(post, path = "/api/v1/approvals", tag = "agents", request_body = DecisionsInput,
+    responses((status = 200, body = Vec<Outcome>)))]
+async fn decide_approvals(
+    State(app): State<AppState>,
+    scope: Scope<ManageAgents>,
+    Json(input): Json<DecisionsInput>,
+) -> Result<Json<Vec<Outcome>>, Error> {
+    super::decide_many(&app, &scope, &input).await.map(Json)
+}
+
+/// Take a machine out of management and keep its history. 409 unless it is active.
+#[utoipa::path(post, path = "/api/v1/agents/{id}/retire", tag = "agents", params(("id" = Uuid, Path)),
+    responses((status = 200, body = Agent)))]
+async fn retire_agent(
+    State(app): State<AppState>,
+    scope: Scope<ManageAgents>,
+    Path(id): Path<Uuid>,
+) -> Result<Json<Agent>, Error> {
+    super::retire(&app, &scope, id).await.map(Json)
+}
+
+/// Bring a retired machine back; the key it had is good again. 409 unless it is retired.
+#[utoipa::path(post, path = "/api/v1/agents/{id}/restore", tag = "agents", params(("id" = Uuid, Path)),
+    responses((status = 200, body = Agent)))]
+async fn restore_agent(
+    State(app): State<AppState>,
+    scope: Scope<ManageAgents>,
+    Path(id): Path<Uuid>,
+) -> Result<Json<Agent>, Error> {
+    super::restore(&app, &scope, id).await.map(Json)
+}
+
+/// Records that may be other ones of the same machine, the likeliest first.
+#[utoipa::path(get, path = "/api/v1/agents/{id}/duplicates", tag = "agents", params(("id" = Uuid, Path)),
+    responses((status = 200, body = Vec<Duplicate>)))]
+async fn list_duplicates(
+    State(app): State<AppState>,
+    scope: Scope<ReadFleet>,
+    Path(id): Path<Uuid>,
+) -> Result<Json<Vec<Duplicate>>, Error> {
+    super::duplicates(&app, &scope, id).await.map(Json)
+}
+
+/// Make two records of one machine one; this one stays, and there is no way back.
+///
+/// 409 when both are connected, since then they are two machines.
+#[utoipa::path(post, path = "/api/v1/agents/{id}/merge", tag = "agents", params(("id" = Uuid, Path)),
+    request_body = MergeInput, responses((status = 200, body = Agent)))]
+async fn merge_agents(
+    State(app): State<AppState>,
+    scope: Scope<ManageAgents>,
+    Path(id): Path<Uuid>,
+    Json(input): Json<MergeInput>,
+) -> Result<Json<Agent>, Error> {
+    super::merge(&app, &scope, id, &input).await.map(Json)
+}
+
+/// Give up a machine's key, and mint a token for it to enroll anew as itself. 409 unless it is active.
+#[utoipa::path(post, path = "/api/v1/agents/{id}/reenroll", tag = "agents", params(("id" = Uuid, Path)),
+    responses((status = 201, body = KeyOnce)))]
+async fn reenroll_agent(
+    State(app): State<AppState>,
+    scope: Scope<ManageKeys>,
+    Path(id): Path<Uuid>,
+) -> Result<(StatusCode, Json<KeyOnce>), Error> {
+    super::reenroll(&app, &scope, id).await.map(|once| (StatusCode::CREATED, Json(once)))
 }

@@ -14,10 +14,13 @@ use uuid::Uuid;
 
 stored_as_text!(Status);
 
-/// Which machines. Rejected ones are in no list.
+/// Which machines. Rejected ones are in no list, retired ones only where they are asked for.
 #[derive(Debug, Default)]
 pub struct Filter {
+    /// This one, retired or not.
     pub id: Option<Uuid>,
+    /// These, retired or not.
+    pub ids: Option<Vec<Uuid>>,
     /// Part of host name, user, address, operating system, client or site, in any case.
     pub search: Option<String>,
     pub status: Option<Status>,
@@ -81,6 +84,7 @@ impl Place {
                 Status::Online => 1.0,
                 Status::Offline => 2.0,
                 Status::Pending => 3.0,
+                Status::Retired => 4.0,
             })),
             SortBy::LastSeen => agent.last_seen.map(Value::Time),
             SortBy::Os => text(&format!("{} {}", agent.os_type.as_str(), agent.os_version)),
@@ -101,7 +105,8 @@ impl SortBy {
         match self {
             Self::Hostname => "lower(a.hostname)",
             Self::Status => {
-                "CASE WHEN a.state = 'pending' THEN 3.0::float8 WHEN s.is_connected THEN 1.0 ELSE 2.0 END"
+                "CASE a.state WHEN 'pending' THEN 3.0::float8 WHEN 'retired' THEN 4.0
+                   ELSE CASE WHEN s.is_connected THEN 1.0 ELSE 2.0 END END"
             }
             Self::LastSeen => "s.last_seen",
             Self::Os => "lower(a.os_type || ' ' || a.os_version)",
@@ -122,7 +127,7 @@ const FROM: &str = "
   JOIN site_directory d ON d.id = a.site_id
   LEFT JOIN agent_status s ON s.agent_id = a.id
   LEFT JOIN open_alert_counts o ON o.agent_id = a.id
-  LEFT JOIN (SELECT client_id, lower(hostname) AS name FROM agents WHERE state <> 'rejected'
+  LEFT JOIN (SELECT client_id, lower(hostname) AS name FROM agents WHERE state IN ('active', 'pending')
     GROUP BY client_id, lower(hostname) HAVING count(*) > 1) n
     ON n.client_id = a.client_id AND n.name = lower(a.hostname)
   WHERE a.state <> 'rejected'";
@@ -144,11 +149,13 @@ pub async fn list<P>(
            a.site_id, d.name AS site_name, d.client_name, a.enrolled_at, a.machine_uid_source, s.last_seen,
            coalesce(s.is_connected, false) AS is_connected, s.public_ip, s.logged_in_user, s.uptime_seconds,
            s.cpu_percent, s.memory_percent, s.disk_percent, coalesce(o.alerts, 0) AS open_alerts,
-           CASE WHEN a.state = 'pending' THEN 'pending' WHEN s.is_connected THEN 'online' ELSE 'offline' END AS status,
+           CASE WHEN a.state IN ('pending', 'retired') THEN a.state WHEN s.is_connected THEN 'online' ELSE 'offline'
+             END AS status,
+           a.retired_at,
            CASE WHEN a.state = 'pending' THEN a.pending_reason END AS pending_reason,
            CASE WHEN a.state = 'pending' THEN left(encode(a.key_digest, 'hex'), 8) END AS key_fingerprint,
            CASE WHEN a.state = 'pending' THEN a.key_changes ELSE 0 END AS key_changes,
-           n.name IS NOT NULL AS duplicate_hostname",
+           n.name IS NOT NULL AND a.state <> 'retired' AS duplicate_hostname",
     );
     query.push(FROM);
     push_filter(&mut query, filter);
@@ -188,6 +195,9 @@ fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
     if let Some(id) = filter.id {
         query.push(" AND a.id = ").push_bind(id);
     }
+    if let Some(ids) = &filter.ids {
+        query.push(" AND a.id = ANY (").push_bind(ids.clone()).push(")");
+    }
     if let Some(search) = filter.search.as_deref().map(str::trim).filter(|search| !search.is_empty()) {
         query.push(
             " AND strpos(lower(concat_ws(E'\\n', a.hostname, s.logged_in_user, s.public_ip, a.os_version, d.client_name, \
@@ -196,7 +206,9 @@ fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
         query.push_bind(search.replace('\0', "")).push(")) > 0");
     }
     query.push(match filter.status {
-        None => "",
+        None if filter.id.is_some() || filter.ids.is_some() => "",
+        None => " AND a.state <> 'retired'",
+        Some(Status::Retired) => " AND a.state = 'retired'",
         Some(Status::Pending) => " AND a.state = 'pending'",
         Some(Status::Online) => " AND a.state = 'active' AND s.is_connected",
         Some(Status::Offline) => " AND a.state = 'active' AND s.is_connected IS NOT TRUE",
@@ -253,6 +265,7 @@ impl<'r> FromRow<'r, PgRow> for Agent {
             key_fingerprint: row.try_get("key_fingerprint")?,
             key_changes: row.try_get("key_changes")?,
             open_alerts: row.try_get("open_alerts")?,
+            retired_at: row.try_get("retired_at")?,
         })
     }
 }

@@ -2,9 +2,11 @@
 
 mod admission;
 mod agent;
+mod approvals;
 mod credential;
 mod decision;
 pub mod http;
+mod life;
 mod list_store;
 mod store;
 
@@ -12,8 +14,16 @@ pub use admission::{
     Admission, Admitted, Conflict, Entrance, Newcomer, PendingReason, admit, report_conflict,
 };
 pub use agent::{on_clock, on_hello, on_network_state};
+pub use approvals::{
+    Decision, DecisionsInput, KnownMachine, Outcome, OutcomeProblem, Verdict, WaitingMachine, decide_many,
+    list_waiting,
+};
 pub use credential::{AgentIdentity, authenticate};
 pub use decision::{ApproveAs, approve, reject};
+pub use life::{
+    Duplicate, DuplicateReason, MergeInput, MergeKey, duplicates, merge, prune_retired, reenroll, restore,
+    retire,
+};
 pub use list_store::{Filter, Sort, SortBy};
 
 use crate::app::App;
@@ -70,6 +80,8 @@ pub struct Agent {
     pub key_changes: i32,
     /// Alerts not resolved.
     pub open_alerts: i64,
+    /// Since when it is retired, while it is.
+    pub retired_at: Option<DateTime<Utc>>,
 }
 
 words! {
@@ -80,6 +92,8 @@ words! {
         Offline = "offline",
         /// It waits for someone's decision.
         Pending = "pending",
+        /// Someone took it out; its history is kept for a while.
+        Retired = "retired",
     }
 }
 

@@ -7,6 +7,7 @@ mod secret;
 mod store;
 
 pub use enroll::enroll;
+pub use secret::label as key_label;
 
 use crate::app::App;
 use crate::audit::Entry;
@@ -156,16 +157,16 @@ pub async fn create_deployment_key(
     Ok(once)
 }
 
-/// The same for an installer's download, in the caller's transaction. Without a label, the token is called by the file.
-pub(crate) async fn mint_for_installer(
+/// The same in the caller's transaction. Without a label, the token is called by what it is for.
+pub(crate) async fn mint_for(
     app: &App,
     tx: &mut Tx<ManageKeys>,
     site_id: Uuid,
     input: &DeploymentInput,
-    file: &str,
+    purpose: &str,
 ) -> Result<KeyOnce, Error> {
     let new = checked(input)?;
-    create_key(app, tx, site_id, &NewKey { note: new.note.or(Some(file)), ..new }).await
+    create_key(app, tx, site_id, &NewKey { note: new.note.or(Some(purpose)), ..new }).await
 }
 
 fn checked(input: &DeploymentInput) -> Result<NewKey<'_>, Error> {

@@ -163,7 +163,7 @@ pub async fn create_installer(
         return Err(Error::field("file", "INVALID", "is no installer that reads its own name"));
     }
     let mut tx = app.db.begin(scope).await?;
-    let once = enrollment::mint_for_installer(app, &mut tx, site_id, &input.limits, file).await?;
+    let once = enrollment::mint_for(app, &mut tx, site_id, &input.limits, file).await?;
     let site_key: SiteKey = once.install.site_key.parse().map_err(Error::internal)?;
     let name = InstallerName { server: origin(app), site_key }.file_name(kind.as_str());
     let name = name.ok_or_else(|| Error::with_detail(Code::InvalidState, UNNAMEABLE))?;

@@ -8,11 +8,13 @@
 )]
 
 mod admin;
+mod agent_life;
 mod agent_logs;
 mod agent_model;
 mod agent_socket;
 mod agents;
 mod alerts;
+mod approvals;
 mod audit;
 mod authz_matrix;
 mod bootstrap;

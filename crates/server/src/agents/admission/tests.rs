@@ -46,6 +46,10 @@ fn entrance(approval_required: bool) -> Entrance {
     Entrance { client_id: CLIENT, site_id: SITE, approval_required, enrollment_key_id: Uuid::from_u128(9) }
 }
 
+fn past(was_rejected: bool) -> Past {
+    Past { was_rejected, retired: None }
+}
+
 fn waits_for(verdict: Verdict) -> Option<PendingReason> {
     match verdict {
         Verdict::Wait { reason, .. } => Some(reason),
@@ -54,10 +58,23 @@ fn waits_for(verdict: Verdict) -> Option<PendingReason> {
 }
 
 #[test]
+fn a_machine_that_someone_retired_waits_and_whose_history_it_may_be_is_said() {
+    let retired = Some(Uuid::from_u128(7));
+    let (machine, past) = (newcomer(Some("B1"), None), Past { was_rejected: false, retired });
+    let waits = Verdict::Wait { reason: PendingReason::RetiredBefore, collides_with: retired };
+    for approval in [false, true] {
+        assert_eq!(decide(&[], &machine, &entrance(approval), past), waits);
+    }
+    // Who is there now counts more than who was.
+    let here = known(8, SITE, false, Some("B1"), None);
+    assert_eq!(decide(&[here], &machine, &entrance(false), past), Verdict::ComeBack(Uuid::from_u128(8)));
+}
+
+#[test]
 fn an_unknown_machine_is_let_in_unless_its_site_asks_for_approval_or_it_was_rejected() {
     let machine = newcomer(Some("B1"), None);
-    assert_eq!(decide(&[], &machine, &entrance(false), false), Verdict::Admit);
-    let wait = |approval, rejected| waits_for(decide(&[], &machine, &entrance(approval), rejected));
+    assert_eq!(decide(&[], &machine, &entrance(false), Past::default()), Verdict::Admit);
+    let wait = |approval, rejected| waits_for(decide(&[], &machine, &entrance(approval), past(rejected)));
     assert_eq!(wait(true, false), Some(PendingReason::ApprovalRequired));
     assert_eq!(wait(false, true), Some(PendingReason::RejectedBefore));
     assert_eq!(wait(true, true), Some(PendingReason::RejectedBefore));
@@ -65,7 +82,7 @@ fn an_unknown_machine_is_let_in_unless_its_site_asks_for_approval_or_it_was_reje
 
 #[test]
 fn a_machine_comes_back_only_offline_and_with_its_own_board_or_disk() {
-    let decide = |known, newcomer| decide(&[known], &newcomer, &entrance(true), false);
+    let decide = |known, newcomer| decide(&[known], &newcomer, &entrance(true), Past::default());
     let back = Verdict::ComeBack(Uuid::from_u128(7));
     let by_board = known(7, SITE, false, Some("B1"), Some("D1"));
     assert_eq!(decide(by_board.clone(), newcomer(Some("B1"), Some("D2"))), back);
@@ -86,7 +103,7 @@ fn a_word_the_maker_left_is_not_a_serial() {
             &[known(7, SITE, false, Some(word), None)],
             &newcomer(Some(word), None),
             &entrance(false),
-            false,
+            Past::default(),
         );
         assert_eq!(waits_for(verdict), Some(PendingReason::HardwareDiffers), "{word}");
     }
@@ -95,27 +112,28 @@ fn a_word_the_maker_left_is_not_a_serial() {
 #[test]
 fn a_machine_of_another_site_is_a_conflict() {
     let machines = [known(7, OTHER_SITE, false, Some("B1"), None)];
-    let verdict = decide(&machines, &newcomer(Some("B1"), None), &entrance(false), false);
+    let verdict = decide(&machines, &newcomer(Some("B1"), None), &entrance(false), Past::default());
     assert_eq!(verdict, Verdict::SiteConflict(Uuid::from_u128(7)));
 }
 
 #[test]
 fn a_mere_name_at_another_site_keeps_no_machine_out() {
     let name = store::Known { was_seen: false, ..known(7, OTHER_SITE, false, Some("B1"), None) };
-    let verdict = decide(std::slice::from_ref(&name), &newcomer(Some("B1"), None), &entrance(false), false);
+    let verdict =
+        decide(std::slice::from_ref(&name), &newcomer(Some("B1"), None), &entrance(false), Past::default());
     assert_eq!(waits_for(verdict), Some(PendingReason::EnrolledElsewhere));
     let seen = known(8, OTHER_SITE, false, Some("B2"), None);
-    let verdict = decide(&[name, seen], &newcomer(Some("B1"), None), &entrance(false), false);
+    let verdict = decide(&[name, seen], &newcomer(Some("B1"), None), &entrance(false), Past::default());
     assert_eq!(verdict, Verdict::SiteConflict(Uuid::from_u128(8)));
 }
 
 #[test]
 fn twins_with_the_same_hardware_are_never_told_apart_by_guessing() {
     let twins = [known(7, SITE, true, Some("B1"), None), known(8, SITE, false, Some("B1"), None)];
-    let verdict = decide(&twins, &newcomer(Some("B1"), None), &entrance(false), false);
+    let verdict = decide(&twins, &newcomer(Some("B1"), None), &entrance(false), Past::default());
     assert_eq!(waits_for(verdict), Some(PendingReason::IdentityShared));
     let told_apart = [known(7, SITE, true, Some("B1"), None), known(8, SITE, false, Some("B2"), None)];
-    let verdict = decide(&told_apart, &newcomer(Some("B2"), None), &entrance(false), false);
+    let verdict = decide(&told_apart, &newcomer(Some("B2"), None), &entrance(false), Past::default());
     assert_eq!(verdict, Verdict::ComeBack(Uuid::from_u128(8)));
 }
 
@@ -153,7 +171,7 @@ proptest! {
         rejected in any::<bool>(),
     ) {
         let machine = newcomer(board.as_deref(), disk.as_deref());
-        match decide(&machines, &machine, &entrance(approval), rejected) {
+        match decide(&machines, &machine, &entrance(approval), past(rejected)) {
             Verdict::Admit => prop_assert!(machines.is_empty() && !approval && !rejected),
             Verdict::ComeBack(id) => {
                 let same = |a: &Option<String>, b: &Option<String>| a.is_some() && a == b;

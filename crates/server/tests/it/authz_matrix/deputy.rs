@@ -31,7 +31,8 @@ impl Case {
 async fn a_foreign_reference_is_not_found_and_both_objects_stay() {
     let mut fixture = Fixture::new().await;
     let north = fixture.server.seed_agent(&acme::NORTH, "north-server").await.id;
-    let cases = cases(&fixture, north).await;
+    let beside = fixture.server.seed_agent(&acme::HQ, "hq-beside").await.id;
+    let cases = cases(&fixture, north, beside).await;
     let before = fixture.digest().await;
     for case in &cases {
         let answer = case.send(&fixture, case.foreign).await;
@@ -52,7 +53,7 @@ async fn a_foreign_reference_is_not_found_and_both_objects_stay() {
     }
 }
 
-async fn cases(fixture: &Fixture, north: Uuid) -> Vec<Case> {
+async fn cases(fixture: &Fixture, north: Uuid, beside: Uuid) -> Vec<Case> {
     let owner = fixture.server.client_as(&acme::OWNER).await;
     let admin = fixture.server.client_as(&acme::ADMIN).await;
     let tech = fixture.server.client_as(&acme::TECH).await;
@@ -112,8 +113,14 @@ async fn cases(fixture: &Fixture, north: Uuid) -> Vec<Case> {
         case("a site one is confined away from", &hq_admin, &post, move_pending, acme::NORTH.id, acme::HQ.id),
         case("a machine to a foreign site", &admin, &post, move_agent, globex::HQ.id, acme::NORTH.id),
         case("a foreign machine to an own site", &admin, &post, move_to_lab, foreign, agent),
+        case("a foreign machine to merge", &admin, &post, merge_into_agent, foreign, fixture.retired_agent.id),
+        case("a machine to merge out of one's confinement", &hq_admin, &post, merge_into_agent, north, beside),
         case("a foreign machine to delete", &admin, &delete, delete_agent, foreign, north),
     ]
+}
+
+fn merge_into_agent(fixture: &Fixture, id: Uuid) -> (String, Value) {
+    (format!("/api/v1/agents/{}/merge", fixture.agent.id), json!({"merged_id": id, "key": "kept"}))
 }
 
 fn open_tunnel(_: &Fixture, id: Uuid) -> (String, Value) {

@@ -27,6 +27,8 @@ pub enum Object {
     Agent,
     /// A machine that waits for approval.
     PendingAgent,
+    /// A machine that was retired.
+    RetiredAgent,
     Command,
     Alert,
     EnrollmentKey,
@@ -52,6 +54,7 @@ pub struct Fixture {
     pub owner: PgConnection,
     pub agent: SeededAgent,
     pub pending_agent: SeededAgent,
+    pub retired_agent: SeededAgent,
     /// A machine of Globex's headquarters.
     pub foreign_agent: SeededAgent,
     pub enrollment_secret: String,
@@ -82,6 +85,7 @@ impl Fixture {
         let mut owner = server.owner().await;
         let agent = server.seed_agent(&acme::HQ, "hq-server").await;
         let pending_agent = server.seed_agent(&acme::HQ, "hq-newcomer").await;
+        let retired_agent = server.seed_agent(&acme::HQ, "hq-retired").await;
         let foreign_agent = server.seed_agent(&gururmm_testkit::world::globex::HQ, "globex-server").await;
         let (enrollment_secret, hash) = enrollment_key().await;
         logs::keep_secret(&enrollment_secret);
@@ -92,6 +96,7 @@ impl Fixture {
         let (machine, tech) = (agent.id, acme::TECH.id);
         for statement in [
             format!("UPDATE agents SET state = 'pending', pending_reason = 'approval_required' WHERE id = '{}'", pending_agent.id),
+            format!("UPDATE agents SET state = 'retired', retired_at = now() WHERE id = '{}'", retired_agent.id),
             format!("INSERT INTO clients (id, tenant_id, name) VALUES ('{empty_client}', '{tenant}', 'Empty client')"),
             format!("INSERT INTO sites (id, tenant_id, client_id, name, code)
                      VALUES ('{empty_site}', '{tenant}', '{client}', 'Empty site', 'EMPTY1')"),
@@ -127,6 +132,7 @@ impl Fixture {
             owner,
             agent,
             pending_agent,
+            retired_agent,
             foreign_agent,
             enrollment_secret,
             reader_session,
@@ -153,6 +159,7 @@ impl Fixture {
             Object::EmptySite => self.empty_site,
             Object::Agent => self.agent.id,
             Object::PendingAgent => self.pending_agent.id,
+            Object::RetiredAgent => self.retired_agent.id,
             Object::Command => self.command,
             Object::Alert => self.alert,
             Object::EnrollmentKey => self.enrollment_key,
@@ -172,6 +179,7 @@ impl Fixture {
             Object::Site,
             Object::Agent,
             Object::PendingAgent,
+            Object::RetiredAgent,
             Object::Command,
             Object::Alert,
             Object::EnrollmentKey,

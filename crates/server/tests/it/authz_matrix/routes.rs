@@ -263,6 +263,18 @@ pub const AGENTS: &[Route] = &[
         .on(Object::PendingAgent)
         .with(|_, _| json!({"as": "accept"})),
     post("/api/v1/agents/{id}/reject", Member("admin"), 204).on(Object::PendingAgent),
+    get("/api/v1/approvals", READ),
+    // Each decision is answered for itself: one about a foreign machine is in `approvals`.
+    post("/api/v1/approvals", Member("admin"), 200).with(
+        |fixture, _| json!({"decisions": [{"agent_id": fixture.pending_agent.id, "verdict": "accept"}]}),
+    ),
+    post("/api/v1/agents/{id}/retire", Member("admin"), 200).on(Object::Agent),
+    post("/api/v1/agents/{id}/restore", Member("admin"), 200).on(Object::RetiredAgent),
+    get("/api/v1/agents/{id}/duplicates", READ).on(Object::Agent),
+    post("/api/v1/agents/{id}/merge", Member("admin"), 200)
+        .on(Object::Agent)
+        .with(|fixture, _| json!({"merged_id": fixture.id(Object::RetiredAgent), "key": "kept"})),
+    post("/api/v1/agents/{id}/reenroll", Member("admin"), 201).on(Object::Agent),
     get("/api/v1/agents/{id}/metrics", READ).on(Object::Agent),
     get("/api/v1/agents/{id}/metrics/at", READ).on(Object::Agent),
     get("/api/v1/agents/{id}/policy", READ).on(Object::Agent),
