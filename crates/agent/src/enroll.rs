@@ -119,7 +119,7 @@ pub async fn enroll(state_dir: &Path, options: &EnrollOptions) -> Result<Enrolle
             return Ok(Enrolled::Already(identity.agent_id));
         }
         Ok(identity) => return Err(EnrollError::OtherServer(identity.server_url)),
-        Err(IdentityError::NotEnrolled | IdentityError::Damaged(_)) => {}
+        Err(IdentityError::NotEnrolled | IdentityError::Damaged(_) | IdentityError::NotOfThisMachine(_)) => {}
         Err(error) => return Err(error.into()),
     }
     let key = match &options.key {

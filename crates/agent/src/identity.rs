@@ -69,6 +69,9 @@ pub enum IdentityError {
     /// The file is not what the agent wrote.
     #[error("{FILE} is damaged: enroll this machine again")]
     Damaged(#[source] serde_json::Error),
+    /// The file was written on another machine, or this one's system was installed anew.
+    #[error("the key in {FILE} cannot be read on this machine: enroll it again")]
+    NotOfThisMachine(#[source] io::Error),
     /// The folder or a file in it cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
@@ -84,14 +87,28 @@ impl Identity {
             Err(source) => return Err(StateError::Io { path, source }.into()),
         };
         os::check_private(&path)?;
-        serde_json::from_slice(&bytes).map_err(IdentityError::Damaged)
+        let mut identity: Self = serde_json::from_slice(&bytes).map_err(IdentityError::Damaged)?;
+        let key = os::reveal_secret(identity.agent_key.expose(), &identity.purpose())
+            .map_err(IdentityError::NotOfThisMachine)?;
+        identity.agent_key = Secret::new(key.as_str().to_owned());
+        Ok(identity)
     }
 
-    /// Writes the identity in one step.
+    /// Writes the identity in one step. Its key is protected as the system can.
     pub fn save(&self, state: &StateDir) -> Result<(), StateError> {
         let path = state.file(FILE);
-        let bytes = serde_json::to_vec_pretty(self).map(Zeroizing::new).map_err(io::Error::other);
-        bytes.and_then(|bytes| write_atomic(&path, &bytes)).map_err(|source| StateError::Io { path, source })
+        let written = os::protect_secret(self.agent_key.expose(), &self.purpose()).and_then(|key| {
+            let protected = Self { agent_key: Secret::new(key), ..self.clone() };
+            let bytes =
+                serde_json::to_vec_pretty(&protected).map(Zeroizing::new).map_err(io::Error::other)?;
+            write_atomic(&path, &bytes)
+        });
+        written.map_err(|source| StateError::Io { path, source })
+    }
+
+    /// What the key is protected for: one agent's is not taken for another's.
+    fn purpose(&self) -> String {
+        format!("key of agent {}", self.agent_id)
     }
 }
 

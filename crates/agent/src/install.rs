@@ -5,9 +5,14 @@ mod linux;
 #[cfg(target_os = "linux")]
 pub use linux::Layout;
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(windows)]
+mod windows;
+#[cfg(windows)]
+pub use windows::Layout;
+
+#[cfg(not(any(target_os = "linux", windows)))]
 mod other;
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", windows)))]
 pub use other::Layout;
 
 pub mod package;
@@ -19,7 +24,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
     /// It takes full rights.
-    #[error("this takes root's rights")]
+    #[error("this takes full rights: root's, or those of an administrator who confirmed")]
     NotElevated,
     /// A file cannot be written or removed.
     #[error("cannot change {}", .path.display())]
@@ -34,10 +39,10 @@ pub enum InstallError {
     #[error("this machine does not run systemd; start `gururmm-agent run` by other means")]
     NoServiceManager,
     /// The service manager refused.
-    #[error("systemctl {arguments} failed: {output}")]
+    #[error("{request} failed: {output}")]
     ServiceManager {
         /// What it was asked.
-        arguments: String,
+        request: String,
         /// What it said.
         output: String,
     },

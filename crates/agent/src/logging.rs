@@ -1,6 +1,9 @@
-//! The agent logs from its first line: to the journal under systemd, to standard error else. One that runs also keeps
+//! The agent logs from its first line: to the journal under systemd, to Windows' event log as a service, to standard
+//! error else. One that runs also keeps
 //! its log in its state folder, to be sent when someone asks for it and after a crash.
 
+#[cfg(windows)]
+mod events;
 mod file;
 mod line;
 mod own;
@@ -20,8 +23,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// The log's folder in the state folder.
 pub const LOG_DIR: &str = "log";
 
-/// Sets logging up; `own` takes every line, too. Call once.
-pub fn init(level: LevelFilter, own: Option<Arc<OwnLog>>) {
+/// Sets logging up; `own` takes every line, too. `is_service` says that nobody reads standard error. Call once.
+#[cfg_attr(not(windows), expect(unused_variables, reason = "elsewhere a service's standard error is read"))]
+pub fn init(level: LevelFilter, own: Option<Arc<OwnLog>>, is_service: bool) {
     let own = own.map(|own| tracing_subscriber::fmt::layer().with_writer(own).with_ansi(false));
     let registry = tracing_subscriber::registry().with(level).with(own);
     #[cfg(target_os = "linux")]
@@ -29,6 +33,11 @@ pub fn init(level: LevelFilter, own: Option<Arc<OwnLog>>) {
         && let Ok(journald) = tracing_journald::layer()
     {
         registry.with(journald.with_syslog_identifier("gururmm-agent".into())).init();
+        return;
+    }
+    #[cfg(windows)]
+    if is_service && let Some(events) = events::layer() {
+        registry.with(events).init();
         return;
     }
     let stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);

@@ -5,6 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use gururmm_agent::enroll::{EnrollOptions, Enrolled, Key, enroll};
 use gururmm_agent::install::package::{self, PackageError};
 use gururmm_agent::logging::OwnLog;
+use gururmm_agent::os::service::{self, Ending, Stop};
 use gururmm_agent::supervisor::{Run, StartError, Stopped, Supervised, Supervisor};
 use gururmm_agent::watchdog::{self, WatchdogError};
 use gururmm_agent::{install, logging, os, state::StateDir, status, version};
@@ -51,15 +52,15 @@ enum Command {
     Watchdog {
         #[command(flatten)]
         state: State,
-        /// Where the installed program and its versions stand.
-        #[arg(long)]
-        program_folder: Option<PathBuf>,
-        /// Seconds a new version has to connect.
-        #[arg(long, hide = true, default_value_t = watchdog::CONFIRM_WITHIN.as_secs())]
-        confirm_within: u64,
-        /// Update roots other than the built-in ones, for development and tests.
-        #[arg(long, hide = true)]
-        update_root: Option<PathBuf>,
+        #[command(flatten)]
+        watching: Watching,
+    },
+    /// Be the Windows service, a watchdog: what the service manager starts.
+    Service {
+        #[command(flatten)]
+        state: State,
+        #[command(flatten)]
+        watching: Watching,
     },
     /// Say how the agent on this machine is.
     Status {
@@ -94,6 +95,35 @@ struct State {
     /// Where the agent keeps its identity and its journal.
     #[arg(long)]
     state_dir: Option<PathBuf>,
+}
+
+/// What a watchdog is told.
+#[derive(Args)]
+struct Watching {
+    /// Where the installed program and its versions stand.
+    #[arg(long)]
+    program_folder: Option<PathBuf>,
+    /// Seconds a new version has to connect.
+    #[arg(long, hide = true, default_value_t = watchdog::CONFIRM_WITHIN.as_secs())]
+    confirm_within: u64,
+    /// Update roots other than the built-in ones, for development and tests.
+    #[arg(long, hide = true)]
+    update_root: Option<PathBuf>,
+}
+
+impl Watching {
+    fn options(self, state_dir: PathBuf) -> anyhow::Result<watchdog::Options> {
+        let program_folder = match self.program_folder {
+            Some(folder) => std::path::absolute(folder)?,
+            None => watchdog::own_folder().context("the installed program cannot be found")?,
+        };
+        let mut arguments: Vec<OsString> = vec!["--program-folder".into(), program_folder.clone().into()];
+        if let Some(root) = self.update_root {
+            arguments.extend(["--update-root".into(), std::path::absolute(root)?.into()]);
+        }
+        let confirm_within = Duration::from_secs(self.confirm_within);
+        Ok(watchdog::Options { state_dir, program_folder, confirm_within, arguments })
+    }
 }
 
 /// What a watchdog tells the agent it runs.
@@ -152,7 +182,12 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let log = Arc::new(OwnLog::default());
     let is_run = matches!(cli.command, Command::Run { .. });
-    logging::init(cli.log, is_run.then(|| Arc::clone(&log)));
+    // Nobody reads what a service or its child writes to standard error, on systems that have a place for it.
+    let is_service = match &cli.command {
+        Command::Run { supervision, .. } => supervision.supervised.is_some(),
+        command => matches!(command, Command::Service { .. }),
+    };
+    logging::init(cli.log, is_run.then(|| Arc::clone(&log)), is_service);
     match run(cli.command, log) {
         Ok(code) => code,
         Err(error) => {
@@ -161,15 +196,14 @@ fn main() -> ExitCode {
                 return ExitCode::from(NOTHING_TO_ENROLL_WITH);
             }
             tracing::error!("{error:#}");
-            let needs_a_person =
-                matches!(error.downcast_ref(), Some(StartError::Identity(_) | StartError::State(_)))
-                    || matches!(
-                        error.downcast_ref(),
-                        Some(WatchdogError::NeedsAPerson | WatchdogError::State(_))
-                    );
-            ExitCode::from(if needs_a_person { watchdog::NEEDS_A_PERSON } else { 1 })
+            ExitCode::from(if needs_a_person(&error) { watchdog::NEEDS_A_PERSON } else { 1 })
         }
     }
+}
+
+fn needs_a_person(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(StartError::Identity(_) | StartError::State(_)))
+        || matches!(error.downcast_ref(), Some(WatchdogError::NeedsAPerson | WatchdogError::State(_)))
 }
 
 fn run(command: Command, log: Arc<OwnLog>) -> anyhow::Result<ExitCode> {
@@ -179,21 +213,24 @@ fn run(command: Command, log: Arc<OwnLog>) -> anyhow::Result<ExitCode> {
             say(&describe(&enrolled))
         }
         Command::Run { state, supervision } => return block_on(work(state, supervision.supervised(), log)),
-        Command::Watchdog { state, program_folder, confirm_within, update_root } => block_on(async {
-            let program_folder = match program_folder {
-                Some(folder) => std::path::absolute(folder)?,
-                None => watchdog::own_folder().context("the installed program cannot be found")?,
+        Command::Watchdog { state, watching } => {
+            let state_dir = state.path()?;
+            block_on(async {
+                let stop = os::stop_signal().context("signals cannot be watched")?;
+                Ok(watchdog::run(watching.options(state_dir)?, stop).await?)
+            })
+        }
+        Command::Service { state, watching } => {
+            let options = watching.options(state.path()?)?;
+            let body = move |stop: Stop| match block_on(async { Ok(watchdog::run(options, stop).await?) }) {
+                Ok(()) => Ending::Done,
+                Err(error) => {
+                    tracing::error!("{error:#}");
+                    if needs_a_person(&error) { Ending::NeedsAPerson } else { Ending::Failed(1) }
+                }
             };
-            let mut arguments: Vec<OsString> = vec!["--program-folder".into(), program_folder.clone().into()];
-            if let Some(root) = update_root {
-                arguments.extend(["--update-root".into(), std::path::absolute(root)?.into()]);
-            }
-            let confirm_within = Duration::from_secs(confirm_within);
-            let options =
-                watchdog::Options { state_dir: state.path()?, program_folder, confirm_within, arguments };
-            watchdog::run(options, os::stop_signal().context("signals cannot be watched")?).await?;
-            Ok(())
-        }),
+            Ok(service::host(Box::new(body))?)
+        }
         Command::Status { json, state } => {
             let status = status::read(&state.path()?)?;
             let text = if json { serde_json::to_string_pretty(&status)? } else { status.to_string() };

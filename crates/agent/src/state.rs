@@ -18,14 +18,14 @@ pub enum StateError {
     #[error("{} does not exist: enroll this machine first", .0.display())]
     Missing(PathBuf),
     /// The credential's owner and the process that reads it must be the same account.
-    #[error("{} belongs to another account (uid {owner}) than this process (uid {process})", .path.display())]
+    #[error("{} belongs to another account ({owner}) than this process ({process})", .path.display())]
     ForeignOwner {
         /// The file or folder.
         path: PathBuf,
         /// Who owns it.
-        owner: u32,
+        owner: String,
         /// Who wants to use it.
-        process: u32,
+        process: String,
     },
     /// A link stands where a folder or file of the agent belongs.
     #[error("{} is not a plain file or folder", .0.display())]
@@ -222,10 +222,10 @@ mod tests {
         let refused = crate::identity::Identity::load(&state).unwrap_err();
         assert!(refused.to_string().contains("belongs to another account (uid 65534)"), "{refused}");
         std::os::unix::fs::chown(&path, Some(65_534), None).unwrap();
-        assert!(matches!(
-            StateDir::open(&path),
-            Err(StateError::ForeignOwner { owner: 65_534, process: 0, .. })
-        ));
+        let refused = StateDir::open(&path).unwrap_err();
+        assert!(
+            matches!(&refused, StateError::ForeignOwner { owner, process, .. } if owner == "uid 65534" && process == "uid 0")
+        );
     }
 
     #[cfg(unix)]

@@ -2,6 +2,7 @@
 
 use super::InstallError;
 use crate::os;
+use crate::update::programs::VERSIONS;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -93,10 +94,11 @@ impl Layout {
         Ok(())
     }
 
-    /// What a package leaves to the agent when it goes: the state.
+    /// What a package leaves to the agent when it goes: the state, and versions beside the installed one.
     pub fn uninstall_from_package(&self) -> Result<(), InstallError> {
         self.check_rights()?;
-        remove(&self.state_dir())
+        remove(&self.state_dir())?;
+        remove(&self.program_dir().join(VERSIONS))
     }
 
     fn check_rights(&self) -> Result<(), InstallError> {
@@ -111,7 +113,10 @@ impl Layout {
 }
 
 fn systemctl(arguments: &[&str]) -> Result<(), InstallError> {
-    let failed = |output: String| InstallError::ServiceManager { arguments: arguments.join(" "), output };
+    let failed = |output: String| InstallError::ServiceManager {
+        request: format!("systemctl {}", arguments.join(" ")),
+        output,
+    };
     let output =
         Command::new("systemctl").args(arguments).output().map_err(|error| failed(error.to_string()))?;
     if output.status.success() {
@@ -198,6 +203,6 @@ mod tests {
     #[test]
     fn the_unit_starts_the_installed_program() {
         let layout = Layout::system();
-        assert!(UNIT.contains(&format!("ExecStart={} run\n", layout.program().display())));
+        assert!(UNIT.contains(&format!("ExecStart={} watchdog\n", layout.program().display())));
     }
 }

@@ -10,8 +10,16 @@ pub fn boot_id() -> Result<String, Unsupported> {
         .ok_or_else(|| Unsupported::here("the kernel's boot id cannot be read"))
 }
 
-/// macOS and Windows keep no such id, only the time of the last start, which moves when the clock is set.
-#[cfg(not(target_os = "linux"))]
+/// The time of the start by the clock of then, in 100 ns: the kernel keeps by how much the clock was set since.
+#[cfg(windows)]
+pub fn boot_id() -> Result<String, Unsupported> {
+    super::hardware::boot_id()
+        .map(|time| format!("{time:x}"))
+        .ok_or_else(|| Unsupported::here("the kernel does not say when it started"))
+}
+
+/// macOS keeps the time of the last start, which moves when the clock is set.
+#[cfg(not(any(target_os = "linux", windows)))]
 pub fn boot_id() -> Result<String, Unsupported> {
     Err(Unsupported::here("telling one start of the machine from the next is not built yet"))
 }

@@ -11,6 +11,9 @@ pub mod own_limits;
 #[cfg(unix)]
 pub use own_limits::leave_no_core_dump;
 pub mod process_tree;
+pub mod service;
+#[cfg(any(windows, test))]
+pub mod smbios;
 
 #[cfg(unix)]
 mod unix;

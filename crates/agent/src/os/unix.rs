@@ -8,6 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use zeroize::Zeroizing;
 
 /// Whether this process may do everything on the machine.
 pub fn is_elevated() -> bool {
@@ -55,7 +56,9 @@ pub fn check_private(path: &Path) -> Result<(), StateError> {
     }
     let process = rustix::process::geteuid().as_raw();
     if metadata.uid() != process {
-        return Err(StateError::ForeignOwner { path: path.to_owned(), owner: metadata.uid(), process });
+        let account = |uid: u32| format!("uid {uid}");
+        let (owner, process) = (account(metadata.uid()), account(process));
+        return Err(StateError::ForeignOwner { path: path.to_owned(), owner, process });
     }
     let mode = metadata.permissions().mode();
     if mode & 0o077 != 0 {
@@ -108,6 +111,16 @@ pub fn executable(file: &File, path: &Path) -> io::Result<OsString> {
         return Err(io::Error::other(format!("{} was replaced", path.display())));
     }
     Ok(path.as_os_str().to_owned())
+}
+
+/// Nothing is to be done: the file's rights are its protection.
+pub fn protect_secret(secret: &str, _purpose: &str) -> io::Result<String> {
+    Ok(secret.to_owned())
+}
+
+/// What [`protect_secret`] made of a secret.
+pub fn reveal_secret(protected: &str, _purpose: &str) -> io::Result<Zeroizing<String>> {
+    Ok(Zeroizing::new(protected.to_owned()))
 }
 
 /// Makes the names in a folder survive a power cut.

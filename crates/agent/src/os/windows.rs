@@ -1,19 +1,35 @@
-//! Private files on Windows. Their access lists come with the Windows build; until then nothing is stored unprotected.
+//! Private files, accounts and services on Windows.
 
-use crate::os::Unsupported;
-use crate::state::StateError;
+mod account;
+mod console;
+pub mod event_log;
+pub mod figures;
+pub mod folders;
+pub mod hardware;
+pub mod names;
+mod private;
+pub mod registry;
+mod secret;
+pub(super) mod service;
+pub mod sessions;
+pub mod wide;
+
+pub use account::is_elevated;
+pub(crate) use console::interrupt;
+pub use private::{check_only_ours, check_private, create_private_dir, private_mode};
+pub use secret::{protect_secret, reveal_secret};
+
+use chrono::{DateTime, Utc};
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use windows_sys::Win32::System::Threading::{CREATE_NEW_PROCESS_GROUP, CREATE_NO_WINDOW};
 
-const NO_ACCESS_LISTS: &str = "protecting the state folder by access lists is not built yet";
-
-/// Whether this process may do everything on the machine.
-pub fn is_elevated() -> bool {
-    false
-}
+/// How a command's first process is made: in a process group of its own, which is asked to end as a whole, and on a
+/// console that nobody sees.
+pub(super) const COMMAND_FLAGS: u32 = CREATE_NEW_PROCESS_GROUP | CREATE_NO_WINDOW;
 
 /// Ends when a person asks the process to stop.
 pub fn stop_signal() -> io::Result<impl Future<Output = ()>> {
@@ -25,35 +41,19 @@ pub fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Where an agent keeps its state.
+/// Where an agent keeps its state: a folder of the machine with full rights, one of the account's own else.
 pub fn default_state_dir() -> PathBuf {
-    PathBuf::from(r"C:\ProgramData\GuruRMM")
-}
-
-/// Makes a folder that only its owner can enter.
-pub fn create_private_dir(_path: &Path) -> io::Result<()> {
-    Err(io::Error::new(io::ErrorKind::Unsupported, Unsupported::here(NO_ACCESS_LISTS)))
-}
-
-/// Nothing to set here: files inherit the folder's access list.
-pub fn private_mode(_options: &mut OpenOptions) {}
-
-/// Fails: nothing here can be proven private yet.
-pub fn check_private(path: &Path) -> Result<(), StateError> {
-    let source = io::Error::new(io::ErrorKind::Unsupported, Unsupported::here(NO_ACCESS_LISTS));
-    Err(StateError::Io { path: path.to_owned(), source })
-}
-
-/// Fails: who may change a program here cannot be told yet, so none is started but the installed one.
-pub fn check_only_ours(_path: &Path) -> io::Result<()> {
-    Err(io::Error::new(io::ErrorKind::Unsupported, Unsupported::here(NO_ACCESS_LISTS)))
+    if is_elevated() {
+        folders::program_data().join("GuruRMM")
+    } else {
+        folders::local_app_data().join("GuruRMM")
+    }
 }
 
 /// Opens what stands at the path itself, be it a link, and lets nobody write or rename it meanwhile.
 pub fn no_links(options: &mut OpenOptions) {
     use std::os::windows::fs::OpenOptionsExt;
-    const FILE_FLAG_OPEN_REPARSE_POINT: u32 = 0x0020_0000;
-    const FILE_SHARE_READ: u32 = 1;
+    use windows_sys::Win32::Storage::FileSystem::{FILE_FLAG_OPEN_REPARSE_POINT, FILE_SHARE_READ};
     options.custom_flags(FILE_FLAG_OPEN_REPARSE_POINT).share_mode(FILE_SHARE_READ);
 }
 
@@ -81,7 +81,11 @@ pub fn is_unreadable(error: &io::Error) -> bool {
 
 /// The machine's name.
 pub fn hostname() -> String {
-    std::env::var("COMPUTERNAME").unwrap_or_default()
+    const KEY: &str = r"SYSTEM\CurrentControlSet\Services\Tcpip\Parameters";
+    // As it was given; the environment has it cut to fifteen capitals.
+    registry::read_text(KEY, "Hostname")
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| std::env::var("COMPUTERNAME").unwrap_or_default())
 }
 
 /// Whether `path` is a program this process may run.
@@ -97,20 +101,26 @@ pub fn search_path() -> OsString {
 /// A command's environment before its own variables: programs need most of the system's here.
 pub fn set_base_environment(_command: &mut Command) {}
 
-/// Where a command runs when it does not say.
+/// Where a command runs when it does not say. Programs are looked for in the working folder first here, so it is one
+/// that no ordinary account can put a program into.
 pub fn default_working_directory() -> PathBuf {
-    std::env::temp_dir()
+    folders::system()
 }
 
 /// Console events go to process groups; a command gets its own.
 pub fn own_process_group(command: &mut Command) {
     use std::os::windows::process::CommandExt;
-    const CREATE_NEW_PROCESS_GROUP: u32 = 0x200;
-    const CREATE_NO_WINDOW: u32 = 0x0800_0000;
-    command.creation_flags(CREATE_NEW_PROCESS_GROUP | CREATE_NO_WINDOW);
+    command.creation_flags(COMMAND_FLAGS);
 }
 
 /// Nothing is to be done: Windows writes a service's dump only where the machine's owner set that up for it by name.
-pub fn leave_no_core_dump() -> std::io::Result<()> {
+pub fn leave_no_core_dump() -> io::Result<()> {
     Ok(())
+}
+
+/// A `FILETIME`: 100 ns since 1601.
+pub(crate) fn time(filetime: i64) -> Option<DateTime<Utc>> {
+    const SECONDS_1601_TO_1970: i64 = 11_644_473_600;
+    let seconds = filetime.div_euclid(10_000_000) - SECONDS_1601_TO_1970;
+    DateTime::from_timestamp(seconds, (filetime.rem_euclid(10_000_000) * 100) as u32)
 }

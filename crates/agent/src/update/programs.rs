@@ -10,7 +10,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
-const FOLDER: &str = "versions";
+/// Their folder, beside the installed program.
+pub const VERSIONS: &str = "versions";
 const INCOMING: &str = ".incoming";
 /// Name of the program in every folder.
 pub const PROGRAM: &str = if cfg!(windows) { "gururmm-agent.exe" } else { "gururmm-agent" };
@@ -40,7 +41,7 @@ pub struct Opened {
 impl Programs {
     /// Below the folder of the installed program; made if needed.
     pub fn open(program_folder: &Path) -> io::Result<Self> {
-        let folder = program_folder.join(FOLDER);
+        let folder = program_folder.join(VERSIONS);
         match fs::create_dir(&folder) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}

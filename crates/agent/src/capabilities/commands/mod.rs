@@ -145,7 +145,11 @@ impl Runner {
         #[cfg(unix)]
         os::own_limits::without_ours(command.as_std_mut());
         let enclosure = Enclosure::around(command_id, command.as_std_mut());
-        match command.spawn() {
+        let spawned = command.spawn().and_then(|child| {
+            enclosure.as_ref().map_or(Ok(()), |enclosure| enclosure.take_in(&child))?;
+            Ok(child)
+        });
+        match spawned {
             Ok(child) => Ok(Spawned { child, enclosure, script, spool, started_at }),
             Err(error) => {
                 let refused =

@@ -5,10 +5,18 @@ mod linux;
 #[cfg(target_os = "linux")]
 use linux as platform;
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(windows)]
+mod windows;
+#[cfg(windows)]
+use windows as platform;
+
+#[cfg(not(any(target_os = "linux", windows)))]
 mod portable;
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", windows)))]
 use portable as platform;
+
+#[cfg(not(target_os = "linux"))]
+mod processes;
 
 use chrono::{DateTime, Utc};
 use gururmm_protocol::limits::{MAX_TOP_PROCESSES, clean};

@@ -1,16 +1,15 @@
-//! Windows and macOS, by the `sysinfo` library. The signed-in user and idle time are not read here yet.
+//! macOS, by the `sysinfo` library. The signed-in user and idle time are not read here yet.
 
-use super::Ranked;
+use super::processes::Processes;
 use chrono::DateTime;
-use gururmm_protocol::metrics::{Disk, Process, Sample};
+use gururmm_protocol::metrics::{Disk, Sample};
 use gururmm_protocol::policy::AgentConfig;
-use sysinfo::{
-    DiskRefreshKind, Disks, Networks, ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind, Users,
-};
+use sysinfo::{DiskRefreshKind, Disks, Networks, System};
 
 pub(super) struct Sampler {
     /// Absent where the library does not know the system.
     system: Option<System>,
+    processes: Option<Processes>,
     networks: Option<Networks>,
 }
 
@@ -24,22 +23,23 @@ impl Sampler {
     pub(super) fn new() -> Self {
         let system = System::new().ok().map(|mut system| {
             system.refresh_cpu_usage();
-            refresh_processes(&mut system);
             system
         });
-        Self { system, networks: Networks::new_with_refreshed_list().ok() }
+        Self { system, processes: Processes::new(), networks: Networks::new_with_refreshed_list().ok() }
     }
 
     pub(super) fn fill(&mut self, sample: &mut Sample, config: &AgentConfig) {
         if let Some(system) = &mut self.system {
-            fill_system(system, sample, config);
+            fill_system(system, sample);
+        }
+        if let Some(processes) = &mut self.processes {
+            processes.fill(sample, config);
         }
         sample.uptime_seconds = System::uptime().unwrap_or_default();
         sample.boot_time = System::boot_time()
             .ok()
             .and_then(|seconds| i64::try_from(seconds).ok())
             .and_then(|seconds| DateTime::from_timestamp(seconds, 0));
-        // Windows has none, and the library says so.
         sample.load = System::load_average().ok().map(|load| [load.one, load.five, load.fifteen]);
         if let Some(networks) = &mut self.networks {
             networks.refresh(true);
@@ -63,53 +63,13 @@ impl Sampler {
     }
 }
 
-fn refresh_processes(system: &mut System) {
-    let what = ProcessRefreshKind::nothing()
-        .with_cpu()
-        .with_memory()
-        .with_user(UpdateKind::OnlyIfNotSet)
-        .with_cmd(UpdateKind::OnlyIfNotSet);
-    system.refresh_processes_specifics(ProcessesToUpdate::All, true, what);
-}
-
-fn fill_system(system: &mut System, sample: &mut Sample, config: &AgentConfig) {
+fn fill_system(system: &mut System, sample: &mut Sample) {
     system.refresh_cpu_usage();
     system.refresh_memory();
-    refresh_processes(system);
     sample.cpu_percent = system.global_cpu_usage();
     sample.cpu_count = system.cpus().len() as u32;
     sample.memory_total_bytes = system.total_memory();
     sample.memory_used_bytes = system.used_memory();
     sample.swap_total_bytes = system.total_swap();
     sample.swap_used_bytes = system.used_swap();
-    sample.process_count = system.processes().len() as u32;
-    if config.process_list {
-        let mut ranked: Vec<Ranked> = system
-            .processes()
-            .iter()
-            .map(|(pid, process)| Ranked {
-                pid: pid.as_u32(),
-                cpu_percent: process.cpu_usage(),
-                memory_bytes: process.memory(),
-            })
-            .collect();
-        let users = Users::new_with_refreshed_list().ok();
-        let describe = |ranked: Ranked| describe(system, ranked, users.as_ref());
-        sample.top_cpu = super::top(&mut ranked, |process| process.cpu_percent.into(), describe);
-        sample.top_memory = super::top(&mut ranked, |process| process.memory_bytes as f64, describe);
-    }
-}
-
-fn describe(system: &System, ranked: Ranked, users: Option<&Users>) -> Option<Process> {
-    let process = system.process(sysinfo::Pid::from_u32(ranked.pid))?;
-    let user = process.user_id().and_then(|id| users?.get_user_by_id(id));
-    let words: Vec<_> = process.cmd().iter().map(|word| word.to_string_lossy()).collect();
-    Some(Process {
-        pid: ranked.pid,
-        name: process.name().to_string_lossy().into_owned(),
-        user: user.map(|user| user.name().to_owned()).unwrap_or_default(),
-        cpu_percent: ranked.cpu_percent,
-        memory_bytes: ranked.memory_bytes,
-        command_line: words.join(" "),
-    })
 }

@@ -1,5 +1,6 @@
 //! From `/etc/os-release`, `/proc` and the SMBIOS tables as `/sys` shows them.
 
+use super::is_told;
 use crate::os::linux_files::read_trimmed;
 use crate::os::{OS_TYPE, hostname};
 use chrono::DateTime;
@@ -49,31 +50,6 @@ fn boot_time() -> Option<DateTime<chrono::Utc>> {
     DateTime::from_timestamp(seconds, 0)
 }
 
-/// Makers leave these where a value belongs.
-pub(crate) fn is_told(text: &str) -> bool {
-    const NOT_TOLD: &[&str] = &[
-        "",
-        "0",
-        "none",
-        "n/a",
-        "default string",
-        "not specified",
-        "not applicable",
-        "to be filled by o.e.m.",
-        "system serial number",
-        "system manufacturer",
-        "system product name",
-        "base board serial number",
-        "unknown",
-        "0123456789",
-        "123456789",
-        "1234567890",
-        "xxxxxxxxxx",
-        "..............",
-    ];
-    !NOT_TOLD.contains(&text.trim().to_ascii_lowercase().as_str())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,11 +60,5 @@ mod tests {
             field("processor\t: 0\nmodel name\t: ACME 9000 @ 3:1\n", "model name"),
             Some("ACME 9000 @ 3:1")
         );
-    }
-
-    #[test]
-    fn a_makers_filler_is_not_a_value() {
-        assert!(!is_told("To Be Filled By O.E.M.") && !is_told(" ") && !is_told("Default string"));
-        assert!(is_told("ACME-0001"));
     }
 }

@@ -5,6 +5,7 @@ use crate::os::Unsupported;
 use gururmm_protocol::CommandId;
 use std::io;
 use std::process::Command;
+use tokio::process::Child;
 
 /// What holds a command's processes together; there is nothing like it here yet, and [`ProcessTree`] says so.
 #[derive(Debug)]
@@ -14,6 +15,11 @@ impl Enclosure {
     /// None here.
     pub fn around(_command_id: CommandId, _command: &mut Command) -> Option<Self> {
         None
+    }
+
+    /// Nothing is to be done: there is none.
+    pub fn take_in(&self, _child: &Child) -> io::Result<()> {
+        match *self {}
     }
 }
 

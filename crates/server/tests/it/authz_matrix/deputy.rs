@@ -113,8 +113,22 @@ async fn cases(fixture: &Fixture, north: Uuid, beside: Uuid) -> Vec<Case> {
         case("a site one is confined away from", &hq_admin, &post, move_pending, acme::NORTH.id, acme::HQ.id),
         case("a machine to a foreign site", &admin, &post, move_agent, globex::HQ.id, acme::NORTH.id),
         case("a foreign machine to an own site", &admin, &post, move_to_lab, foreign, agent),
-        case("a foreign machine to merge", &admin, &post, merge_into_agent, foreign, fixture.retired_agent.id),
-        case("a machine to merge out of one's confinement", &hq_admin, &post, merge_into_agent, north, beside),
+        case(
+            "a foreign machine to merge",
+            &admin,
+            &post,
+            merge_into_agent,
+            foreign,
+            fixture.retired_agent.id,
+        ),
+        case(
+            "a machine to merge out of one's confinement",
+            &hq_admin,
+            &post,
+            merge_into_agent,
+            north,
+            beside,
+        ),
         case("a foreign machine to delete", &admin, &delete, delete_agent, foreign, north),
     ]
 }

@@ -1,0 +1,288 @@
+//! Windows: a folder of programs, a folder of state, a service, a source in the event log.
+
+use super::InstallError;
+use crate::os::{self, event_log, folders, service};
+use crate::update::programs::VERSIONS;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::windows::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use windows_service::Error;
+use windows_service::service::{
+    Service, ServiceAccess, ServiceAction, ServiceActionType, ServiceErrorControl, ServiceFailureActions,
+    ServiceFailureResetPeriod, ServiceInfo, ServiceStartType, ServiceState, ServiceType,
+};
+use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
+use windows_sys::Win32::Foundation::{
+    ERROR_INVALID_LEVEL, ERROR_SERVICE_ALREADY_RUNNING, ERROR_SERVICE_DOES_NOT_EXIST, ERROR_SERVICE_EXISTS,
+    ERROR_SERVICE_NOT_ACTIVE,
+};
+use windows_sys::Win32::System::Threading::{CREATE_NEW_PROCESS_GROUP, CREATE_NO_WINDOW};
+
+const DISPLAY_NAME: &str = "GuruRMM agent";
+const DESCRIPTION: &str = "Manages this machine for a GuruRMM server.";
+/// After a failure the service is started again; from the third on with this last pause.
+const RESTART_AFTER: [Duration; 3] =
+    [Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(60)];
+/// Without a failure for so long, the next one is the first again.
+const FORGIVE_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// How long a service may take to stop; an agent takes five seconds at most.
+const STOPS_WITHIN: Duration = Duration::from_secs(20);
+/// How long a file may stay in use by a process that is ending.
+const GONE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Where everything stands.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    program_dir: PathBuf,
+    state_dir: PathBuf,
+}
+
+impl Layout {
+    /// This machine.
+    pub fn system() -> Self {
+        Self {
+            program_dir: folders::program_files().join("GuruRMM"),
+            state_dir: folders::program_data().join("GuruRMM"),
+        }
+    }
+
+    /// The agent's state folder.
+    pub fn state_dir(&self) -> PathBuf {
+        self.state_dir.clone()
+    }
+
+    fn program(&self) -> PathBuf {
+        self.program_dir.join("gururmm-agent.exe")
+    }
+
+    /// Copies this program to its place, unless it stands there. The service is stopped for it and started by
+    /// [`Layout::install_service`].
+    pub fn install_program(&self) -> Result<(), InstallError> {
+        check_rights()?;
+        let own = std::env::current_exe()
+            .map_err(|source| InstallError::Io { path: PathBuf::from("gururmm-agent.exe"), source })?;
+        let program = self.program();
+        let failed = |source| InstallError::Io { path: program.clone(), source };
+        fs::create_dir_all(&self.program_dir).map_err(failed)?;
+        if let Ok(there) = fs::canonicalize(&program)
+            && fs::canonicalize(&own).is_ok_and(|own| own == there)
+        {
+            return Ok(());
+        }
+        if let Some(service) = open(&manager(ServiceManagerAccess::CONNECT)?, ServiceAccess::all())? {
+            stop(&service)?;
+        }
+        let temporary = program.with_extension("new");
+        let copied = fs::copy(&own, &temporary).and_then(|_| retry(|| fs::rename(&temporary, &program)));
+        if copied.is_err() {
+            let _ = fs::remove_file(&temporary);
+        }
+        copied.map_err(failed)
+    }
+
+    /// Registers the service, or brings an earlier registration up to date, and starts it.
+    pub fn install_service(&self) -> Result<(), InstallError> {
+        check_rights()?;
+        event_log::register().map_err(|error| refused("registering the event source", error.to_string()))?;
+        let manager = manager(ServiceManagerAccess::CONNECT | ServiceManagerAccess::CREATE_SERVICE)?;
+        let info = ServiceInfo {
+            name: OsString::from(service::NAME),
+            display_name: OsString::from(DISPLAY_NAME),
+            service_type: ServiceType::OWN_PROCESS,
+            start_type: ServiceStartType::AutoStart,
+            error_control: ServiceErrorControl::Normal,
+            // The library puts it in quotes: a path with spaces and without quotes runs whatever stands at C:\Program.exe.
+            executable_path: self.program(),
+            launch_arguments: vec![OsString::from("service")],
+            dependencies: Vec::new(),
+            // The system's own account.
+            account_name: None,
+            account_password: None,
+        };
+        let service = match manager.create_service(&info, ServiceAccess::all()) {
+            Err(error) if is(&error, ERROR_SERVICE_EXISTS) => {
+                let service = manager.open_service(service::NAME, ServiceAccess::all());
+                let service = service.map_err(|error| manager_refused("opening the service", &error))?;
+                service
+                    .change_config(&info)
+                    .map_err(|error| manager_refused("changing the service", &error))?;
+                stop(&service)?;
+                service
+            }
+            created => created.map_err(|error| manager_refused("creating the service", &error))?,
+        };
+        configure(&service)?;
+        service.start::<&str>(&[]).map_err(|error| manager_refused("starting the service", &error))
+    }
+
+    /// After a package has enrolled this machine: what Windows Installer has no words for is added to the service it has
+    /// registered, and it is started.
+    pub fn finish_package(&self) -> Result<(), InstallError> {
+        check_rights()?;
+        event_log::register().map_err(|error| refused("registering the event source", error.to_string()))?;
+        let Some(service) = open(&manager(ServiceManagerAccess::CONNECT)?, ServiceAccess::all())? else {
+            return Err(refused("opening the service", "the package has not registered it".to_owned()));
+        };
+        configure(&service)?;
+        match service.start::<&str>(&[]) {
+            Err(error) if !is(&error, ERROR_SERVICE_ALREADY_RUNNING) => {
+                Err(manager_refused("starting the service", &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What a package leaves to the agent when it goes: the state, versions beside the installed one, the event source.
+    pub fn uninstall_from_package(&self) -> Result<(), InstallError> {
+        check_rights()?;
+        event_log::unregister().map_err(|error| refused("removing the event source", error.to_string()))?;
+        remove(&self.state_dir)?;
+        remove(&self.program_dir.join(VERSIONS))
+    }
+
+    /// Stops the service and removes everything [`Layout::install_program`], [`Layout::install_service`] and the
+    /// running agent made. This program, where it stands among that, is gone a moment after it has ended.
+    pub fn uninstall(&self) -> Result<(), InstallError> {
+        check_rights()?;
+        if let Some(service) = open(&manager(ServiceManagerAccess::CONNECT)?, ServiceAccess::all())? {
+            stop(&service)?;
+            service.delete().map_err(|error| manager_refused("removing the service", &error))?;
+        }
+        event_log::unregister().map_err(|error| refused("removing the event source", error.to_string()))?;
+        remove(&self.state_dir)?;
+        let is_own = std::env::current_exe().is_ok_and(|own| own.starts_with(&self.program_dir));
+        if is_own { remove_after_end(&self.program_dir) } else { remove(&self.program_dir) }
+    }
+}
+
+/// What is not part of creating a service. A service manager that does not know one of these (Wine's) still runs the
+/// agent, and that is said.
+fn configure(service: &Service) -> Result<(), InstallError> {
+    let restart = |delay| ServiceAction { action_type: ServiceActionType::Restart, delay };
+    let recovery = ServiceFailureActions {
+        reset_period: ServiceFailureResetPeriod::After(FORGIVE_AFTER),
+        reboot_msg: None,
+        command: None,
+        actions: Some(RESTART_AFTER.map(restart).to_vec()),
+    };
+    let settings = [
+        ("the service's description", service.set_description(DESCRIPTION)),
+        ("the service's delayed start", service.set_delayed_auto_start(true)),
+        ("restarting the service after a crash", service.update_failure_actions(recovery)),
+        // A service that stops with an error failed just as one that crashed.
+        ("restarting the service after an error", service.set_failure_actions_on_non_crash_failures(true)),
+    ];
+    for (what, set) in settings {
+        match set {
+            Err(error) if is(&error, ERROR_INVALID_LEVEL) => {
+                tracing::warn!("this system's service manager does not know {what}");
+            }
+            set => set.map_err(|error| manager_refused(&format!("setting {what}"), &error))?,
+        }
+    }
+    Ok(())
+}
+
+fn check_rights() -> Result<(), InstallError> {
+    if os::is_elevated() { Ok(()) } else { Err(InstallError::NotElevated) }
+}
+
+fn manager(access: ServiceManagerAccess) -> Result<ServiceManager, InstallError> {
+    ServiceManager::local_computer(None::<&str>, access)
+        .map_err(|error| manager_refused("opening the service manager", &error))
+}
+
+/// The service, if there is one.
+fn open(manager: &ServiceManager, access: ServiceAccess) -> Result<Option<Service>, InstallError> {
+    match manager.open_service(service::NAME, access) {
+        Err(error) if is(&error, ERROR_SERVICE_DOES_NOT_EXIST) => Ok(None),
+        opened => opened.map(Some).map_err(|error| manager_refused("opening the service", &error)),
+    }
+}
+
+/// Stops a service and waits until it has.
+fn stop(service: &Service) -> Result<(), InstallError> {
+    let failed = |error: Error| manager_refused("stopping the service", &error);
+    match service.stop() {
+        Err(error) if !is(&error, ERROR_SERVICE_NOT_ACTIVE) => return Err(failed(error)),
+        _ => {}
+    }
+    let until = Instant::now() + STOPS_WITHIN;
+    while service.query_status().map_err(failed)?.current_state != ServiceState::Stopped {
+        if Instant::now() > until {
+            return Err(refused("stopping the service", "it does not stop".to_owned()));
+        }
+        sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
+
+fn is(error: &Error, code: u32) -> bool {
+    matches!(error, Error::Winapi(error) if error.raw_os_error() == Some(code as i32))
+}
+
+fn manager_refused(request: &str, error: &Error) -> InstallError {
+    let text = match error {
+        Error::Winapi(cause) => cause.to_string(),
+        other => other.to_string(),
+    };
+    refused(request, text)
+}
+
+fn refused(request: &str, output: String) -> InstallError {
+    InstallError::ServiceManager { request: request.to_owned(), output }
+}
+
+fn remove(path: &Path) -> Result<(), InstallError> {
+    let removed = retry(|| match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        // A link to a folder, whose removal leaves the folder alone.
+        Ok(metadata) if metadata.is_symlink() => fs::remove_dir(path).or_else(|_| fs::remove_file(path)),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    });
+    match removed {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(InstallError::Io { path: path.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A program's file stays in use until its process is gone altogether, a little after the service says it has stopped.
+fn retry(mut attempt: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    let until = Instant::now() + GONE_WITHIN;
+    loop {
+        match attempt() {
+            Err(error) if error.kind() != io::ErrorKind::NotFound && Instant::now() < until => {
+                sleep(Duration::from_millis(100));
+            }
+            result => return result,
+        }
+    }
+}
+
+/// A running program cannot remove its own file here: a command interpreter does it once this one has ended.
+fn remove_after_end(folder: &Path) -> Result<(), InstallError> {
+    let system = folders::system();
+    let (ping, folder_text) = (system.join("ping.exe"), folder.display());
+    let script = format!(
+        "/d /q /c \"for /l %i in (1,1,30) do (if exist \"{folder_text}\" (\"{}\" -n 2 127.0.0.1 >nul & rmdir /s /q \
+         \"{folder_text}\" 2>nul))\"",
+        ping.display()
+    );
+    let started = Command::new(system.join("cmd.exe"))
+        .raw_arg(script)
+        .current_dir(&system)
+        .creation_flags(CREATE_NO_WINDOW | CREATE_NEW_PROCESS_GROUP)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    started.map(drop).map_err(|source| InstallError::Io { path: folder.to_owned(), source })
+}
