@@ -22,6 +22,7 @@ DIST_TARGETS=(agent-linux-x86_64 agent-linux-aarch64 agent-windows-x86_64 agent-
 dist_help() {
   cat <<HELP
 Usage: ./dev dist [--only PART,…] [--sign-SYSTEM COMMAND] [--verify-SYSTEM COMMAND]
+       [--update-keys FOLDER] [--update-channels CHANNEL,…]
 
 Builds what a release consists of into target/dist: agents, server, packages, bills of materials, SHA256SUMS and
 manifest.json. A part that fails does not keep the others from being built; the command then ends with an error.
@@ -31,12 +32,17 @@ $(printf '%s ' "${DIST_TARGETS[@]}" | fold --spaces --width 85 | sed 's/^/      
   --sign-SYSTEM COMMAND    what signs the files of windows, macos, deb or rpm; {in} is the file, {out} the signed one
   --verify-SYSTEM COMMAND  what proves that {in} is signed; it must fail where it is not
 
+  --update-keys FOLDER     agents trust updates that are signed with these keys, and the built agents are signed with
+                           them; a folder that does not exist is made, with new keys
+  --update-channels LIST   channels these agents are published in: stable (unless said otherwise), current, beta
+
 Each is also taken from GURURMM_SIGN_WINDOWS, GURURMM_VERIFY_WINDOWS and so on. See docs/releasing.md.
 HELP
 }
 
 dist() {
   local only=''
+  UPDATE_KEYS='' UPDATE_CHANNELS=stable
   while (($#)); do
     case $1 in
       --help | -h) dist_help && return ;;
@@ -46,6 +52,8 @@ dist() {
         name=GURURMM_${name//-/_}
         export "${name^^}=${2:?$1 needs a command}" && shift 2
         ;;
+      --update-keys) UPDATE_KEYS=${2:?--update-keys needs a folder} && shift 2 ;;
+      --update-channels) UPDATE_CHANNELS=${2:?--update-channels needs names} && shift 2 ;;
       *) die "./dev dist does not know $1; see ./dev dist --help." ;;
     esac
   done
@@ -64,10 +72,33 @@ dist() {
   need_rust
   name_version
   say "GuruRMM $VERSION${BUILD:+ ($BUILD)}"
+  trust_update_keys
   for target in $wanted; do
     dist_target "$target"
   done
   finish_dist
+}
+
+# Agents are built with the root of the keys that their updates will be signed with.
+trust_update_keys() {
+  if [[ ! $UPDATE_KEYS ]]; then
+    say "[WARNING] Without --update-keys these agents cannot update themselves."
+    return
+  fi
+  if [[ ! -e $UPDATE_KEYS ]]; then
+    cargo run --quiet --package xtask -- update-repository keys --dir "$UPDATE_KEYS"
+  fi
+  GURURMM_UPDATE_ROOT=$(realpath "$UPDATE_KEYS/1.root.json")
+  export GURURMM_UPDATE_ROOT
+}
+
+# Signs the agents into the repository beside the keys, which remembers all versions; a copy goes with the rest.
+sign_updates() {
+  [[ $UPDATE_KEYS ]] || return 0
+  grep -q '^agent-' "$DIST_LOGS/built" || return 0
+  cargo run --quiet --package xtask -- update-repository publish --keys "$UPDATE_KEYS" \
+    --repository "$UPDATE_KEYS/repository" --dist "$DIST" --channels "$UPDATE_CHANNELS"
+  cp -a "$UPDATE_KEYS/repository" "$DIST/updates"
 }
 
 # wanted_targets LIST: the targets that the list names, and those they are made of, in the order of building
@@ -184,6 +215,7 @@ finish_dist() {
   touch "$DIST_LOGS/built" "$DIST_LOGS/failed"
   cargo run --quiet --package xtask -- dist-manifest --dir "$DIST" --version "$VERSION" ${BUILD:+--build "$BUILD"} \
     --built-at "$SOURCE_DATE_EPOCH" --built "$DIST_LOGS/built" --failed "$DIST_LOGS/failed"
+  sign_updates
   say ''
   column --table --separator $'\t' --table-columns PART,STATE,SECONDS "$DIST_LOGS/table"
   if [[ ! -s $DIST_LOGS/built ]]; then

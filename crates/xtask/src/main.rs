@@ -10,6 +10,7 @@ mod retries;
 mod sqlx_prepare;
 mod stack;
 mod tidy;
+mod update_repository;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -41,6 +42,8 @@ enum Task {
     SqlxPrepare(sqlx_prepare::Options),
     /// Check the architecture's invariants
     Tidy,
+    /// Make, extend and renew the signed metadata of updates
+    UpdateRepository(update_repository::Options),
 }
 
 fn main() -> ExitCode {
@@ -63,6 +66,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Retries(options) => retries::run(options),
         Task::SqlxPrepare(options) => sqlx_prepare::run(&root, options),
         Task::Tidy => tidy::run(&root),
+        Task::UpdateRepository(options) => update_repository::run(options),
     }
 }
 
