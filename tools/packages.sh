@@ -93,19 +93,23 @@ an_agents_package_for_debian_installs_enrolls_and_leaves_nothing() {
   fails grep --recursive --quiet --fixed-strings "$site_key" "$root"
   [[ -L $root/etc/systemd/system/multi-user.target.wants/gururmm-agent.service ]]
 
-  # Another version: the same agent.
+  # Another version: its program, and the same agent.
   local identity
   identity=$(sha256sum "$state/identity.json")
+  echo old >"$root/usr/local/lib/gururmm/gururmm-agent"
   dpkg_in "$root" --install "$(agent_deb)"
+  cmp "$PACKAGES/gururmm-agent" "$root/usr/local/lib/gururmm/gururmm-agent"
   [[ $(sha256sum "$state/identity.json") == "$identity" ]]
 
   # What the updater keeps beside the program goes with it, the identity stays until nothing shall stay.
   install -D -m 755 /bin/true "$root/usr/local/lib/gururmm/versions/9.9.9/gururmm-agent"
   dpkg_in "$root" --remove gururmm-agent
-  [[ ! -e $root/usr/local/lib/gururmm && -d $root/usr/local/lib && -f $state/identity.json ]]
+  [[ ! -e $root/usr/local/lib/gururmm && -f $state/identity.json ]]
   dpkg_in "$root" --purge gururmm-agent
   fails grep -q gururmm <(files_below "$root")
   [[ ! $(find "$root" -path "$root/var/lib/dpkg" -prune -o -not -type d -print) ]]
+  # The system's own folder, empty as it is, is not the package's to remove.
+  [[ -d $root/usr/local/lib ]]
 }
 
 a_package_that_cannot_enroll_is_installed_and_keeps_what_it_was_told() {
@@ -181,6 +185,10 @@ the_same_source_makes_the_same_packages() {
   sleep 1.1 # another second, in which nothing may differ
   make_deb agent x86_64 "$PACKAGES/gururmm-agent" "$PACKAGE_VERSION" gzip "$again"
   cmp "$(agent_deb)" "$again"
+  make_rpm x86_64 "$PACKAGES/gururmm-server" "$PACKAGE_VERSION" w6.xzdio "$PACKAGES/first.rpm"
+  sleep 1.1
+  make_rpm x86_64 "$PACKAGES/gururmm-server" "$PACKAGE_VERSION" w6.xzdio "$PACKAGES/second.rpm"
+  cmp "$PACKAGES/first.rpm" "$PACKAGES/second.rpm"
 }
 
 # a_windows_program: a real one, if a small one
@@ -280,11 +288,13 @@ a_signature_that_does_not_verify_is_no_artefact() {
   GURURMM_SIGN_WINDOWS='sign-me {in}'
   fails check_signers
   # A name of a file is never a part of the command.
-  local odd="$PACKAGES/a & b; false \$(touch pwned) '.exe"
-  cp "$(a_windows_program)" "$odd"
+  local odd
+  odd=$(a_windows_program)
+  cd "$PACKAGES"
+  cp "$odd" "a & b; false \$(touch pwned) '.exe"
   GURURMM_SIGN_WINDOWS='cp {in} {out}' GURURMM_VERIFY_WINDOWS='test -s {in}'
-  sign_into windows "$odd" "$odd.signed"
-  cmp "$odd" "$odd.signed"
+  sign_into windows "a & b; false \$(touch pwned) '.exe" "signed & ' \$(touch pwned)"
+  cmp "$odd" "signed & ' \$(touch pwned)"
   [[ ! -e pwned ]]
 }
 
@@ -295,6 +305,7 @@ the_macos_tree_is_what_apples_tools_expect() {
   xmllint --xpath '//pkg-ref[@version="1.2.3"]' "$tree/Distribution.xml"
   grep -q 'hostArchitectures="arm64"' "$tree/Distribution.xml"
   shellcheck "$tree/build-pkg.sh" "$tree"/scripts/*
+  fails /usr/bin/python3 tools/dist/macos/check.py "$PACKAGES/gururmm-agent" x86_64 "$MACOS_FLOOR"
   # What launchd starts is what the tree holds.
   [[ -x $tree/root$(xmllint --xpath 'string(//array/string[1])' "$tree/root/Library/LaunchDaemons/com.gururmm.agent.plist") ]]
 }

@@ -83,7 +83,7 @@ tree_of() {
   mkdir -p "$units" "$documents"
   case $what in
     agent)
-      install -D -m 755 "$program" "$tree/usr/local/lib/gururmm/gururmm-agent"
+      install -D -m 755 "$program" "$tree/usr/lib/gururmm/gururmm-agent"
       cp "$AGENT_UNIT" "$units"
       ;;
     server)

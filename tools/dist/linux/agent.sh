@@ -4,6 +4,7 @@
 set -e
 
 root=${DPKG_ROOT:-}
+packaged=$root/usr/lib/gururmm/gururmm-agent
 program=$root/usr/local/lib/gururmm/gururmm-agent
 state=$root/var/lib/gururmm-agent
 enrollment=$root/etc/gururmm/enroll.conf
@@ -22,6 +23,7 @@ ask_systemd() {
 after_install() {
   # The install script's unit would hide the package's; both name the same program.
   rm -f "$root/etc/systemd/system/$unit"
+  place_program
   enroll
   if command -v systemctl >/dev/null; then
     systemctl ${root:+--root="$root"} --quiet enable "$unit" || true
@@ -30,6 +32,15 @@ after_install() {
     systemctl daemon-reload || true
     if [ -e "$state/identity.json" ]; then ask_systemd restart "$unit" || true; fi
   fi
+}
+
+# The program has one place on every Linux, whichever way it came, and the updater changes what is there: so it is neither the
+# package's file nor, since it is below /usr/local, in a folder of the package's. What runs is not written to, but replaced.
+place_program() {
+  mkdir -p "${program%/*}"
+  cp "$packaged" "$program.new"
+  chmod 755 "$program.new"
+  mv -f "$program.new" "$program"
 }
 
 # With what whoever prepared the machine has left: lines server=… and sitekey=…. The site's key is good for this one time and
@@ -61,12 +72,6 @@ before_remove() {
 after_remove() {
   if runs_systemd; then systemctl daemon-reload || true; fi
   rm -rf "$root/usr/local/lib/gururmm"
-  # dpkg takes an empty folder away with the last package that has it, though this one is the system's.
-  if [ ! -d "$root/usr/local/lib" ]; then
-    mkdir "$root/usr/local/lib"
-    chown --reference="$root/usr/local" "$root/usr/local/lib"
-    chmod --reference="$root/usr/local" "$root/usr/local/lib"
-  fi
 }
 
 # No trace stays.
