@@ -8,18 +8,21 @@ import {
   audit,
   CLIENTS,
   commands,
+  duplicates,
   id,
   keyOnce,
   keys,
   logText,
   NOW,
   OUTPUT,
+  retiredAgent,
   sample,
   series,
   server,
   session,
   sites,
   users,
+  waiting,
 } from "./fixtures";
 
 const siteCounts = (siteId: string) => {
@@ -115,8 +118,21 @@ export function answer(method: string, url: URL): unknown {
       total: found.length,
     };
   }
+  if (path === "/api/v1/approvals") {
+    return method === "POST"
+      ? waiting.slice(0, 2).map(({ agent }, n) => ({
+          agent_id: agent.id,
+          approved_as: n ? null : agent.id,
+          problem: n
+            ? { code: "AGENT_NOT_PENDING", detail: "The machine does not wait for approval" }
+            : null,
+        }))
+      : page(waiting);
+  }
+  if (path.endsWith("/duplicates")) return duplicates;
+  if (path.endsWith("/reenroll")) return keyOnce;
   if (/^\/api\/v1\/agents\/[^/]+$/.test(path)) {
-    const agent = agents.find((entry) => entry.id === part[4]);
+    const agent = [...agents, retiredAgent].find((entry) => entry.id === part[4]);
     return (
       agent && {
         agent,

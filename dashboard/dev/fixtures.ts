@@ -7,6 +7,7 @@ import type {
   AuditEntry,
   Command,
   CommandStatus,
+  Duplicate,
   EnrollmentKey,
   KeyOnce,
   MetricPoint,
@@ -16,6 +17,7 @@ import type {
   Sample,
   ServerInfo,
   SessionInfo,
+  WaitingMachine,
 } from "../src/api/types";
 
 export const NOW = new Date("2026-03-12T10:24:00Z").getTime();
@@ -134,6 +136,7 @@ export const agents: Agent[] = Array.from({ length: 2400 }, (_, n) => {
     pending_reason: status === "pending" ? "identity_in_use" : null,
     key_fingerprint: status === "pending" ? "7F2A 90C1" : null,
     key_changes: n % 194 === 5 ? 1 : 0,
+    asked_at: ago(86400 * (n % 40)),
     retired_at: null,
     open_alerts: n % 29 === 3 ? 1 : 0,
   };
@@ -516,6 +519,61 @@ export const keyOnce: KeyOnce = {
     site_key: "7K3MPQ2X.gek_3_k7Qm2vXw9Zr4Tn8Lb6Hs1Yd5Fc3Gj0Pa",
   },
 };
+
+/** Of those that wait, each for another reason. */
+const REASONS = [
+  "approval_required",
+  "identity_in_use",
+  "retired_before",
+  "hardware_differs",
+  "rejected_before",
+] as const;
+export const waiting: WaitingMachine[] = agents
+  .filter(({ status }) => status === "pending")
+  .slice(0, 12)
+  .map((agent, n) => {
+    const reason = REASONS[n % REASONS.length] ?? "approval_required";
+    const known = agents[n];
+    const collides = reason === "approval_required" || reason === "rejected_before" ? null : known;
+    return {
+      agent: {
+        ...agent,
+        pending_reason: reason,
+        key_fingerprint: `0a1b2c${(16 + n).toString(16)}`,
+        key_changes: n === 3 ? 1 : 0,
+      },
+      asked_from: "198.51.100.44",
+      asked_at: ago(600 * (n + 1)),
+      mac_addresses: ["02:00:5e:10:00:17"],
+      board_serial: n % 2 ? "PF3XA91L" : null,
+      disk_serial: n % 2 ? "S64DNX0R512" : null,
+      key_label: "v4 (BF6E)",
+      key_note: n % 3 ? null : "Rollout Main works",
+      collides_with: collides
+        ? {
+            id: collides.id,
+            hostname: collides.hostname,
+            is_connected: reason === "identity_in_use",
+            is_retired: reason === "retired_before",
+            last_seen: collides.last_seen,
+          }
+        : null,
+    };
+  });
+
+export const retiredAgent: Agent = {
+  ...(agents[3] as Agent),
+  id: id(6, 90_001),
+  hostname: "acm-old-009",
+  status: "retired",
+  is_connected: false,
+  retired_at: ago(9 * 86_400),
+};
+
+export const duplicates: Duplicate[] = [
+  { agent: agents[7] as Agent, reasons: ["board_serial", "hostname"] },
+  { agent: retiredAgent, reasons: ["mac_address"] },
+];
 
 const DIGEST = "5f0c0c6d3b1e4a7d9a2b8c4e6f1a3d5b7c9e0f2a4b6c8d0e1f3a5b7c9d1e3f50";
 const packageOf = (file: string, kind: Package["kind"], os: Package["os"]): Package => ({

@@ -122,15 +122,24 @@ const OPENING: readonly { path: string; width?: number; each: readonly Opening[]
   { path: "/", width: 390, each: [["Open navigation"]] },
   { path: "/", each: [[/^Search or jump to/], [/^Account of/], [/^Partner .* switch$/]] },
   { path: "/agents", each: [["Columns"], ["Status: Any status"]] },
-  { path: `/agents/${agent?.id}`, each: [[/^CPU/], [/^More actions/, "Delete agent"]] },
+  {
+    path: `/agents/${agent?.id}`,
+    each: [
+      [/^CPU/],
+      [/^More actions/, "Delete agent"],
+      [/^More actions/, "Merge another record into it"],
+      [/^More actions/, "Retire"],
+    ],
+  },
   { path: `/agents/${agent?.id}/log`, each: [[/^Level/]] },
   { path: "/clients", each: [["Add client"]] },
   { path: `/clients/${client}`, each: [["Add site"]] },
   { path: `/sites/${site}`, each: [[/^More actions/, "Rename"]] },
   {
     path: `/enrollment?site_id=${site}`,
-    each: [["Make an install command"], ["Rotate the standing key"]],
+    each: [["Rotate"]],
   },
+  { path: "/approvals", each: [[/^Reject: /]] },
   { path: "/commands", each: [[commands[0]?.command ?? ""]] },
   {
     path: "/alerts",

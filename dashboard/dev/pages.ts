@@ -1,6 +1,6 @@
 // Every page of the dashboard, and what is known of its lists.
 import type { Page } from "@playwright/test";
-import { agentCrashes, agentLogs, agents, alerts, commands, users } from "./fixtures";
+import { agentCrashes, agentLogs, agents, alerts, commands, retiredAgent, users } from "./fixtures";
 
 const agent = agents[0]?.id;
 const pending = agents.find(({ status }) => status === "pending")?.id;
@@ -66,6 +66,11 @@ export const PAGES: Record<string, DashboardPage> = {
     path: `/agents/${pending}/details`,
     heading: "Hardware",
     empty: ["No network state yet"],
+  },
+  "agent-retired": {
+    path: `/agents/${retiredAgent.id}/details`,
+    heading: "This machine is retired",
+    says: "Bring it back",
   },
   "agent-commands": {
     path: `/agents/${agent}/commands`,
@@ -157,6 +162,13 @@ export const PAGES: Record<string, DashboardPage> = {
     many: "drawn",
     steady: OBJECT,
   },
+  approvals: {
+    path: "/approvals",
+    heading: "Approvals",
+    parts: 1,
+    empty: ["Nobody waits"],
+    many: 1,
+  },
   enrollment: {
     path: `/enrollment?site_id=${site}`,
     heading: "Enrollment",
@@ -166,7 +178,7 @@ export const PAGES: Record<string, DashboardPage> = {
   "enrollment-site": {
     path: `/enrollment?site_id=${site}`,
     heading: "Keys",
-    parts: 2,
+    parts: 3,
     empty: ["No keys yet", "No failed installations"],
     many: 2,
     steady: /\/tree$/,
@@ -272,6 +284,64 @@ export const ACTS: Record<string, DashboardPage & { act: (page: Page) => Promise
       await page.getByLabel("First client").fill("Acme Manufacturing");
       await page.getByRole("button", { name: "Finish setup" }).click();
       await page.getByText("Enroll by hand").click();
+    },
+  },
+  "add-machine-windows": {
+    path: `/enrollment?site_id=${site}`,
+    heading: "In a console with administrator's rights, beside the installer",
+    act: async (page) => {
+      await page.getByRole("button", { name: "Make commands" }).click();
+      for (const step of await page.locator("main details").all()) {
+        await step.locator("summary").click();
+      }
+    },
+  },
+  "add-machine-linux": {
+    path: `/enrollment?site_id=${site}`,
+    heading: "Run this on a Linux machine",
+    act: async (page) => {
+      await page.getByRole("radio", { name: "Linux" }).click();
+      await page.getByRole("button", { name: "Make an install command" }).click();
+      await page.getByText("With the .deb package").first().click();
+    },
+  },
+  "add-machine-macos": {
+    path: `/enrollment?site_id=${site}`,
+    heading: "This server has no macOS package; its operator builds it by ./dev dist.",
+    act: (page) => page.getByRole("radio", { name: "macOS" }).click(),
+  },
+  "approve-some": {
+    path: "/approvals",
+    heading: "The machine does not wait for approval",
+    act: async (page) => {
+      await page.getByRole("checkbox", { name: "Choose all" }).click();
+      await page.getByRole("button", { name: /^Approve \d/ }).click();
+    },
+  },
+  "merge-agents": {
+    path: `/agents/${agent}/details`,
+    heading: "Whose key works from then on",
+    act: async (page) => {
+      await page.getByRole("button", { name: /^More actions for/ }).click();
+      await page.getByRole("menuitem", { name: "Merge another record into it" }).click();
+      await page.getByRole("radio").first().click();
+    },
+  },
+  "retire-agent": {
+    path: `/agents/${agent}/details`,
+    heading: "The program on the machine is not uninstalled.",
+    act: async (page) => {
+      await page.getByRole("button", { name: /^More actions for/ }).click();
+      await page.getByRole("menuitem", { name: "Retire" }).click();
+    },
+  },
+  "reenroll-agent": {
+    path: `/agents/${agent}/details`,
+    heading: "On the machine, with the key saved as enrollment.key",
+    act: async (page) => {
+      await page.getByRole("button", { name: /^More actions for/ }).click();
+      await page.getByRole("menuitem", { name: "Let it enroll anew" }).click();
+      await page.getByRole("button", { name: "Give up its key" }).click();
     },
   },
   rotate: {

@@ -1,5 +1,6 @@
 // The real server and the real agent, as processes of the test's own.
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import {
   appendFileSync,
   existsSync,
@@ -56,6 +57,29 @@ async function freePort(): Promise<number> {
   });
 }
 
+/** A folder as `./dev dist` makes it, with a file that only looks like the Windows installer. */
+export const MSI = {
+  file: "GuruRMM.msi",
+  bytes: Buffer.alloc(300_000, "every byte of it is signed. "),
+};
+
+function layDownPackages(folder: string): string {
+  const dist = join(folder, "dist");
+  mkdirSync(dist);
+  writeFileSync(join(dist, MSI.file), MSI.bytes);
+  const artefact = {
+    ...{ file: MSI.file, kind: "msi", os: "windows", arch: "x86_64", version: "0.1.0" },
+    ...{ sha256: createHash("sha256").update(MSI.bytes).digest("hex"), size: MSI.bytes.length },
+    ...{ signed: true, ran_here: false, note: null },
+  };
+  const manifest = { version: "0.1.0", built_at: "2026-01-01T00:00:00Z", artefacts: [artefact] };
+  writeFileSync(join(dist, "manifest.json"), JSON.stringify(manifest));
+  return dist;
+}
+
+/** What the server wrote to its log so far. */
+export const serverLog = () => readFileSync(join(runFolder(), "server.log"), "utf8");
+
 /** Starts the server and waits for the setup link that it prints. */
 export async function startServer(folder: string) {
   const port = await freePort();
@@ -64,7 +88,7 @@ export async function startServer(folder: string) {
     join(BINARIES, "gururmm-server"),
     [
       ...["serve", "--data-dir", join(folder, "data"), "--listen", `127.0.0.1:${port}`],
-      ...["--agent-binary", join(BINARIES, "gururmm-agent")],
+      ...["--agent-binary", join(BINARIES, "gururmm-agent"), "--dist", layDownPackages(folder)],
     ],
     { stdio: ["ignore", "pipe", openSync(log, "a")] },
   );

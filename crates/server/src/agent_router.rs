@@ -2,10 +2,11 @@
 
 use crate::agent_logs;
 use crate::agents;
+pub use crate::agents::Meeting;
 use crate::app::App;
 use crate::commands;
 use crate::error::Error;
-use crate::gateway::AgentSession;
+use crate::gateway::{AgentSession, Machine};
 use crate::observability::traces::spans;
 use crate::policies;
 use crate::telemetry;
@@ -32,6 +33,22 @@ pub async fn authenticate(app: &App, agent_id: Uuid, key: &str) -> Result<AgentS
         epoch: 0,
         hostname: String::new(),
     })
+}
+
+/// Two sessions come with one agent's key at the same time. Until the database can say more, it is one machine that
+/// reconnects.
+pub async fn meet(app: &App, session: &AgentSession, newcomer: &Machine, there: (&Machine, i64)) -> Meeting {
+    agents::meet(app, session, newcomer, there).await.unwrap_or_else(|error| {
+        tracing::warn!(agent_id = %session.agent_id, %error, "two sessions of an agent were not compared");
+        Meeting::SameMachine
+    })
+}
+
+/// Two machines that cannot be told apart take turns under one agent's key.
+pub async fn take_turns(app: &App, session: &AgentSession, one: &Machine, other: &Machine) {
+    if let Err(error) = agents::on_shared_key(app, session, one, other).await {
+        tracing::error!(agent_id = %session.agent_id, %error, "nobody was told that two machines share a key");
+    }
 }
 
 /// Effective settings of an agent.

@@ -1481,6 +1481,11 @@ export interface components {
         Agent: {
             agent_version: string;
             arch: string;
+            /**
+             * Format: date-time
+             * @description When it last asked to be let in: anew, or as the machine that it is.
+             */
+            asked_at: string;
             /** Format: uuid */
             client_id: string;
             client_name: string;
@@ -2376,6 +2381,11 @@ export interface components {
             items: {
                 agent_version: string;
                 arch: string;
+                /**
+                 * Format: date-time
+                 * @description When it last asked to be let in: anew, or as the machine that it is.
+                 */
+                asked_at: string;
                 /** Format: uuid */
                 client_id: string;
                 client_name: string;
@@ -2882,7 +2892,7 @@ export interface components {
          * @description Why a machine waits for someone's decision.
          * @enum {string}
          */
-        PendingReason: "approval_required" | "identity_in_use" | "hardware_differs" | "identity_shared" | "enrolled_elsewhere" | "rejected_before" | "retired_before";
+        PendingReason: "approval_required" | "identity_in_use" | "hardware_differs" | "identity_shared" | "enrolled_elsewhere" | "rejected_before" | "retired_before" | "key_copied";
         /** @description Averages over one bucket. */
         Point: {
             /** Format: double */
@@ -5566,7 +5576,7 @@ export interface operations {
                 site_id?: string;
                 os_type?: components["schemas"]["OsType"];
                 /** @description `hostname` when absent. */
-                sort?: "hostname" | "status" | "last_seen" | "os" | "client" | "site" | "cpu" | "memory" | "disk";
+                sort?: "hostname" | "status" | "last_seen" | "os" | "client" | "site" | "cpu" | "memory" | "disk" | "asked_at";
                 /** @description `asc` when absent. */
                 order?: "asc" | "desc";
                 /** @description `next_cursor` of the page before. */

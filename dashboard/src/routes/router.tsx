@@ -157,6 +157,13 @@ const site = createRoute({
   validateSearch: placeSearch,
   component: lazyRouteComponent(() => import("../features/tenancy/site-page"), "SitePage"),
 });
+const approvals = createRoute({
+  ...page("/approvals"),
+  component: lazyRouteComponent(
+    () => import("../features/approvals/approvals-page"),
+    "ApprovalsPage",
+  ),
+});
 const enrollment = createRoute({
   ...page("/enrollment"),
   validateSearch: enrollmentSearch,
@@ -202,6 +209,7 @@ const routeTree = root.addChildren([
     clients,
     client,
     site,
+    approvals,
     enrollment,
     users,
     audit,

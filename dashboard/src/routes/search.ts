@@ -19,7 +19,18 @@ export const agentFilter = z.object({
   client_id: id,
   site_id: id,
   sort: z
-    .enum(["hostname", "status", "last_seen", "os", "client", "site", "cpu", "memory", "disk"])
+    .enum([
+      "hostname",
+      "status",
+      "last_seen",
+      "os",
+      "client",
+      "site",
+      "cpu",
+      "memory",
+      "disk",
+      "asked_at",
+    ])
     .optional()
     .catch(undefined),
   order,

@@ -100,6 +100,8 @@ words! {
         RejectedBefore = "rejected_before",
         /// Someone retired a machine with the same identity.
         RetiredBefore = "retired_before",
+        /// It came with the key of another machine that was online. Once it is let in, it has to enroll for itself.
+        KeyCopied = "key_copied",
     }
 }
 
@@ -158,7 +160,11 @@ pub async fn admit<P>(
                 }
                 store::insert(tx, newcomer, entrance, &key, Some((reason, collides_with))).await?
             }
-            (Verdict::Admit, _) => store::insert(tx, newcomer, entrance, &key, None).await?,
+            (Verdict::Admit, _) => {
+                // Where it was only found with another's key before, it now has come in its own name.
+                store::drop_copies(tx, &newcomer.identity.machine_uid, entrance.site_id).await?;
+                store::insert(tx, newcomer, entrance, &key, None).await?
+            }
         };
         if let Some(agent_id) = agent_id {
             let has_another_key = earlier.is_some_and(|earlier| !earlier.is_rejected);

@@ -63,6 +63,12 @@ pub async fn approve(
             }
             id
         }
+        // The key it came with is the known machine's own, and the one of its record is nobody's.
+        ApproveAs::SameMachine if waiting.pending_reason == Some(PendingReason::KeyCopied) => {
+            return Err(does_not_fit(
+                "it is another machine than the one whose key it has: let it enroll for itself",
+            ));
+        }
         ApproveAs::SameMachine => {
             let known =
                 waiting.collides_with.ok_or_else(|| does_not_fit("no known machine has this identity"))?;

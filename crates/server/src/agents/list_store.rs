@@ -52,6 +52,8 @@ pub enum SortBy {
     Cpu,
     Memory,
     Disk,
+    /// When it last asked to be let in.
+    AskedAt,
     /// For the overview only.
     #[serde(skip)]
     Alerts,
@@ -93,6 +95,7 @@ impl Place {
             SortBy::Cpu => percent(agent.cpu_percent),
             SortBy::Memory => percent(agent.memory_percent),
             SortBy::Disk => percent(agent.disk_percent),
+            SortBy::AskedAt => Some(Value::Time(agent.asked_at)),
             SortBy::Alerts => Some(Value::Number(agent.open_alerts as f64)),
         };
         Self { by: sort.by, is_descending: sort.is_descending, value, id: agent.id }
@@ -115,6 +118,7 @@ impl SortBy {
             Self::Cpu => "s.cpu_percent::float8",
             Self::Memory => "s.memory_percent::float8",
             Self::Disk => "s.disk_percent::float8",
+            Self::AskedAt => "coalesce(a.asked_at, a.enrolled_at)",
             Self::Alerts => "coalesce(o.alerts, 0)::float8",
         }
     }
@@ -151,7 +155,7 @@ pub async fn list<P>(
            s.cpu_percent, s.memory_percent, s.disk_percent, coalesce(o.alerts, 0) AS open_alerts,
            CASE WHEN a.state IN ('pending', 'retired') THEN a.state WHEN s.is_connected THEN 'online' ELSE 'offline'
              END AS status,
-           a.retired_at,
+           a.retired_at, coalesce(a.asked_at, a.enrolled_at) AS asked_at,
            CASE WHEN a.state = 'pending' THEN a.pending_reason END AS pending_reason,
            CASE WHEN a.state = 'pending' THEN left(encode(a.key_digest, 'hex'), 8) END AS key_fingerprint,
            CASE WHEN a.state = 'pending' THEN a.key_changes ELSE 0 END AS key_changes,
@@ -265,6 +269,7 @@ impl<'r> FromRow<'r, PgRow> for Agent {
             key_fingerprint: row.try_get("key_fingerprint")?,
             key_changes: row.try_get("key_changes")?,
             open_alerts: row.try_get("open_alerts")?,
+            asked_at: row.try_get("asked_at")?,
             retired_at: row.try_get("retired_at")?,
         })
     }

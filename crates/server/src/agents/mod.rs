@@ -3,6 +3,7 @@
 mod admission;
 mod agent;
 mod approvals;
+mod copies;
 mod credential;
 mod decision;
 pub mod http;
@@ -18,6 +19,7 @@ pub use approvals::{
     Decision, DecisionsInput, KnownMachine, Outcome, OutcomeProblem, Verdict, WaitingMachine, decide_many,
     list_waiting,
 };
+pub use copies::{Meeting, meet, on_shared_key};
 pub use credential::{AgentIdentity, authenticate};
 pub use decision::{ApproveAs, approve, reject};
 pub use life::{
@@ -80,6 +82,8 @@ pub struct Agent {
     pub key_changes: i32,
     /// Alerts not resolved.
     pub open_alerts: i64,
+    /// When it last asked to be let in: anew, or as the machine that it is.
+    pub asked_at: DateTime<Utc>,
     /// Since when it is retired, while it is.
     pub retired_at: Option<DateTime<Utc>>,
 }

@@ -9,7 +9,7 @@ use super::life::{Likeness, MergeKey, Pruned};
 use crate::db::{Tx, stored_as_text};
 use crate::enrollment;
 use crate::error::Error;
-use crate::gateway::AgentSession;
+use crate::gateway::{AgentSession, Machine};
 use chrono::{DateTime, Utc};
 use gururmm_protocol::system::{MachineIdentity, SystemInfo};
 use sqlx::Connection as _;
@@ -79,6 +79,73 @@ pub async fn waiting_newcomers<P>(
         site_id
     );
     Ok(waiting.fetch_all(tx.conn()).await?)
+}
+
+/// A record for a machine that came with another's key, beside that one's. It waits, and has no key.
+pub async fn insert_copy<P>(
+    tx: &mut Tx<P>,
+    original: &AgentSession,
+    copy: &Machine,
+    key: &NewKey,
+) -> Result<Uuid, Error> {
+    let id = Uuid::now_v7();
+    sqlx::query!(
+        "INSERT INTO agents (id, tenant_id, client_id, site_id, state, pending_reason, collides_with, hostname, os_type,
+           os_version, arch, agent_version, machine_uid, machine_uid_source, board_serial, disk_serial, key_digest,
+           digest_key_id, key_revoked_at, asked_from, asked_at)
+         VALUES ($1, $2, $3, $4, 'pending', $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, now(),
+           ($18::text)::inet, now())",
+        id,
+        original.tenant_id,
+        original.client_id,
+        original.site_id,
+        PendingReason::KeyCopied.as_str(),
+        original.agent_id,
+        copy.system.hostname,
+        copy.system.os_type.as_str(),
+        copy.system.os_version,
+        copy.system.arch,
+        copy.agent_version,
+        copy.identity.machine_uid,
+        copy.identity.machine_uid_source.as_str(),
+        copy.identity.board_serial,
+        copy.identity.disk_serial,
+        key.digest.as_slice(),
+        key.digest_key_id,
+        copy.peer.map(|ip| ip.to_string()),
+    )
+    .execute(tx.conn())
+    .await?;
+    sqlx::query!("INSERT INTO agent_status (agent_id, tenant_id) VALUES ($1, $2)", id, original.tenant_id)
+        .execute(tx.conn())
+        .await?;
+    Ok(id)
+}
+
+/// A session that was refused as a copy's leaves the epoch to the one that goes on.
+pub async fn give_back_epoch<P>(tx: &mut Tx<P>, refused: &AgentSession, epoch: i64) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE agents SET session_epoch = $3 WHERE id = $1 AND session_epoch = $2",
+        refused.agent_id,
+        refused.epoch,
+        epoch
+    )
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+/// Records of a machine that was only found with another's key.
+pub async fn drop_copies<P>(tx: &mut Tx<P>, machine_uid: &str, site_id: Uuid) -> Result<(), Error> {
+    sqlx::query!(
+        "DELETE FROM agents WHERE machine_uid = $1 AND site_id = $2 AND state = 'pending' AND pending_reason = $3",
+        machine_uid,
+        site_id,
+        PendingReason::KeyCopied.as_str()
+    )
+    .execute(tx.conn())
+    .await?;
+    Ok(())
 }
 
 /// The agent with this identity that was retired last.

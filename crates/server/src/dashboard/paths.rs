@@ -8,6 +8,7 @@ const MAX_SEGMENTS: usize = 8;
 const PAGES: &[&str] = &[
     "agents",
     "alerts",
+    "approvals",
     "audit",
     "clients",
     "commands",

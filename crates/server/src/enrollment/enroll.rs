@@ -4,6 +4,7 @@ use super::{secret, store};
 use crate::agents::{self, Admission, Entrance, Newcomer};
 use crate::app::App;
 use crate::auth::{Scope, password};
+use crate::bus::{Event, Topic};
 use crate::db::EnrollmentKeyLookup;
 use crate::error::{Code, Error};
 use crate::http::RequestInfo;
@@ -42,6 +43,9 @@ pub async fn enroll(app: &App, request: RequestInfo, asked: EnrollRequest) -> Re
     if !store::use_key(&mut tx, site.key_id).await? {
         return Err(Error::new(Code::EnrollmentRefused));
     }
+    // Whoever looks at the site's keys sees the use at once.
+    let used = Event::new(Topic::KeyChanged, site.tenant_id, site.key_id);
+    tx.emit(used.at(site.client_id, Some(site.site_id))).await?;
     let entrance = Entrance {
         client_id: site.client_id,
         site_id: site.site_id,

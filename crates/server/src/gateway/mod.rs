@@ -8,7 +8,7 @@ mod session;
 mod store;
 
 pub use presence::{follow_moves, keep as keep_presence};
-pub use registry::{Line, MachineClock};
+pub use registry::{Line, Machine, MachineClock};
 
 use crate::auth::Scope;
 use crate::auth::permission::System;

@@ -2,10 +2,12 @@
 
 use super::AgentSession;
 use axum::extract::ws::Utf8Bytes;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
+use gururmm_protocol::system::{MachineIdentity, SystemInfo};
 use gururmm_protocol::to_agent::GoodbyeReason;
 use gururmm_protocol::{ServerMessage, encode};
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
@@ -25,6 +27,8 @@ pub struct Line {
     place: Mutex<Place>,
     connected_since: OnceLock<DateTime<Utc>>,
     machine_clock: Mutex<Option<MachineClock>>,
+    /// The machine at the other end, and those whose sessions this one and its predecessors replaced while they lived.
+    machine: OnceLock<(Machine, Vec<Machine>)>,
     queue: mpsc::Sender<Utf8Bytes>,
     goodbye: OnceLock<Goodbye>,
     closed: Notify,
@@ -37,6 +41,28 @@ pub struct MachineClock {
     pub offset_ms: i64,
     /// Whether that is so much that people were told.
     pub is_wrong: bool,
+}
+
+/// What tells the machine at the other end of a session from one that has a copy of its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    pub identity: MachineIdentity,
+    pub system: SystemInfo,
+    pub agent_version: String,
+    pub peer: Option<IpAddr>,
+}
+
+/// Machines that a session remembers of those it replaced.
+const FORMER: usize = 4;
+/// A machine's own idea of when it started moves by this much.
+const SAME_BOOT: TimeDelta = TimeDelta::seconds(60);
+
+impl Machine {
+    /// Whether it is the same start of the same machine, as far as both say.
+    fn same_boot(&self, other: &Self) -> Option<bool> {
+        let (one, other) = self.system.boot_time.zip(other.system.boot_time)?;
+        Some((one - other).abs() <= SAME_BOOT)
+    }
 }
 
 /// Client, site, retention class in days.
@@ -60,6 +86,7 @@ impl Line {
             place: Mutex::new((session.client_id, session.site_id, session.retention_days)),
             connected_since: OnceLock::new(),
             machine_clock: Mutex::new(None),
+            machine: OnceLock::new(),
             queue,
             goodbye: OnceLock::new(),
             closed: Notify::new(),
@@ -92,6 +119,28 @@ impl Line {
     /// The machine's clock was compared.
     pub fn set_machine_clock(&self, clock: MachineClock) {
         *self.machine_clock.lock().unwrap_or_else(PoisonError::into_inner) = Some(clock);
+    }
+
+    /// The machine at the other end, once it said hello.
+    pub fn machine(&self) -> Option<&Machine> {
+        self.machine.get().map(|(machine, _)| machine)
+    }
+
+    /// The machine said hello, and takes the place of another session of its agent, if there is one. Answers the machine
+    /// of that session when the two take turns: this one was there before it, and is back without having started anew.
+    /// One machine never goes back to an earlier start.
+    pub fn introduce(&self, machine: Machine, replaced: Option<&Self>) -> Option<Machine> {
+        let (other, mut former) = replaced.and_then(|line| line.machine.get().cloned()).unzip();
+        let takes_turns = other.as_ref().is_some_and(|other| {
+            other.same_boot(&machine) == Some(false)
+                && former.iter().flatten().any(|earlier| earlier.same_boot(&machine) == Some(true))
+        });
+        let mut former = former.take().unwrap_or_default();
+        former.extend(other.clone());
+        let surplus = former.len().saturating_sub(FORMER);
+        former.drain(..surplus);
+        let _only_once = self.machine.set((machine, former));
+        other.filter(|_| takes_turns)
     }
 
     /// Where the agent stands now.
@@ -259,6 +308,7 @@ pub struct Presence {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gururmm_protocol::system::{OsType, UidSource};
 
     fn line(agent_id: Uuid, epoch: i64) -> (Arc<Line>, mpsc::Receiver<Utf8Bytes>) {
         Line::new(&AgentSession {
@@ -308,6 +358,58 @@ mod tests {
         assert_eq!(registry.take_changed(), []);
         registry.put_back(&changed);
         assert_eq!(registry.take_changed().len(), 1);
+    }
+
+    fn machine(boot: Option<i64>) -> Machine {
+        let boot_time = boot.and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+        let system = SystemInfo {
+            hostname: "ws-01".to_owned(),
+            os_type: OsType::Linux,
+            os_version: "Debian GNU/Linux 12 (bookworm)".to_owned(),
+            arch: "x86_64".to_owned(),
+            kernel: None,
+            cpu_model: None,
+            cpu_cores: None,
+            memory_bytes: None,
+            manufacturer: None,
+            model: None,
+            serial: None,
+            boot_time,
+        };
+        let identity = MachineIdentity {
+            machine_uid: "0123456789abcdef".to_owned(),
+            machine_uid_source: UidSource::SmbiosUuid,
+            board_serial: None,
+            disk_serial: None,
+        };
+        Machine { identity, system, agent_version: "0.1.0".to_owned(), peer: None }
+    }
+
+    /// Whether two are found to take turns, when sessions with these starts replace one another in this order.
+    fn take_turns(boots: &[Option<i64>]) -> bool {
+        let agent = Uuid::now_v7();
+        let mut replaced: Option<Arc<Line>> = None;
+        let mut found = false;
+        for (epoch, boot) in boots.iter().enumerate() {
+            let (line, _queue) = line(agent, epoch as i64);
+            found |= line.introduce(machine(*boot), replaced.as_deref()).is_some();
+            replaced = Some(line);
+        }
+        found
+    }
+
+    #[test]
+    fn two_machines_with_one_key_take_turns_and_one_machine_never_does() {
+        let (one, other, later) = (Some(1_000_000), Some(2_000_000), Some(3_000_000));
+        assert!(take_turns(&[one, other, one]));
+        assert!(take_turns(&[one, other, other, Some(1_000_030)]), "its clock moved a little");
+        assert!(!take_turns(&[one, one, one]), "a link that breaks again and again");
+        assert!(!take_turns(&[one, other, later, later]), "a machine that starts again and again");
+        assert!(!take_turns(&[one, None, one]), "what says nothing tells nothing");
+        assert!(
+            !take_turns(&[one, other, later, Some(4_000_000), Some(5_000_000), Some(6_000_000), one]),
+            "long ago"
+        );
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! One agent's session. Reading, answering and writing live in one task and die together.
 
-use super::registry::{Goodbye, Line};
+use super::registry::{Goodbye, Line, Machine};
 use super::{AgentSession, Settings, store};
-use crate::agent_router;
+use crate::agent_router::{self, Meeting};
 use crate::app::{App, AppState};
 use crate::error::{Code, Error};
 use crate::pace::{Pace, Verdict};
@@ -70,6 +70,25 @@ async fn converse(
         return goodbye(GoodbyeReason::NoCommonVersion);
     };
     session.hostname.clone_from(&hello.system.hostname);
+    let there = app.gateway.registry.line(session.agent_id).filter(|there| there.epoch() < line.epoch());
+    let machine = Machine {
+        identity: hello.identity.clone(),
+        system: hello.system.clone(),
+        agent_version: hello.agent_version.clone(),
+        peer: peer.map(|peer| peer.to_canonical()),
+    };
+    if let Some(there) = &there
+        && let Some(known) = there.machine()
+    {
+        match Box::pin(agent_router::meet(app, &session, &machine, (known, there.epoch()))).await {
+            Meeting::SameMachine => {}
+            Meeting::NewcomerIsCopy => return goodbye(GoodbyeReason::Revoked),
+            Meeting::OtherIsCopy => there.close(GoodbyeReason::Revoked, Duration::ZERO),
+        }
+    }
+    if let Some(other) = line.introduce(machine.clone(), there.as_deref()) {
+        Box::pin(agent_router::take_turns(app, &session, &machine, &other)).await;
+    }
     // Before its settings are read: a change that comes after that is pushed, and waits behind the welcome.
     if !app.gateway.registry.insert(line) {
         return goodbye(GoodbyeReason::Replaced);

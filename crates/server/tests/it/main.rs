@@ -20,6 +20,7 @@ mod authz_matrix;
 mod bootstrap;
 mod command_model;
 mod commands;
+mod copies;
 mod dashboard;
 mod enroll;
 mod errors;

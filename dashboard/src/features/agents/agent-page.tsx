@@ -13,6 +13,7 @@ import { useCan } from "../session/session";
 import { ObjectFallback } from "../shell/fallbacks";
 import { PageHeader } from "../shell/page-header";
 import { DeleteAgent, MoveAgent } from "./agent-actions";
+import { MergeAgent, ReenrollAgent, RetireAgent, RetiredNotice } from "./agent-life";
 import { AgentStatusLabel } from "./agent-status";
 import { PendingNotice } from "./pending-notice";
 import { agentQuery } from "./queries";
@@ -58,6 +59,7 @@ export function AgentPage() {
         actions={<Actions agent={agent} />}
       />
       {agent.status === "pending" && <PendingNotice agent={agent} />}
+      {agent.status === "retired" && <RetiredNotice agent={agent} />}
       <TabLinks label="Agent">
         <Link
           to="/agents/$agentId"
@@ -118,12 +120,16 @@ function Meta({ agent }: { agent: Agent }) {
 }
 
 function Actions({ agent }: { agent: Agent }) {
-  const [dialog, setDialog] = useState<"move" | "delete" | null>(null);
+  const [dialog, setDialog] = useState<"move" | "merge" | "reenroll" | "retire" | "delete" | null>(
+    null,
+  );
   const canManage = useCan("manage_agents");
+  const canManageKeys = useCan("manage_keys");
   const canRun = useCan("run_commands");
+  const isActive = agent.status === "online" || agent.status === "offline";
   return (
     <>
-      {canRun && agent.status !== "pending" && (
+      {canRun && isActive && (
         <Button asChild>
           <Link to="/agents/$agentId/commands" params={{ agentId: agent.id }}>
             Run a command
@@ -139,13 +145,27 @@ function Actions({ agent }: { agent: Agent }) {
           }
         >
           <MenuItem onSelect={() => setDialog("move")}>Move to another site</MenuItem>
+          {isActive && (
+            <MenuItem onSelect={() => setDialog("merge")}>Merge another record into it</MenuItem>
+          )}
+          {isActive && canManageKeys && (
+            <MenuItem onSelect={() => setDialog("reenroll")}>Let it enroll anew</MenuItem>
+          )}
           <MenuSeparator />
+          {isActive && (
+            <MenuItem danger onSelect={() => setDialog("retire")}>
+              Retire
+            </MenuItem>
+          )}
           <MenuItem danger onSelect={() => setDialog("delete")}>
             Delete agent
           </MenuItem>
         </Menu>
       )}
       <MoveAgent agent={agent} open={dialog === "move"} onClose={() => setDialog(null)} />
+      <MergeAgent agent={agent} open={dialog === "merge"} onClose={() => setDialog(null)} />
+      <ReenrollAgent agent={agent} open={dialog === "reenroll"} onClose={() => setDialog(null)} />
+      <RetireAgent agent={agent} open={dialog === "retire"} onClose={() => setDialog(null)} />
       <DeleteAgent agent={agent} open={dialog === "delete"} onClose={() => setDialog(null)} />
     </>
   );

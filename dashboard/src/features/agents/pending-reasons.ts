@@ -6,6 +6,9 @@ const REASONS: Record<string, string> = {
   identity_shared: "Several known machines share its identity and hardware.",
   enrolled_elsewhere:
     "A machine with the same identity was enrolled at another site, and has never connected.",
+  retired_before: "A machine with the same identity was retired.",
+  key_copied:
+    "It came with the key of another machine that is online. Once it is let in, it has to enroll for itself.",
   rejected_before: "It was rejected before, and has asked again.",
 };
 
@@ -16,7 +19,11 @@ export function pendingReason(reason: string | null): string {
 
 /** Whether it is in question which machine it is, and not only whether it may take part. */
 export function isIdentityInQuestion(reason: string | null): boolean {
-  return ["identity_in_use", "hardware_differs", "identity_shared", "enrolled_elsewhere"].includes(
-    reason ?? "",
-  );
+  return [
+    "identity_in_use",
+    "hardware_differs",
+    "identity_shared",
+    "enrolled_elsewhere",
+    "retired_before",
+  ].includes(reason ?? "");
 }

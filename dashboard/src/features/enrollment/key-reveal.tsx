@@ -4,7 +4,19 @@ import { CopyBlock } from "../../ui/copy";
 import { serverQuery } from "../tenancy/queries";
 
 /** A freshly made key: the only moment its secret is on a screen. */
-export function KeyReveal({ keyOnce, siteCode }: { keyOnce: KeyOnce; siteCode: string }) {
+export function KeyReveal({
+  keyOnce,
+  siteCode,
+  byHandOnly = false,
+  replace = false,
+}: {
+  keyOnce: KeyOnce;
+  siteCode: string;
+  /** The commands stand elsewhere on the page. */
+  byHandOnly?: boolean;
+  /** The machine has a key, which is to be replaced. */
+  replace?: boolean;
+}) {
   const server = useQuery(serverQuery);
   const { linux } = keyOnce.install;
   const url = (server.data?.public_url ?? location.origin).replace(/\/$/, "");
@@ -19,15 +31,17 @@ export function KeyReveal({ keyOnce, siteCode }: { keyOnce: KeyOnce; siteCode: s
       <CopyBlock
         label="On the machine, with the key saved as enrollment.key"
         copyLabel="Copy command"
-        text={`gururmm-agent enroll --server ${url} --site ${siteCode} --key-file enrollment.key${pin}`}
+        text={`gururmm-agent enroll --server ${url} --site ${siteCode} --key-file enrollment.key${pin}${replace ? " --replace" : ""}`}
       />
     </div>
   );
   // Without an agent program to hand out, the server gives no install command.
-  if (linux === null) return byHand;
+  if (replace || (linux === null && !byHandOnly)) return byHand;
   return (
     <div className="grid gap-3">
-      <CopyBlock label="Run this on a Linux machine" copyLabel="Copy command" text={linux} />
+      {linux !== null && !byHandOnly && (
+        <CopyBlock label="Run this on a Linux machine" copyLabel="Copy command" text={linux} />
+      )}
       <details className="text-base">
         <summary className="mb-2 w-fit rounded-sm text-ink-2 hover:text-ink">
           Enroll by hand, with the key in a file

@@ -2,6 +2,8 @@ import { infiniteQueryOptions, useMutation, useQueryClient } from "@tanstack/rea
 import { api, unwrap } from "../../api/client";
 import { keys } from "../../api/keys";
 import { byPages } from "../../api/query";
+import type { InstallerRequest } from "../../api/types";
+import { saveAs } from "../../lib/save";
 
 export const enrollmentKeysQuery = (siteId: string) =>
   infiniteQueryOptions({
@@ -48,6 +50,26 @@ export function useCreateToken(siteId: string) {
       unwrap(
         api.POST("/api/v1/sites/{id}/enrollment-keys", { params: { path: { id: siteId } }, body }),
       ),
+    onSuccess: useRefreshKeys(siteId),
+  });
+}
+
+/** Mints a token and saves an installer under the name that carries it. The token is in no address: it comes in a header. */
+export function useDownloadInstaller(siteId: string) {
+  return useMutation({
+    mutationFn: async (body: InstallerRequest) => {
+      const call = api.POST("/api/v1/sites/{id}/installers", {
+        params: { path: { id: siteId } },
+        body,
+        parseAs: "blob",
+      });
+      const bytes = await unwrap(call);
+      const { response } = await call;
+      const disposition = response.headers.get("Content-Disposition") ?? "";
+      const name = /filename="([^"]+)"/.exec(disposition)?.[1] ?? body.file;
+      saveAs(bytes as unknown as Blob, name);
+      return { name, keyId: response.headers.get("X-Enrollment-Key-Id") };
+    },
     onSuccess: useRefreshKeys(siteId),
   });
 }

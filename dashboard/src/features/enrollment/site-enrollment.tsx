@@ -2,7 +2,6 @@ import {
   type InfiniteData,
   type UseInfiniteQueryResult,
   useInfiniteQuery,
-  useQuery,
 } from "@tanstack/react-query";
 import { useState } from "react";
 import { rowsOf } from "../../api/query";
@@ -18,17 +17,13 @@ import { EmptyState } from "../../ui/states";
 import { Table, Td, Th, Tr } from "../../ui/table";
 import { DateTime, RelativeTime } from "../../ui/time";
 import { useDenied } from "../session/session";
-import { serverQuery } from "../tenancy/queries";
-import { KeyReveal } from "./key-reveal";
+import { AddMachine } from "./add-machine";
 import { enrollmentKeysQuery, installReportsQuery, useRevokeKey, useRotateKey } from "./queries";
-import { TokenDialog } from "./token-dialog";
-import { WaitingForMachine } from "./waiting-for-machine";
 
 export function SiteEnrollment({ site }: { site: TreeSite }) {
   const [revealed, setRevealed] = useState<KeyOnce | null>(null);
-  const [dialog, setDialog] = useState<"rotate" | "token" | null>(null);
+  const [dialog, setDialog] = useState<"rotate" | null>(null);
   const keys = useInfiniteQuery(enrollmentKeysQuery(site.id));
-  const server = useQuery(serverQuery);
   const rotate = useRotateKey(site.id);
   const denied = useDenied("manage_keys");
   const standing = rowsOf(keys.data).find(
@@ -36,45 +31,7 @@ export function SiteEnrollment({ site }: { site: TreeSite }) {
   );
   return (
     <>
-      <Panel title={`Add a machine to ${site.name}`}>
-        <div className="grid gap-4">
-          {revealed ? (
-            <>
-              <p className="text-base text-ink-2">
-                Key <strong className="font-mono font-medium text-ink">{revealed.key.label}</strong>{" "}
-                is shown this once. Copy what you need before you leave the page.
-              </p>
-              <KeyReveal keyOnce={revealed} siteCode={site.code} />
-            </>
-          ) : (
-            <div className="grid gap-3">
-              <p className="max-w-prose text-base text-ink-2">
-                The install command carries a key, and keys are shown only once, when they are made.
-                Make a deployment token for these machines, or rotate the site's standing key.
-              </p>
-              <div className="flex flex-wrap gap-2">
-                <Button
-                  variant="primary"
-                  disabledReason={denied}
-                  onClick={() => setDialog("token")}
-                >
-                  Make an install command
-                </Button>
-                <Button disabledReason={denied} onClick={() => setDialog("rotate")}>
-                  Rotate the standing key
-                </Button>
-              </div>
-              {server.data && !server.data.agent_available && (
-                <p className="text-base text-warn">
-                  This server has no agent program to hand out yet, so the install command will not
-                  find one. Machines that have the program can enroll by hand.
-                </p>
-              )}
-            </div>
-          )}
-          <WaitingForMachine siteId={site.id} />
-        </div>
-      </Panel>
+      <AddMachine site={site} revealed={revealed} onRevealed={setRevealed} />
       <Keys siteId={site.id} query={keys} onRotate={() => setDialog("rotate")} denied={denied} />
       <InstallReports siteId={site.id} />
       <Confirm
@@ -107,15 +64,6 @@ export function SiteEnrollment({ site }: { site: TreeSite }) {
           Machines that have enrolled are left alone. The new key is shown once.
         </p>
       </Confirm>
-      <TokenDialog
-        siteId={site.id}
-        open={dialog === "token"}
-        onClose={() => setDialog(null)}
-        onCreated={(once) => {
-          setRevealed(once);
-          setDialog(null);
-        }}
-      />
     </>
   );
 }
@@ -169,6 +117,7 @@ function Keys({
               <Th>Key</Th>
               <Th>Status</Th>
               {wide && <Th className="text-right">Used</Th>}
+              {wide && <Th>Last used</Th>}
               {wide && <Th>Expires</Th>}
               {wide && <Th>Made</Th>}
               {wide && (
@@ -189,6 +138,13 @@ function Keys({
                     {key.kind === "standing" ? "standing key" : "deployment token"}
                     {key.note && `, ${key.note}`}
                   </span>
+                  {!wide && (
+                    <span className="block text-ink-2 text-sm">
+                      used {key.use_count}
+                      {key.max_uses !== null && ` of ${key.max_uses}`}, expires{" "}
+                      <DateTime time={key.expires_at} none="never" />
+                    </span>
+                  )}
                   {!wide && key.status === "active" && (
                     <span className="mt-2 mb-1 block">{actions(key)}</span>
                   )}
@@ -202,6 +158,11 @@ function Keys({
                   <Td className="text-right">
                     {key.use_count}
                     {key.max_uses !== null && ` of ${key.max_uses}`}
+                  </Td>
+                )}
+                {wide && (
+                  <Td className="text-ink-2">
+                    <RelativeTime time={key.last_used_at} />
                   </Td>
                 )}
                 {wide && (

@@ -9,6 +9,7 @@ import {
   ServerCog,
   SlidersHorizontal,
   SquareTerminal,
+  UserRoundCheck,
   Users,
 } from "lucide-react";
 import type { Permission } from "../../api/types";
@@ -20,6 +21,7 @@ export interface Destination {
     | "/alerts"
     | "/commands"
     | "/clients"
+    | "/approvals"
     | "/enrollment"
     | "/users"
     | "/audit"
@@ -37,6 +39,7 @@ export const DESTINATIONS: readonly Destination[] = [
   { to: "/agents", label: "Agents", icon: MonitorSmartphone, group: "fleet" },
   { to: "/alerts", label: "Alerts", icon: Bell, group: "fleet" },
   { to: "/commands", label: "Commands", icon: SquareTerminal, group: "fleet" },
+  { to: "/approvals", label: "Approvals", icon: UserRoundCheck, group: "fleet" },
   { to: "/clients", label: "Clients and sites", icon: Building2, group: "manage" },
   { to: "/enrollment", label: "Enrollment", icon: KeyRound, needs: "read_keys", group: "manage" },
   { to: "/users", label: "Users", icon: Users, needs: "read_users", group: "manage" },

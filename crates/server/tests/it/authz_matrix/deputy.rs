@@ -110,9 +110,6 @@ async fn cases(fixture: &Fixture, north: Uuid, beside: Uuid) -> Vec<Case> {
         case("invitation to a foreign site", &owner, &post, invite_to_site, globex::HQ.id, acme::HQ.id),
         case("a partner one is no member of", &tech, &put, act_in, globex::PARTNER.id, acme::PARTNER.id),
         case("another person's session", &tech, &delete, revoke_session, others_session, own_session),
-        case("a site one is confined away from", &hq_admin, &post, move_pending, acme::NORTH.id, acme::HQ.id),
-        case("a machine to a foreign site", &admin, &post, move_agent, globex::HQ.id, acme::NORTH.id),
-        case("a foreign machine to an own site", &admin, &post, move_to_lab, foreign, agent),
         case(
             "a foreign machine to merge",
             &admin,
@@ -129,6 +126,9 @@ async fn cases(fixture: &Fixture, north: Uuid, beside: Uuid) -> Vec<Case> {
             north,
             beside,
         ),
+        case("a site one is confined away from", &hq_admin, &post, move_pending, acme::NORTH.id, acme::HQ.id),
+        case("a machine to a foreign site", &admin, &post, move_agent, globex::HQ.id, acme::NORTH.id),
+        case("a foreign machine to an own site", &admin, &post, move_to_lab, foreign, agent),
         case("a foreign machine to delete", &admin, &delete, delete_agent, foreign, north),
     ]
 }
