@@ -9,7 +9,7 @@ use crate::session::Session;
 use crate::state::StateDir;
 use crate::transport::Connector;
 use crate::update::fetch::{Source, check_order, download_verified};
-use crate::update::ledger::{self, Build, Ledger, Request};
+use crate::update::ledger::{self, Build, Ledger, Request, Trial};
 use crate::update::programs::Programs;
 use crate::update::{BUILT_IN_ROOT, UpdateError, own_version};
 use chrono::TimeDelta;
@@ -31,6 +31,8 @@ const OWN_ORDER_VALID: TimeDelta = TimeDelta::hours(1);
 pub(super) struct Updates {
     means: Result<Means, String>,
     work: Work,
+    /// Came while a trial was not over.
+    after_trial: Option<UpdateOrder>,
     said: Option<Said>,
     clock: Arc<ServerClock>,
     next_look: Option<Instant>,
@@ -75,7 +77,14 @@ impl Updates {
             tracing::info!(%reason, "this agent does not update itself");
         }
         let said = means.as_ref().ok().and_then(|means| ledger::read(&means.source.ledger.file(REPORT)));
-        Self { means, work: Work::None, said, clock: Arc::clone(clock), next_look: Some(Instant::now()) }
+        Self {
+            means,
+            work: Work::None,
+            after_trial: None,
+            said,
+            clock: Arc::clone(clock),
+            next_look: Some(Instant::now()),
+        }
     }
 
     /// For the hello.
@@ -117,6 +126,15 @@ impl Updates {
             .is_some_and(|said| said.report.update_id == order.update_id && said.report.state.is_final())
         {
             return self.say_again(session);
+        }
+        // This is the version that is being tried: whether it stays is the watchdog's to say, and soon.
+        if let Some(trial) = self.trial() {
+            if trial.update_id == order.update_id {
+                self.say(session, &order, UpdateState::Trying, None);
+            } else {
+                self.after_trial = Some(order);
+            }
+            return;
         }
         tracing::info!(update_id = %order.update_id, version = %order.version, action = ?order.action, "an update is ordered");
         self.work = Work::None;
@@ -172,6 +190,10 @@ impl Updates {
             return false;
         }
         self.look_for_outcome(session);
+        let is_over = self.after_trial.is_some() && self.trial().is_none();
+        if let Some(order) = self.after_trial.take_if(|_| is_over) {
+            self.order(order, session);
+        }
         self.take_fetched(session);
         let stops = self.ask_watchdog(session, is_busy);
         self.next_look = self.is_waiting().then(|| now + LOOK_EVERY);
@@ -179,8 +201,12 @@ impl Updates {
     }
 
     fn is_waiting(&self) -> bool {
-        let is_trial = || self.means.as_ref().is_ok_and(|means| means.source.ledger.record().trial.is_some());
-        !matches!(self.work, Work::None) || is_trial()
+        !matches!(self.work, Work::None) || self.trial().is_some()
+    }
+
+    /// The trial the watchdog makes, which is of this agent.
+    fn trial(&self) -> Option<Trial> {
+        self.means.as_ref().ok()?.source.ledger.record().trial
     }
 
     /// Nothing where this version runs already.

@@ -9,15 +9,15 @@ use gururmm_testkit::repository::{Release, Repository};
 use std::fs;
 use tempfile::TempDir;
 
-struct World {
-    server: TestServer,
+pub struct World {
+    pub server: TestServer,
     repository: Repository,
-    installed: Installed,
+    pub installed: Installed,
     _folder: TempDir,
 }
 
 impl World {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let (server, folder) = (TestServer::start().await, tempfile::tempdir().unwrap());
         let mut repository = Repository::create(folder.path());
         repository.write();
@@ -28,8 +28,15 @@ impl World {
         Self { server, repository, installed, _folder: folder }
     }
 
-    fn publish(&mut self, version: &str, bytes: Vec<u8>) {
+    pub fn publish(&mut self, version: &str, bytes: Vec<u8>) {
         self.repository.publish(Release::here(version, bytes)).write();
+    }
+
+    /// Takes a version's bytes from the disk, so that many fit.
+    pub fn forget(&mut self, version: &str) {
+        let name = Release::here(version, "").target_name();
+        fs::remove_file(self.repository.target_path(&name)).unwrap();
+        self.repository.entries.remove(&name);
     }
 
     /// Takes reports, and acknowledges them, until the update has ended; through every connection it takes.
@@ -52,7 +59,7 @@ impl World {
 }
 
 /// An agent that does not say who it is, and is let in nowhere.
-fn without_its_id(mut program: Vec<u8>) -> Vec<u8> {
+pub fn without_its_id(mut program: Vec<u8>) -> Vec<u8> {
     let header = b"x-gururmm-agent";
     let places: Vec<usize> =
         program.windows(header.len()).enumerate().filter(|(_, w)| w == header).map(|(at, _)| at).collect();
@@ -63,7 +70,7 @@ fn without_its_id(mut program: Vec<u8>) -> Vec<u8> {
     program
 }
 
-fn order(version: &str) -> UpdateOrder {
+pub fn order(version: &str) -> UpdateOrder {
     UpdateOrder {
         update_id: UpdateId::new(),
         action: UpdateAction::Install,
