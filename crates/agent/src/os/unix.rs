@@ -144,10 +144,13 @@ pub fn is_executable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
-/// Where programs are looked for when a command does not say.
+/// Where programs are looked for when a command does not say: the agent's own search path, without what is relative to
+/// the folder it was started in.
 pub fn search_path() -> OsString {
-    std::env::var_os("PATH")
-        .unwrap_or_else(|| OsString::from("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"))
+    const USUAL: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    let own = std::env::var_os("PATH").unwrap_or_default();
+    let safe = std::env::join_paths(std::env::split_paths(&own).filter(|folder| folder.is_absolute()));
+    safe.ok().filter(|path| !path.is_empty()).unwrap_or_else(|| OsString::from(USUAL))
 }
 
 /// A command's environment before its own variables: what a login has, nothing of the service manager's.

@@ -12,6 +12,7 @@ mod installed;
 mod lifecycle;
 mod long;
 mod own_log;
+mod rights;
 mod tls;
 mod update_attacks;
 mod update_cycles;

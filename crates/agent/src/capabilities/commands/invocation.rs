@@ -93,10 +93,12 @@ fn write_script(start: &CommandStart, scripts: &Path, extension: &str) -> io::Re
     Ok(script)
 }
 
-/// A program by path, or by name in the search path.
+/// A program by path, or by name in the search path. Only from the root on: the folder the agent was started in may be
+/// anybody's.
 fn find(name: &str, search: &OsString) -> Option<PathBuf> {
+    let is_program = |path: &PathBuf| path.is_absolute() && os::is_executable(path);
     if Path::new(name).components().count() > 1 {
-        return Some(PathBuf::from(name)).filter(|path| os::is_executable(path));
+        return Some(PathBuf::from(name)).filter(is_program);
     }
-    std::env::split_paths(search).map(|folder| folder.join(name)).find(|path| os::is_executable(path))
+    std::env::split_paths(search).map(|folder| folder.join(name)).find(is_program)
 }
