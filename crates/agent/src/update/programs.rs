@@ -5,6 +5,7 @@ use super::UpdateError;
 use super::ledger::Build;
 use crate::os;
 use ring::digest;
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek};
@@ -124,10 +125,11 @@ impl Programs {
         Ok(Opened { file, path })
     }
 
-    /// Removes all versions but these.
+    /// Removes all versions but these. What is being fetched is the agent's, and stays.
     pub fn prune(&self, keep: &[&str]) {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        for entry in entries.filter(|entry| !keep.iter().any(|name| *name == entry.file_name())) {
+        let is_kept = |name: &OsStr| name == INCOMING || keep.iter().any(|kept| *kept == name);
+        for entry in entries.filter(|entry| !is_kept(&entry.file_name())) {
             if let Err(error) = remove_all(&entry.path()) {
                 tracing::warn!(path = %entry.path().display(), %error, "an old version cannot be removed");
             }

@@ -99,9 +99,7 @@ impl Plan {
         // Going back to the version before does not make the one that was left something to go back to.
         self.record.previous = before.filter(|before| Some(before) != self.record.confirmed.as_ref());
         self.save();
-        let keep = [&self.record.confirmed, &self.record.previous];
-        let keep: Vec<&str> = keep.into_iter().flatten().map(|build| build.version.as_str()).collect();
-        self.programs.prune(&keep);
+        self.prune();
     }
 
     /// The version that is being tried is not going to stay.
@@ -110,6 +108,14 @@ impl Plan {
         tracing::error!(version = %trial.build.version, why, "the new version does not stay; the one before runs again");
         self.end(&trial, Some(why.to_owned()));
         self.save();
+        self.prune();
+    }
+
+    /// What neither runs nor is gone back to does not fill the disk.
+    fn prune(&self) {
+        let keep = [&self.record.confirmed, &self.record.previous];
+        let keep: Vec<&str> = keep.into_iter().flatten().map(|build| build.version.as_str()).collect();
+        self.programs.prune(&keep);
     }
 
     /// A request becomes a trial in one step: the record is written, then the request goes. Killed between the two, the

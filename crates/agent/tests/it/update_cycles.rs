@@ -105,7 +105,7 @@ pub async fn updates(cycles: u64) {
             world.installed.record(),
             world.installed.log()
         );
-        assert!(world.installed.versions().len() <= 4, "{about}: {:?}", world.installed.versions());
+        assert!(world.installed.versions().len() <= 3, "{about}: {:?}", world.installed.versions());
         world.forget(&version);
     }
     println!("{cycles} updates, {kills} kills, {confirmed} confirmed, seed {seed}");
