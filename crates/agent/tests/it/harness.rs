@@ -5,13 +5,14 @@ use futures_util::{SinkExt, StreamExt};
 use gururmm_agent::identity::{Identity, Secret};
 use gururmm_agent::state::StateDir;
 use gururmm_agent::supervisor::{Run, Supervisor};
+use gururmm_protocol::bootstrap::{BootstrapAction, HelloRequest, HelloResponse};
 use gururmm_protocol::command::{CommandEnd, CommandKind, CommandStart, RunContext, Stream};
 use gururmm_protocol::policy::AgentConfig;
 use gururmm_protocol::to_agent::Welcome;
 use gururmm_protocol::to_server::Hello;
-use gururmm_protocol::update::{METADATA_PATH, TARGETS_PATH};
+use gururmm_protocol::update::{METADATA_PATH, TARGETS_PATH, UpdateOrder};
 use gururmm_protocol::{
-    AgentId, AgentMessage, CommandId, Decoded, ServerMessage, decode_agent_message, encode,
+    AgentId, AgentMessage, CommandId, Decoded, SUPPORTED, ServerMessage, decode_agent_message, encode,
 };
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -61,9 +62,17 @@ pub enum Reply {
     CutShort(Vec<u8>),
 }
 
+/// What an agent of this version is told to do when it asks, and the order that comes with it.
+pub struct Told {
+    pub version: String,
+    pub action: BootstrapAction,
+    pub update: Option<UpdateOrder>,
+}
+
 /// A folder of update metadata and programs; some of its files are answered otherwise.
 #[derive(Default)]
 pub struct Updates {
+    pub told: Option<Told>,
     pub folder: std::path::PathBuf,
     pub instead: BTreeMap<String, Reply>,
     /// Names that were asked for.
@@ -78,6 +87,22 @@ impl Updates {
         let file =
             || std::fs::read(self.folder.join(folder).join(name)).map_or(Reply::NotFound, Reply::Bytes);
         Some(self.instead.get(name).cloned().unwrap_or_else(file))
+    }
+}
+
+impl Told {
+    fn answer(&self, path: &str, body: &str) -> Option<String> {
+        let asks = path == "/api/v1/bootstrap/hello";
+        let hello: HelloRequest = asks.then(|| serde_json::from_str(body).unwrap())?;
+        let answer = (hello.agent_version == self.version).then(|| HelloResponse {
+            server_version: "0.0.0-test".into(),
+            protocol_versions: SUPPORTED.to_vec(),
+            server_time: Utc::now(),
+            action: self.action,
+            socket_path: "/api/v1/agent/socket".into(),
+            update: self.update.clone(),
+        })?;
+        Some(serde_json::to_string(&answer).unwrap())
     }
 }
 
@@ -220,8 +245,10 @@ async fn serve(
         let length: usize = headers["content-length"].parse().unwrap();
         let mut body = vec![0; length];
         stream.read_exact(&mut body).await.unwrap();
-        requests.lock().unwrap().push((path.clone(), String::from_utf8(body).unwrap()));
-        let (status, body) = answer(&path);
+        let body = String::from_utf8(body).unwrap();
+        let told = updates.lock().unwrap().told.as_ref().and_then(|told| told.answer(&path, &body));
+        requests.lock().unwrap().push((path.clone(), body));
+        let (status, body) = told.map_or_else(|| answer(&path), |body| (200, body));
         let text = format!(
             "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()

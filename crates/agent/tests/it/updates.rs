@@ -3,6 +3,7 @@
 use crate::harness::*;
 use crate::installed::*;
 use chrono::{TimeDelta, Utc};
+use gururmm_protocol::bootstrap::BootstrapAction;
 use gururmm_protocol::update::{UpdateAction, UpdateOrder, UpdateReport, UpdateState};
 use gururmm_protocol::{AgentMessage, ServerMessage, UpdateId};
 use gururmm_testkit::repository::{Release, Repository};
@@ -158,7 +159,6 @@ async fn an_update_waits_for_running_commands_unless_it_must_not() {
     assert_eq!(report.state, UpdateState::Confirmed, "{report:?}");
 }
 
-/// The agent was off for long, and the server takes it no more: it is told what to become before it may connect.
 #[tokio::test]
 async fn an_order_that_cannot_be_followed_is_answered_with_why() {
     let mut world = World::new().await;
@@ -198,4 +198,46 @@ async fn an_agent_without_a_watchdog_says_that_it_cannot_update_itself() {
         })
         .await;
     assert_eq!((report.update_id, report.error_code.as_deref()), (order.update_id, Some("UNSUPPORTED")));
+}
+
+/// The agent was off for long, and the server takes it no more: it is told what to become before it may connect.
+#[tokio::test]
+async fn an_agent_that_may_not_connect_any_more_becomes_one_that_may() {
+    let mut world = World::new().await;
+    world.publish("9.0.0", agent_as("9.0.0"));
+    world.server.updates.lock().unwrap().told = Some(Told {
+        version: gururmm_agent::version().into(),
+        action: BootstrapAction::Upgrade,
+        update: Some(order("9.0.0")),
+    });
+    let _watchdog = world.installed.start();
+    let (mut connection, hello) = world.server.welcome().await;
+    assert_eq!(hello.agent_version, "9.0.0");
+    let report = connection.wait_for(|message| match message {
+        AgentMessage::UpdateReport(report) if report.state.is_final() => Some(report),
+        _ => None,
+    });
+    assert_eq!(report.await.state, UpdateState::Confirmed);
+}
+
+/// The server was put back to an older version, which does not know this agent's protocol.
+#[tokio::test]
+async fn an_agent_that_is_too_new_for_its_server_goes_back_by_itself() {
+    let mut world = World::new().await;
+    world.publish("9.0.0", agent_as("9.0.0"));
+    let watchdog = world.installed.start();
+    let (mut connection, _) = world.server.welcome().await;
+    let order = order("9.0.0");
+    connection.send(ServerMessage::UpdateOrder(order.clone())).await;
+    world.outcome(&mut connection, order.update_id).await;
+    let told = Told { version: "9.0.0".into(), action: BootstrapAction::DowngradeRequired, update: None };
+    world.server.updates.lock().unwrap().told = Some(told);
+    kill(watchdog.agent().unwrap(), "-KILL");
+    let (_connection, hello) = loop {
+        let (connection, hello) = world.server.welcome().await;
+        if hello.agent_version != "9.0.0" {
+            break (connection, hello);
+        }
+    };
+    assert_eq!(hello.agent_version, gururmm_agent::version());
 }
