@@ -457,10 +457,19 @@ async fn a_program_that_is_replaced_after_the_check_is_not_what_runs() {
     let (evil, kept, beside) =
         (path.with_file_name("evil"), path.with_file_name("kept"), path.with_file_name("beside"));
     let mark = target.dir.path().join("evil-ran");
-    fs::write(&evil, format!("#!/bin/sh\ntouch {}\n", mark.display())).unwrap();
+    // Of the same length: only its bytes tell.
+    let mut script = format!("#!/bin/sh\ntouch {}\nexit\n", mark.display()).into_bytes();
+    script.resize(fs::metadata(&path).unwrap().len() as usize, b'#');
+    fs::write(&evil, script).unwrap();
     fs::set_permissions(&evil, fs::Permissions::from_mode(0o755)).unwrap();
     fs::copy(&path, &kept).unwrap();
 
+    struct AtEnd<'a>(&'a AtomicBool);
+    impl Drop for AtEnd<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
     let over = AtomicBool::new(false);
     let (ran, refused) = std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -473,6 +482,7 @@ async fn a_program_that_is_replaced_after_the_check_is_not_what_runs() {
                 }
             }
         });
+        let _over = AtEnd(&over);
         let (mut ran, mut refused) = (0, 0);
         for _ in 0..400 {
             match target.source.programs.open_verified(&build) {
@@ -487,7 +497,6 @@ async fn a_program_that_is_replaced_after_the_check_is_not_what_runs() {
                 }
             }
         }
-        over.store(true, Ordering::Relaxed);
         (ran, refused)
     });
     assert!(ran > 0 && refused > 0, "the race was none: {ran} ran, {refused} refused");
