@@ -10,10 +10,10 @@ mod windows;
 #[cfg(windows)]
 pub use windows::Layout;
 
-#[cfg(not(any(target_os = "linux", windows)))]
-mod other;
-#[cfg(not(any(target_os = "linux", windows)))]
-pub use other::Layout;
+#[cfg(target_os = "macos")]
+mod macos;
+#[cfg(target_os = "macos")]
+pub use macos::Layout;
 
 pub mod package;
 

@@ -120,14 +120,13 @@ impl Layout {
         service.start::<&str>(&[]).map_err(|error| manager_refused("starting the service", &error))
     }
 
-    /// After a package has enrolled this machine: what Windows Installer has no words for is added to the service it has
-    /// registered, and it is started.
+    /// After a package has registered the service and enrolled this machine: what packages have no words for.
     pub fn finish_package(&self) -> Result<(), InstallError> {
         check_rights()?;
-        event_log::register().map_err(|error| refused("registering the event source", error.to_string()))?;
-        let Some(service) = open(&manager(ServiceManagerAccess::CONNECT)?, ServiceAccess::all())? else {
-            return Err(refused("opening the service", "the package has not registered it".to_owned()));
-        };
+        register_event_source()?;
+        let service = open(&manager(ServiceManagerAccess::CONNECT)?, ServiceAccess::all())?;
+        let service = service
+            .ok_or_else(|| refused("opening the service", "the package registered none".to_owned()))?;
         configure(&service)?;
         match service.start::<&str>(&[]) {
             Err(error) if !is(&error, ERROR_SERVICE_ALREADY_RUNNING) => {
@@ -140,7 +139,7 @@ impl Layout {
     /// What a package leaves to the agent when it goes: the state, versions beside the installed one, the event source.
     pub fn uninstall_from_package(&self) -> Result<(), InstallError> {
         check_rights()?;
-        event_log::unregister().map_err(|error| refused("removing the event source", error.to_string()))?;
+        unregister_event_source()?;
         remove(&self.state_dir)?;
         remove(&self.program_dir.join(VERSIONS))
     }
@@ -186,6 +185,14 @@ fn configure(service: &Service) -> Result<(), InstallError> {
         }
     }
     Ok(())
+}
+
+fn register_event_source() -> Result<(), InstallError> {
+    event_log::register().map_err(|error| refused("registering the event source", error.to_string()))
+}
+
+fn unregister_event_source() -> Result<(), InstallError> {
+    event_log::unregister().map_err(|error| refused("removing the event source", error.to_string()))
 }
 
 fn check_rights() -> Result<(), InstallError> {

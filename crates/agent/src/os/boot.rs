@@ -18,8 +18,8 @@ pub fn boot_id() -> Result<String, Unsupported> {
         .ok_or_else(|| Unsupported::here("the kernel does not say when it started"))
 }
 
-/// macOS keeps the time of the last start, which moves when the clock is set.
-#[cfg(not(any(target_os = "linux", windows)))]
+/// The kernel's random id of this boot.
+#[cfg(target_os = "macos")]
 pub fn boot_id() -> Result<String, Unsupported> {
-    Err(Unsupported::here("telling one start of the machine from the next is not built yet"))
+    super::macos::boot_session().ok_or_else(|| Unsupported::here("the kernel's boot id cannot be read"))
 }

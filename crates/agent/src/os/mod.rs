@@ -2,10 +2,16 @@
 
 mod boot;
 pub use boot::boot_id;
+#[cfg(any(target_os = "macos", test))]
+pub mod ioreg;
 #[cfg(target_os = "linux")]
 pub mod linux_files;
 #[cfg(target_os = "linux")]
 pub mod linux_sessions;
+#[cfg(target_os = "macos")]
+mod macos;
+#[cfg(target_os = "macos")]
+pub use macos::console_user;
 #[cfg(unix)]
 pub mod own_limits;
 #[cfg(unix)]

@@ -31,7 +31,12 @@ pub fn stop_signal() -> io::Result<impl Future<Output = ()>> {
 /// Where an agent keeps its state: a system folder for root, one of the account's own else.
 pub fn default_state_dir() -> PathBuf {
     if is_elevated() {
-        return PathBuf::from("/var/lib/gururmm-agent");
+        let folder = if cfg!(target_os = "macos") {
+            "/Library/Application Support/GuruRMM/state"
+        } else {
+            "/var/lib/gururmm-agent"
+        };
+        return PathBuf::from(folder);
     }
     let home = std::env::var_os("HOME").unwrap_or_else(|| OsString::from("/tmp"));
     PathBuf::from(home).join(".local/state/gururmm-agent")

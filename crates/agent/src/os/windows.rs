@@ -1,6 +1,7 @@
 //! Private files, accounts and services on Windows.
 
 mod account;
+pub mod adapters;
 mod console;
 pub mod event_log;
 pub mod figures;

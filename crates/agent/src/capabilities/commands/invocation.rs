@@ -1,6 +1,16 @@
 //! From an order to a program with arguments. The order's text goes through a private file and never through the
 //! argument list, which every account on the machine can read.
 
+#[cfg(unix)]
+mod unix;
+#[cfg(unix)]
+use unix as platform;
+
+#[cfg(windows)]
+mod windows;
+#[cfg(windows)]
+use windows as platform;
+
 use super::NotRun;
 use crate::os;
 use crate::os::process_tree::MARK;
@@ -18,6 +28,24 @@ pub(super) struct Invocation {
     pub script: Option<ScriptFile>,
 }
 
+/// What can run a script.
+struct Interpreter<'a> {
+    /// Programs, by name or path, the best first.
+    names: &'a [&'a str],
+    /// What stands before the script's file.
+    arguments: &'a [&'a str],
+    /// Of the script's file.
+    extension: &'a str,
+    /// Written into the file before the script.
+    before: &'a str,
+}
+
+/// The interpreter that was found.
+struct Program<'a> {
+    path: PathBuf,
+    arguments: &'a [&'a str],
+}
+
 /// A script's text on disk while it runs.
 pub(super) struct ScriptFile(PathBuf);
 
@@ -30,29 +58,25 @@ impl Drop for ScriptFile {
 }
 
 pub(super) fn prepare(start: &CommandStart, scripts: &Path) -> Result<Invocation, NotRun> {
-    let (names, arguments, extension): (Vec<&str>, &[&str], &str) = match start.kind {
-        CommandKind::Shell if cfg!(windows) => (vec!["cmd.exe"], &["/d", "/c"], "cmd"),
-        CommandKind::Shell => (vec!["/bin/sh"], &[], "sh"),
-        CommandKind::Powershell if cfg!(windows) => (
-            vec!["powershell.exe"],
-            &["-NoProfile", "-NonInteractive", "-ExecutionPolicy", "Bypass", "-File"],
-            "ps1",
-        ),
-        CommandKind::Powershell => (vec!["pwsh"], &["-NoProfile", "-NonInteractive", "-File"], "ps1"),
-        // Unbuffered: output is to be seen when it is printed.
-        CommandKind::Python => (vec!["python3", "python"], &["-u"], "py"),
+    let own;
+    let interpreter = match start.kind {
+        CommandKind::Shell => platform::SHELL,
+        CommandKind::Powershell => platform::POWERSHELL,
+        CommandKind::Python => platform::PYTHON,
         CommandKind::Script => {
-            let interpreter = start.interpreter.as_deref().filter(|name| !name.is_empty());
-            let interpreter = interpreter.ok_or_else(|| {
+            let name = start.interpreter.as_deref().filter(|name| !name.is_empty());
+            own = [name.ok_or_else(|| {
                 NotRun::refused("NOT_FOUND", "a script needs an interpreter and none was given")
-            })?;
-            (vec![interpreter], &[], "script")
+            })?];
+            Interpreter { names: &own, arguments: &[], extension: "script", before: "" }
         }
     };
     let search = start.environment.get("PATH").map(OsString::from).unwrap_or_else(os::search_path);
-    let program = names.iter().find_map(|name| find(name, &search)).ok_or_else(|| {
+    let path = interpreter.names.iter().find_map(|name| find(name, &search)).ok_or_else(|| {
+        let names: Vec<_> = interpreter.names.iter().map(|name| platform::with_extension(name)).collect();
         NotRun::refused("NOT_FOUND", format!("{} is not installed on this machine", names.join(" or ")))
     })?;
+    let program = Program { path, arguments: interpreter.arguments };
     if let Some(directory) = &start.working_directory
         && !Path::new(directory).is_dir()
     {
@@ -61,11 +85,10 @@ pub(super) fn prepare(start: &CommandStart, scripts: &Path) -> Result<Invocation
             format!("the working directory {directory} does not exist"),
         ));
     }
-    let script = write_script(start, scripts, extension).map_err(|error| {
+    let script = write_script(start, scripts, &interpreter).map_err(|error| {
         NotRun::refused("JOURNAL_FAILED", format!("the command cannot be written to disk: {error}"))
     })?;
-    let mut command = Command::new(program);
-    command.args(arguments).arg(&script.0);
+    let mut command = platform::command(&program, &script.0, start);
     os::set_base_environment(command.as_std_mut());
     command.envs(&start.environment).env(MARK, start.command_id.to_string());
     if let Some(directory) = &start.working_directory {
@@ -82,14 +105,19 @@ pub(super) fn prepare(start: &CommandStart, scripts: &Path) -> Result<Invocation
     Ok(Invocation { command, script: Some(script) })
 }
 
-fn write_script(start: &CommandStart, scripts: &Path, extension: &str) -> io::Result<ScriptFile> {
-    let path = scripts.join(format!("{}.{extension}", start.command_id));
+fn write_script(
+    start: &CommandStart,
+    scripts: &Path,
+    interpreter: &Interpreter<'_>,
+) -> io::Result<ScriptFile> {
+    let path = scripts.join(format!("{}.{}", start.command_id, interpreter.extension));
     let mut options = OpenOptions::new();
     options.create_new(true).write(true);
     os::private_mode(&mut options);
     let mut file = options.open(&path)?;
     let script = ScriptFile(path);
-    file.write_all(start.command.as_bytes())?;
+    file.write_all(interpreter.before.as_bytes())?;
+    file.write_all(platform::text(start).as_bytes())?;
     Ok(script)
 }
 
@@ -97,6 +125,7 @@ fn write_script(start: &CommandStart, scripts: &Path, extension: &str) -> io::Re
 /// anybody's.
 fn find(name: &str, search: &OsString) -> Option<PathBuf> {
     let is_program = |path: &PathBuf| path.is_absolute() && os::is_executable(path);
+    let name = &platform::with_extension(name);
     if Path::new(name).components().count() > 1 {
         return Some(PathBuf::from(name)).filter(is_program);
     }

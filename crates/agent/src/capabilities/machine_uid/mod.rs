@@ -10,10 +10,10 @@ mod windows;
 #[cfg(windows)]
 use windows as platform;
 
-#[cfg(not(any(target_os = "linux", windows)))]
-mod other;
-#[cfg(not(any(target_os = "linux", windows)))]
-use other as platform;
+#[cfg(target_os = "macos")]
+mod macos;
+#[cfg(target_os = "macos")]
+use macos as platform;
 
 use crate::os::{self, Unsupported};
 use crate::state::{StateDir, StateError, write_atomic};

@@ -1,6 +1,7 @@
-//! macOS, by the `sysinfo` library. The signed-in user and idle time are not read here yet.
+//! macOS, by the `sysinfo` library. Since when the signed-in user is idle is asked for beside (`user_idle`).
 
 use super::processes::Processes;
+use crate::os::console_user;
 use chrono::DateTime;
 use gururmm_protocol::metrics::{Disk, Sample};
 use gururmm_protocol::policy::AgentConfig;
@@ -31,6 +32,9 @@ impl Sampler {
     pub(super) fn fill(&mut self, sample: &mut Sample, config: &AgentConfig) {
         if let Some(system) = &mut self.system {
             fill_system(system, sample);
+        }
+        if config.user_activity {
+            sample.logged_in_user = console_user();
         }
         if let Some(processes) = &mut self.processes {
             processes.fill(sample, config);

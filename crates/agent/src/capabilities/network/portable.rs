@@ -1,4 +1,4 @@
-//! Windows and macOS, by the `sysinfo` library. Gateway and name servers are not read here yet and stay absent.
+//! macOS, by the `sysinfo` library. Gateway and name servers are not read here yet and stay absent.
 
 use gururmm_protocol::network::NetworkState;
 use ipnet::IpNet;

@@ -1,6 +1,7 @@
-//! Windows and macOS, by the `sysinfo` library. Maker, model and serial are not read here yet and stay absent.
+//! macOS, by the `sysinfo` library. Maker, model and serial come from its registry of devices.
 
-use crate::os::{OS_TYPE, hostname};
+use super::is_told;
+use crate::os::{OS_TYPE, hostname, ioreg};
 use chrono::DateTime;
 use gururmm_protocol::system::SystemInfo;
 use sysinfo::{CpuRefreshKind, System};
@@ -11,6 +12,8 @@ pub(super) fn read() -> SystemInfo {
         system.refresh_cpu_list(CpuRefreshKind::nothing());
         system
     });
+    let printed = ioreg::class("IOPlatformExpertDevice").unwrap_or_default();
+    let told = |name| ioreg::text(&printed, name).filter(|text| is_told(text));
     SystemInfo {
         hostname: System::host_name().unwrap_or_else(|_| hostname()),
         os_type: OS_TYPE,
@@ -20,9 +23,9 @@ pub(super) fn read() -> SystemInfo {
         cpu_model: system.as_ref().and_then(|system| Some(system.cpus().first()?.brand().to_owned())),
         cpu_cores: system.as_ref().map(|system| system.cpus().len() as u32),
         memory_bytes: system.as_ref().map(System::total_memory),
-        manufacturer: None,
-        model: None,
-        serial: None,
+        manufacturer: told("manufacturer"),
+        model: told("model"),
+        serial: told("IOPlatformSerialNumber"),
         boot_time: System::boot_time()
             .ok()
             .and_then(|seconds| i64::try_from(seconds).ok())

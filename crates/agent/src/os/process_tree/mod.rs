@@ -14,10 +14,10 @@ mod windows;
 #[cfg(windows)]
 use windows as platform;
 
-#[cfg(not(any(target_os = "linux", windows)))]
-mod other;
-#[cfg(not(any(target_os = "linux", windows)))]
-use other as platform;
+#[cfg(target_os = "macos")]
+mod macos;
+#[cfg(target_os = "macos")]
+use macos as platform;
 
 pub use platform::Enclosure;
 

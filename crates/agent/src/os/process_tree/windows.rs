@@ -201,3 +201,37 @@ fn wake(pid: u32) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::folders;
+    use std::time::{Duration, Instant};
+
+    #[tokio::test]
+    async fn all_that_a_command_starts_is_counted_and_ended() {
+        let command_id = CommandId::new();
+        let mut command = tokio::process::Command::new(folders::system().join("cmd.exe"));
+        command.raw_arg("/d /c \"start /b ping -n 300 127.0.0.1 >nul & ping -n 300 127.0.0.1 >nul\"");
+        let enclosure = Enclosure::around(command_id, command.as_std_mut()).unwrap();
+        let mut child = command.spawn().unwrap();
+        let tree = ProcessTree { command_id, leader: child.id() };
+        assert_eq!(count(&tree).unwrap(), 0, "it is not in its job yet");
+        enclosure.take_in(&child).unwrap();
+        let until = Instant::now() + Duration::from_secs(20);
+        while count(&tree).unwrap() < 3 {
+            assert!(Instant::now() < until, "{} processes", count(&tree).unwrap());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        signal(&tree, Severity::Kill).unwrap();
+        child.wait().await.unwrap();
+        while count(&tree).unwrap() > 0 {
+            assert!(Instant::now() < until, "{} processes", count(&tree).unwrap());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        drop(enclosure);
+        // A command nobody knows has no processes; one that runs without a job is said not to have one.
+        assert_eq!(count(&ProcessTree { command_id, leader: None }).unwrap(), 0);
+        assert!(count(&ProcessTree { command_id, leader: Some(1) }).is_err());
+    }
+}

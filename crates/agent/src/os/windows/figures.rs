@@ -178,3 +178,21 @@ pub fn traffic() -> Option<Traffic> {
     }
     Some(traffic)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_has_processors_memory_and_a_disk() {
+        let (before, now) = (cpu_times().unwrap(), cpu_times().unwrap());
+        assert!(now.total >= before.total && now.busy <= now.total, "{before:?} {now:?}");
+        assert!(cpu_count() > 0);
+        let memory = memory().unwrap();
+        assert!(memory.used_bytes > 0 && memory.used_bytes <= memory.total_bytes, "{memory:?}");
+        assert!(traffic().is_some());
+        let volumes = volumes();
+        let system = volumes.iter().find(|volume| volume.root == r"C:\").unwrap();
+        assert!(system.total_bytes > 0 && system.free_bytes <= system.total_bytes, "{system:?}");
+    }
+}

@@ -117,3 +117,31 @@ pub fn uptime_seconds() -> u64 {
     // SAFETY: takes nothing and cannot fail.
     unsafe { GetTickCount64() / 1000 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_boot_is_the_same_whenever_it_is_asked_for() {
+        assert!(boot_id().is_some());
+        assert_eq!(boot_id(), boot_id());
+        assert!(boot_time().is_some_and(|time| time < chrono::Utc::now()));
+    }
+
+    #[test]
+    fn only_a_fixed_disk_has_a_serial_that_counts() {
+        let descriptor = |removable, at: u32| {
+            let mut bytes = vec![0u8; 40];
+            bytes[10] = removable;
+            bytes[24..28].copy_from_slice(&at.to_le_bytes());
+            bytes.extend(b"  DISK-9 \0rest");
+            bytes
+        };
+        assert_eq!(fixed_disk_serial(&descriptor(0, 40)).as_deref(), Some("DISK-9"));
+        assert_eq!(fixed_disk_serial(&descriptor(1, 40)), None);
+        assert_eq!(fixed_disk_serial(&descriptor(0, 0)), None);
+        assert_eq!(fixed_disk_serial(&descriptor(0, 4000)), None);
+        assert_eq!(fixed_disk_serial(&[0; 12]), None);
+    }
+}

@@ -75,7 +75,7 @@ pub fn private_mode(options: &mut OpenOptions) {
 pub fn check_private(path: &Path) -> Result<(), StateError> {
     own_what_is_made();
     let failed = |source| StateError::Io { path: path.to_owned(), source };
-    let file = open(path, READ_CONTROL | FILE_READ_ATTRIBUTES).map_err(failed)?;
+    let file = open(path, READ_CONTROL | FILE_READ_ATTRIBUTES | WRITE_DAC).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     if metadata.file_attributes() & FILE_ATTRIBUTE_REPARSE_POINT != 0 {
         return Err(StateError::NotPlain(path.to_owned()));
@@ -93,10 +93,9 @@ pub fn check_private(path: &Path) -> Result<(), StateError> {
     if !found.is_private() {
         tracing::warn!(path = %path.display(), others = %found.others.join(" "), "rights narrowed");
     }
-    let narrowed = open(path, READ_CONTROL | WRITE_DAC).and_then(|file| {
-        Descriptor::private()?.apply(&file)?;
-        Security::of(&file, &process, Concern::Use)
-    });
+    let narrowed = Descriptor::private()
+        .and_then(|descriptor| descriptor.apply(&file))
+        .and_then(|()| Security::of(&file, &process, Concern::Use));
     match narrowed {
         Ok(found) if found.is_private() => Ok(()),
         Ok(_) => Err(failed(io::Error::new(io::ErrorKind::PermissionDenied, "others can use it"))),
@@ -314,5 +313,49 @@ impl Drop for Descriptor {
     fn drop(&mut self) {
         // SAFETY: the system made it for its caller to free, and it is freed once.
         unsafe { LocalFree(self.0) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_folder_is_nobody_elses() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("private");
+        create_private_dir(&path).unwrap();
+        check_private(&path).unwrap();
+        let file = open(&path, READ_CONTROL | FILE_READ_ATTRIBUTES).unwrap();
+        let found = Security::of(&file, &account::user().unwrap()).unwrap();
+        assert!(found.is_private(), "{found:?}");
+        assert_eq!(create_private_dir(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn the_rights_of_others_are_taken_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("open");
+        std::fs::create_dir(&path).unwrap();
+        let look = || {
+            let file = open(&path, READ_CONTROL | FILE_READ_ATTRIBUTES).unwrap();
+            Security::of(&file, "S-1-0-0").unwrap()
+        };
+        assert!(!look().is_private(), "a folder in an open one is open: {:?}", look());
+        check_private(&path).unwrap();
+        let found = look();
+        // Of those that are left, only the account that this runs as is not trusted by everybody.
+        let own = account::user().unwrap();
+        assert!(found.others.iter().all(|other| *other == own), "{found:?}");
+    }
+
+    #[test]
+    fn a_stranger_is_not_trusted() {
+        assert!(
+            is_trusted(SYSTEM, "S-1-5-21-1-2-3-1001") && is_trusted(ADMINISTRATORS, "S-1-5-21-1-2-3-1001")
+        );
+        assert!(is_trusted("S-1-5-21-1-2-3-1001", "S-1-5-21-1-2-3-1001"));
+        assert!(!is_trusted("S-1-1-0", "S-1-5-21-1-2-3-1001"));
+        assert!(!is_trusted("S-1-5-21-1-2-3-1002", "S-1-5-21-1-2-3-1001"));
     }
 }

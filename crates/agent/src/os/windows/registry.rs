@@ -74,3 +74,21 @@ pub fn remove(key: &str) -> io::Result<()> {
 fn result(status: u32) -> io::Result<()> {
     if status == ERROR_SUCCESS { Ok(()) } else { Err(io::Error::from_raw_os_error(status as i32)) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_written_and_their_key_goes_with_them() {
+        const KEY: &str = r"SOFTWARE\GuruRMM-test\below";
+        write_number(KEY, "number", 7).unwrap();
+        write_expandable(KEY, "text", "%SystemDrive%\\x").unwrap();
+        assert!(read_text(KEY, "text").is_some_and(|text| text.ends_with(r":\x")));
+        // Something else than a text.
+        assert_eq!(read_text(KEY, "number"), None);
+        remove(r"SOFTWARE\GuruRMM-test").unwrap();
+        assert_eq!(read_text(KEY, "text"), None);
+        remove(r"SOFTWARE\GuruRMM-test").unwrap();
+    }
+}

@@ -65,3 +65,26 @@ fn call(
         Ok(copy)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_read_again_for_its_purpose_and_no_other() {
+        let protected = protect_secret("cak_gr\u{fc}n", "agent 1").unwrap();
+        assert!(protected.starts_with(PREFIX) && !protected.contains("cak_"), "{protected}");
+        assert_eq!(reveal_secret(&protected, "agent 1").unwrap().as_str(), "cak_gr\u{fc}n");
+        assert!(reveal_secret(&protected, "agent 2").is_err());
+    }
+
+    #[test]
+    fn what_is_plain_or_damaged_is_no_secret() {
+        let protected = protect_secret("cak_example", "agent 1").unwrap();
+        let mut cut = protected.clone();
+        cut.truncate(protected.len() / 2);
+        for text in ["cak_example", "dpapi:", "dpapi:!", &cut] {
+            assert!(reveal_secret(text, "agent 1").is_err(), "{text}");
+        }
+    }
+}

@@ -67,14 +67,19 @@ fn serve() -> windows_service::Result<()> {
             tracing::warn!(%error, "the service manager does not know that the service stops");
         }
     });
+    let code = run(body, asked);
+    tell(handle, ServiceState::Stopped, code)
+}
+
+/// Runs the body; answers what the manager is to know about its end.
+fn run(body: Option<Body>, asked: Stop) -> ServiceExitCode {
     let ending = catch_unwind(AssertUnwindSafe(|| body.map_or(Ending::Failed(1), |body| body(asked))));
-    let code = match ending {
+    match ending {
         // Restarting would not help; what has to be done stands in the log.
         Ok(Ending::Done | Ending::NeedsAPerson) => ServiceExitCode::NO_ERROR,
         Ok(Ending::Failed(code)) => ServiceExitCode::ServiceSpecific(code.max(1)),
         Err(_) => ServiceExitCode::ServiceSpecific(PANICKED),
-    };
-    tell(handle, ServiceState::Stopped, code)
+    }
 }
 
 fn tell(
@@ -96,4 +101,27 @@ fn tell(
         wait_hint: if state == ServiceState::StopPending { STOPS_WITHIN } else { Duration::ZERO },
         process_id: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(body: impl FnOnce(Stop) -> Ending + Send + 'static) -> ServiceExitCode {
+        run(Some(Box::new(body)), Box::pin(async {}))
+    }
+
+    #[test]
+    fn a_panic_ends_at_the_edge_and_is_a_failure() {
+        let code = end(|_| panic!("a fault of this test's"));
+        assert_eq!(code, ServiceExitCode::ServiceSpecific(PANICKED));
+    }
+
+    #[test]
+    fn only_a_failure_is_answered_by_a_restart() {
+        assert_eq!(end(|_| Ending::Done), ServiceExitCode::NO_ERROR);
+        assert_eq!(end(|_| Ending::NeedsAPerson), ServiceExitCode::NO_ERROR);
+        assert_eq!(end(|_| Ending::Failed(0)), ServiceExitCode::ServiceSpecific(1));
+        assert_eq!(run(None, Box::pin(async {})), ServiceExitCode::ServiceSpecific(1));
+    }
 }

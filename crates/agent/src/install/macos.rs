@@ -1,0 +1,141 @@
+//! macOS: a folder of programs and state, a daemon of launchd's. Built here, not run.
+
+use super::InstallError;
+use crate::os;
+use crate::update::programs::VERSIONS;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const PLIST: &str = include_str!("com.gururmm.agent.plist");
+const PLIST_PATH: &str = "/Library/LaunchDaemons/com.gururmm.agent.plist";
+const DAEMON: &str = "system/com.gururmm.agent";
+const FOLDER: &str = "/Library/Application Support/GuruRMM";
+
+/// Where everything stands.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    folder: PathBuf,
+}
+
+impl Layout {
+    /// This machine.
+    pub fn system() -> Self {
+        Self { folder: PathBuf::from(FOLDER) }
+    }
+
+    /// The agent's state folder.
+    pub fn state_dir(&self) -> PathBuf {
+        self.folder.join("state")
+    }
+
+    fn program(&self) -> PathBuf {
+        self.folder.join("bin/gururmm-agent")
+    }
+
+    /// Copies this program to its place; one that runs from there keeps running until its daemon restarts.
+    pub fn install_program(&self) -> Result<(), InstallError> {
+        check_rights()?;
+        let source = std::env::current_exe()
+            .map_err(|source| InstallError::Io { path: PathBuf::from("gururmm-agent"), source })?;
+        let target = self.program();
+        if let Some(parent) = target.parent() {
+            let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(parent);
+            made.map_err(|source| InstallError::Io { path: parent.to_owned(), source })?;
+        }
+        if fs::canonicalize(&source).ok() == fs::canonicalize(&target).ok() {
+            return Ok(());
+        }
+        replace(&target, 0o755, |file| io::copy(&mut File::open(&source)?, file).map(drop))
+    }
+
+    /// Writes the daemon's description and starts it.
+    pub fn install_service(&self) -> Result<(), InstallError> {
+        check_rights()?;
+        replace(Path::new(PLIST_PATH), 0o644, |file| io::Write::write_all(file, PLIST.as_bytes()))?;
+        stop();
+        launchctl(&["bootstrap", "system", PLIST_PATH])
+    }
+
+    /// Stops the daemon and removes everything [`Layout::install_program`], [`Layout::install_service`] and the running
+    /// agent made.
+    pub fn uninstall(&self) -> Result<(), InstallError> {
+        check_rights()?;
+        stop();
+        remove(Path::new(PLIST_PATH))?;
+        remove(&self.folder)
+    }
+
+    /// After a package has enrolled this machine: its own scripts start the daemon.
+    pub fn finish_package(&self) -> Result<(), InstallError> {
+        Ok(())
+    }
+
+    /// What a package leaves to the agent when it goes: the state, and versions beside the installed one.
+    pub fn uninstall_from_package(&self) -> Result<(), InstallError> {
+        check_rights()?;
+        remove(&self.state_dir())?;
+        remove(&self.folder.join("bin").join(VERSIONS))
+    }
+}
+
+fn check_rights() -> Result<(), InstallError> {
+    if os::is_elevated() { Ok(()) } else { Err(InstallError::NotElevated) }
+}
+
+/// Waits until the daemon is gone. One that does not run is as good as stopped.
+fn stop() {
+    if let Err(error) = launchctl(&["bootout", DAEMON]) {
+        tracing::debug!(%error, "the daemon did not run");
+    }
+}
+
+fn launchctl(arguments: &[&str]) -> Result<(), InstallError> {
+    let failed = |output: String| InstallError::ServiceManager {
+        request: format!("launchctl {}", arguments.join(" ")),
+        output,
+    };
+    let output =
+        Command::new("/bin/launchctl").args(arguments).output().map_err(|error| failed(error.to_string()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+}
+
+/// Replaces a file by renaming a complete one over it: a running program's file cannot be written to.
+fn replace(
+    path: &Path,
+    mode: u32,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> Result<(), InstallError> {
+    let temporary = path.with_extension("new");
+    let written = (|| {
+        remove_if_there(&temporary)?;
+        let mut file = OpenOptions::new().create_new(true).write(true).mode(mode).open(&temporary)?;
+        write(&mut file)?;
+        // The rights asked for when it was made are cut by the caller's umask.
+        file.set_permissions(PermissionsExt::from_mode(mode))?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    })();
+    written.map_err(|source| InstallError::Io { path: path.to_owned(), source })
+}
+
+fn remove(path: &Path) -> Result<(), InstallError> {
+    remove_if_there(path).map_err(|source| InstallError::Io { path: path.to_owned(), source })
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
