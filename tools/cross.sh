@@ -19,19 +19,30 @@ check_macos() {
   PATH=$TOOLS/zig/bin:$PATH check_target macOS aarch64-apple-darwin cargo-zigbuild
 }
 
-# check_target SYSTEM TARGET COMMAND: with rustup's standard library for that target, or, where rustup has none to
-# give, with Debian's Rust, which brings the library's source to build
+# check_target SYSTEM TARGET COMMAND
 check_target() {
   local system=$1 target=$2 command=$3
   if rustup target add "$target" >/dev/null 2>&1; then
-    "$command" check --package gururmm-agent --target "$target" --target-dir "$TARGET/cross"
+    cross_cargo "$target" "$command" check
   elif is_debian; then
     need_packages cargo-web rustc-web rust-web-src
     say "The agent for $system is checked with Debian's Rust: rustup has no library for $target here."
-    # RUSTC_BOOTSTRAP allows -Zbuild-std; it would change the ordinary build's fingerprints, so it stays in here.
-    env PATH="$TOOLS/zig/bin:/usr/bin:/bin" RUSTC=/usr/bin/rustc CARGO=/usr/bin/cargo RUSTC_BOOTSTRAP=1 \
-      "$command" check --package gururmm-agent -Zbuild-std=std,panic_abort --target "$target" --target-dir "$TARGET/cross"
+    cross_cargo "$target" "$command" check
   else
     say "The agent for $system was not checked: neither rustup nor this system has the Rust library for $target."
+  fi
+}
+
+# cross_cargo TARGET COMMAND ARGUMENT…: the agent for another system, with rustup's standard library for it, or, where
+# rustup has none to give, with Debian's Rust, which brings the library's source to build
+cross_cargo() {
+  local target=$1 command=$2
+  shift 2
+  if rustup target add "$target" >/dev/null 2>&1; then
+    "$command" "$@" --package gururmm-agent --target "$target" --target-dir "$TARGET/cross"
+  else
+    # RUSTC_BOOTSTRAP allows -Zbuild-std; it would change the ordinary build's fingerprints, so it stays in here.
+    env PATH="$TOOLS/zig/bin:/usr/bin:/bin" RUSTC=/usr/bin/rustc CARGO=/usr/bin/cargo RUSTC_BOOTSTRAP=1 \
+      "$command" "$@" --package gururmm-agent -Zbuild-std=std,panic_unwind --target "$target" --target-dir "$TARGET/cross"
   fi
 }

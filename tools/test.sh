@@ -6,8 +6,8 @@ test_help() {
 Usage: ./dev test [--long] [FILTER]
 
 Everything that must hold before a change is merged: formatting, lints, architecture, unit and integration tests,
-dependencies, the dashboard, end-to-end tests in Chromium, the API against its document, the packages, and a short chaos
-run.
+dependencies, the dashboard, end-to-end tests in Chromium, the API against its document, the packages, the agent for
+Windows under Wine, and a short chaos run.
 
   --long    also what takes hours: more seeds, more rounds, documentation tests, whether times tell secrets
   FILTER    only the Rust, dashboard and end-to-end tests whose name contains it
@@ -53,6 +53,7 @@ run_tests() {
     step 'API document' api_document_is_current
     step 'API fuzzing' api_tests
     step 'packages' package_tests
+    step 'Windows agent' try_windows_agent
     step 'chaos' chaos --rounds "$chaos_rounds"
     [[ $long == no ]] || step 'long Rust tests' nextest long
     step 'lock files' lock_files_are "$locks"
@@ -75,6 +76,7 @@ need_everything_for_tests() {
   need_node
   need_npm_packages
   need_venv schemathesis "$SCHEMATHESIS_PACKAGE"
+  need_wine64
 }
 
 rust_steps() {

@@ -11,6 +11,7 @@ mod sqlx_prepare;
 mod stack;
 mod tidy;
 mod update_repository;
+mod windows_agent;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -44,6 +45,8 @@ enum Task {
     Tidy,
     /// Make, extend and renew the signed metadata of updates
     UpdateRepository(update_repository::Options),
+    /// Install, use, kill, stop and remove the agent for Windows under Wine
+    WindowsAgent(windows_agent::Options),
 }
 
 fn main() -> ExitCode {
@@ -67,6 +70,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::SqlxPrepare(options) => sqlx_prepare::run(&root, options),
         Task::Tidy => tidy::run(&root),
         Task::UpdateRepository(options) => update_repository::run(options),
+        Task::WindowsAgent(options) => windows_agent::run(&root, options),
     }
 }
 

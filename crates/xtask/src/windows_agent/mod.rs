@@ -1,0 +1,363 @@
+//! `xtask windows-agent`: the agent for Windows on a Windows of Wine's own, with a real server on this machine: from its
+//! installation over its work, its death and its return to its removal without a trace.
+
+mod wine;
+
+use crate::api::Api;
+use crate::stack::{EMAIL, PASSWORD, Stack, wait_for};
+use anyhow::{Context as _, ensure};
+use clap::Args;
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+use wine::{Inventory, Wine, expect_same};
+
+#[derive(Args)]
+pub struct Options {
+    /// The agent's program, as it was built for Windows
+    #[arg(long)]
+    program: PathBuf,
+    /// Its unit tests, as they were built for Windows
+    #[arg(long)]
+    unit_tests: PathBuf,
+    /// Wine's program for 64 bits
+    #[arg(long)]
+    wine: PathBuf,
+    /// bcryptprimitives.dll, made from tools/wine
+    #[arg(long)]
+    library: PathBuf,
+    /// Where gururmm-server is
+    #[arg(long, default_value = "target/debug")]
+    bin_dir: PathBuf,
+}
+
+const SERVICE: &str = "GuruRMM";
+const INSTALLED: &str = r"C:\Program Files\GuruRMM\gururmm-agent.exe";
+const STATE: &str = r"C:\ProgramData\GuruRMM";
+/// Whatever it does, an agent stops within this.
+const STOPS_WITHIN: Duration = Duration::from_secs(5);
+/// What Wine's interpreter makes of a text in UTF-8: it reads batch files in code page 437, whatever its console's is. That
+/// it prints in UTF-8 what it read is the agent's doing.
+const READ_BY_WINE: &str = "gr\u{251c}\u{255d}n \u{393}\u{ff}\u{e2}";
+const PATIENCE: Duration = Duration::from_secs(60);
+const FINAL: [&str; 6] = ["completed", "failed", "timeout", "cancelled", "interrupted", "expired"];
+
+/// One of the trial's steps.
+type Step = fn(&mut Trial) -> anyhow::Result<()>;
+
+/// Runs it; the first step that fails ends it.
+pub fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
+    let folder = root.join(format!("target/windows-agent-{}", std::process::id()));
+    let mut trial = Trial::begin(root, options, &folder)?;
+    let steps: [(&str, Step); 11] = [
+        ("its unit tests pass", Trial::passes_its_unit_tests),
+        ("it installs silently, runs as a service and comes online", Trial::installs),
+        ("the key is worthless in a copy of the file", Trial::protects_its_key),
+        ("figures, hardware and network arrive", Trial::measures),
+        ("commands run: output, exit code, text of all kinds, several lines", Trial::runs_commands),
+        ("a cancel ends every process of a tree", Trial::ends_trees),
+        ("what a command leaves running goes on", Trial::leaves_what_was_left),
+        ("killed, it comes back as the same agent and says that it was killed", Trial::survives_a_kill),
+        ("it stops in time while it is connected and a command runs", Trial::stops_while_connected),
+        ("it stops in time while there is no server", Trial::stops_without_a_server),
+        ("it is removed without a trace", Trial::leaves_nothing),
+    ];
+    for (what, step) in steps {
+        let begun = Instant::now();
+        if let Err(error) = step(&mut trial) {
+            println!("[FAILED] {what}");
+            println!("[INFO] what stands in its log:\n{}", trial.log());
+            println!("[INFO] logs stay in {}", folder.display());
+            return Err(error.context(what));
+        }
+        println!("[OK] {what} ({:.1} s)", begun.elapsed().as_secs_f32());
+    }
+    trial.end()?;
+    fs::remove_dir_all(folder)?;
+    Ok(())
+}
+
+struct Trial {
+    stack: Stack,
+    api: Api,
+    wine: Wine,
+    before: Inventory,
+    agent_id: String,
+}
+
+impl Trial {
+    fn begin(root: &Path, options: &Options, folder: &Path) -> anyhow::Result<Self> {
+        let wine = Wine::make(&options.wine, folder, &options.library)?;
+        let stack = Stack::start(&root.join(&options.bin_dir), &folder.join("server"))?;
+        let api = Api::new(&stack.url()).sign_in(EMAIL, PASSWORD)?;
+        let setup = wine.path(r"C:\setup");
+        fs::create_dir(&setup)?;
+        fs::copy(&options.program, setup.join("agent.exe"))?;
+        fs::write(setup.join("key"), stack.enrollment()?.1)?;
+        fs::copy(&options.unit_tests, setup.join("tests.exe"))?;
+        Ok(Self { stack, api, wine, before: Inventory::default(), agent_id: String::new() })
+    }
+
+    fn passes_its_unit_tests(&mut self) -> anyhow::Result<()> {
+        let said = self.wine.run(&[r"C:\setup\tests.exe", "--quiet"])?;
+        ensure!(said.contains("test result: ok"), "{said}");
+        // What they leave in folders for temporary files is theirs.
+        self.before = self.wine.inventory()?;
+        Ok(())
+    }
+
+    fn installs(&mut self) -> anyhow::Result<()> {
+        let (site, _) = self.stack.enrollment()?;
+        let url = self.stack.url();
+        let enrollment = ["--server", &url, "--site", &site, "--key-file", r"C:\setup\key"];
+        self.wine.run(&[&[r"C:\setup\agent.exe", "install"], &enrollment[..]].concat())?;
+        let agents = self.api.get("/api/agents")?;
+        self.agent_id = agents[0]["id"].as_str().context("no agent enrolled")?.to_owned();
+        self.online()?;
+        ensure!(self.wine.service_state(SERVICE)?.as_deref() == Some("RUNNING"), "the service does not run");
+        // Twice is as good as once.
+        self.wine.run(&[&[r"C:\setup\agent.exe", "install"], &enrollment[..]].concat())?;
+        self.online()?;
+        let key = r"HKLM\System\CurrentControlSet\Services\GuruRMM";
+        let path = self.wine.run(&["reg.exe", "query", key, "/v", "ImagePath"])?;
+        ensure!(path.contains(&format!("\"{INSTALLED}\" service")), "the path is not in quotes: {path}");
+        let source = r"HKLM\System\CurrentControlSet\Services\EventLog\Application\GuruRMM";
+        self.wine.run(&["reg.exe", "query", source, "/v", "EventMessageFile"])?;
+        Ok(())
+    }
+
+    fn protects_its_key(&mut self) -> anyhow::Result<()> {
+        let path = self.wine.path(&format!(r"{STATE}\identity.json"));
+        let text = fs::read_to_string(&path)?;
+        ensure!(text.contains("\"dpapi:") && !text.contains("cak_"), "the key is not protected: {text}");
+        // Another agent's protected key does not pass for this one's either.
+        let other = text.replace(&self.agent_id, "01900000-0000-7000-8000-000000000000");
+        let copy = self.wine.path(r"C:\setup\copy");
+        self.wine.run(&[r"C:\setup\agent.exe", "status", "--state-dir", r"C:\setup\copy"])?;
+        fs::create_dir(&copy)?;
+        fs::write(copy.join("identity.json"), other)?;
+        let status =
+            self.wine.run(&[r"C:\setup\agent.exe", "status", "--json", "--state-dir", r"C:\setup\copy"])?;
+        fs::remove_dir_all(copy)?;
+        let status: Value = serde_json::from_str(&status)?;
+        ensure!(status["enrolled"] == false, "a key that was moved is read: {status}");
+        Ok(())
+    }
+
+    fn measures(&mut self) -> anyhow::Result<()> {
+        let path = format!("/api/v1/agents/{}", self.agent_id);
+        let details = wait_for("figures", PATIENCE, || {
+            let details = self.api.get(&path).ok()?;
+            (details["agent"]["memory_percent"].as_f64()? > 0.0 && details["network"].is_object())
+                .then_some(details)
+        })?;
+        let agent = &details["agent"];
+        for figure in ["cpu_percent", "memory_percent", "disk_percent", "uptime_seconds"] {
+            ensure!(agent[figure].as_f64().is_some(), "{figure} is missing: {agent}");
+        }
+        ensure!(agent["os_type"] == "windows" && agent["arch"] == "x86_64", "another system: {agent}");
+        let hardware = &details["hardware"];
+        ensure!(hardware["cpu_cores"].as_u64().is_some_and(|cores| cores > 0), "no processors: {hardware}");
+        ensure!(hardware["memory_bytes"].as_u64().is_some_and(|bytes| bytes > 0), "no memory: {hardware}");
+        ensure!(details["boot_time"].is_string(), "no boot time: {details}");
+        ensure!(details["network"]["interfaces"].is_array(), "no network state: {details}");
+        let status = self.wine.run(&[INSTALLED, "status", "--json"])?;
+        let status: Value = serde_json::from_str(&status)?;
+        ensure!(status["connected"] == true && status["running"] == true, "{status}");
+        Ok(())
+    }
+
+    fn runs_commands(&mut self) -> anyhow::Result<()> {
+        let ended = self.run("shell", "echo hello& echo to you 1>&2& exit /b 3")?;
+        expect(&ended, "failed", 3)?;
+        ensure!(ended["stdout"] == "hello\r\n" && ended["stderr"].as_str() == Some("to you \r\n"), "{ended}");
+        let ended = self.run("shell", "@rem gr\u{fc}n\necho gr\u{fc}n \u{2603} \"a b\"\ncd\n")?;
+        expect(&ended, "completed", 0)?;
+        let text = ended["stdout"].as_str().unwrap_or_default();
+        ensure!(text.contains(READ_BY_WINE) && text.contains("\"a b\"\r\n"), "{ended}");
+        ensure!(text.to_lowercase().contains("c:\\windows\\system32\r\n"), "another working folder: {ended}");
+        // No console and no command line bounds a script.
+        let long: String = (0..400).map(|line| format!("echo line {line} {}\n", "x".repeat(60))).collect();
+        let ended = self.run("shell", &long)?;
+        expect(&ended, "completed", 0)?;
+        ensure!(
+            ended["stdout"].as_str().is_some_and(|text| text.lines().count() == 400),
+            "lines are missing"
+        );
+        let ended = self.run("python", "print('never')")?;
+        ensure!(ended["status"] == "failed" && ended["stdout"] == "", "there is no Python here: {ended}");
+        let error = ended["error"].as_str().unwrap_or_default();
+        ensure!(error.contains("is not installed on this machine"), "{ended}");
+        Ok(())
+    }
+
+    fn ends_trees(&mut self) -> anyhow::Result<()> {
+        // A child that is waited for, one that is not, and one whose parent is gone.
+        let id = self.start(
+            "start /b ping -n 4321 127.0.0.1 >nul\nstart /b cmd /c start /b ping -n 4321 127.0.0.1 >nul\n\
+             echo started\nping -n 4321 127.0.0.1 >nul",
+        )?;
+        self.output(&id, "started")?;
+        let words = ["ping", "4321"];
+        wait_for("three processes", PATIENCE, || (self.wine.processes(&words).len() >= 3).then_some(()))?;
+        let begun = Instant::now();
+        self.api.post(&format!("/api/commands/{id}/cancel"), &json!({}))?;
+        let ended = self.ended(&id)?;
+        ensure!(ended["status"] == "cancelled", "{ended}");
+        ensure!(begun.elapsed() < Duration::from_secs(8), "it took {:?}", begun.elapsed());
+        wait_for("the end of all processes", Duration::from_secs(3), || {
+            self.wine.processes(&words).is_empty().then_some(())
+        })
+    }
+
+    fn leaves_what_was_left(&mut self) -> anyhow::Result<()> {
+        let ended = self.run("shell", "start /b ping -n 4322 127.0.0.1 >nul 2>nul\necho done")?;
+        expect(&ended, "completed", 0)?;
+        ensure!(!self.wine.processes(&["ping", "4322"]).is_empty(), "what was left running was ended");
+        for pid in self.wine.processes(&["ping", "4322"]) {
+            kill(pid)?;
+        }
+        Ok(())
+    }
+
+    fn survives_a_kill(&mut self) -> anyhow::Result<()> {
+        let id = self.start("echo started\nping -n 4323 127.0.0.1 >nul")?;
+        self.output(&id, "started")?;
+        let agents = self.wine.processes(&["gururmm-agent.exe", "service"]);
+        ensure!(agents.len() == 1, "not one agent runs but {agents:?}");
+        kill(agents[0])?;
+        wait_for("the command's end with its agent", Duration::from_secs(10), || {
+            self.wine.processes(&["ping", "4323"]).is_empty().then_some(())
+        })?;
+        self.offline()?;
+        self.start_service()?;
+        self.online()?;
+        let ended = self.ended(&id)?;
+        ensure!(ended["status"] == "interrupted", "{ended}");
+        let agents = self.api.get("/api/agents")?;
+        ensure!(agents.as_array().is_some_and(|all| all.len() == 1), "another agent: {agents}");
+        let crashes = format!("/api/v1/agents/{}/crashes", self.agent_id);
+        wait_for("the report of the kill", PATIENCE, || {
+            (self.api.get(&crashes).ok()?[0]["cause"] == "killed").then_some(())
+        })
+    }
+
+    fn stops_while_connected(&mut self) -> anyhow::Result<()> {
+        let id = self.start("echo started\nping -n 4324 127.0.0.1 >nul")?;
+        self.output(&id, "started")?;
+        self.stops_in_time()?;
+        ensure!(self.wine.processes(&["ping", "4324"]).is_empty(), "the command goes on");
+        self.start_service()?;
+        self.online()?;
+        let ended = self.ended(&id)?;
+        ensure!(ended["status"] == "interrupted", "{ended}");
+        Ok(())
+    }
+
+    fn stops_without_a_server(&mut self) -> anyhow::Result<()> {
+        self.stack.stop_server()?;
+        self.stops_in_time()?;
+        self.start_service()?;
+        self.stops_in_time()?;
+        self.start_service()?;
+        self.stack.start_server()?;
+        self.online()
+    }
+
+    fn leaves_nothing(&mut self) -> anyhow::Result<()> {
+        // By the very program that is to be removed.
+        self.wine.run(&[INSTALLED, "uninstall"])?;
+        ensure!(self.wine.service_state(SERVICE)?.is_none(), "the service is still registered");
+        let gone = wait_for("the program's folder to go", PATIENCE, || {
+            (!self.wine.path(r"C:\Program Files\GuruRMM").exists()).then_some(())
+        });
+        expect_same(&self.before, &self.wine.inventory()?)?;
+        gone?;
+        // Nothing to remove is no error.
+        self.wine.run(&[r"C:\setup\agent.exe", "uninstall"])?;
+        expect_same(&self.before, &self.wine.inventory()?)
+    }
+
+    fn end(self) -> anyhow::Result<()> {
+        drop(self.wine);
+        self.stack.stop()
+    }
+
+    fn log(&self) -> String {
+        let log = fs::read_to_string(self.wine.path(&format!(r"{STATE}\log\agent.log"))).unwrap_or_default();
+        let mut lines: Vec<_> = log.lines().rev().take(20).collect();
+        lines.reverse();
+        lines.join("\n")
+    }
+
+    fn start_service(&self) -> anyhow::Result<()> {
+        self.wine.run(&["sc.exe", "start", SERVICE]).map(drop)
+    }
+
+    fn stops_in_time(&self) -> anyhow::Result<()> {
+        let took = self.wine.stop_service(SERVICE)?;
+        ensure!(took <= STOPS_WITHIN, "it took {took:?} to stop");
+        let left = || self.wine.processes(&["gururmm-agent.exe", "service"]).is_empty().then_some(());
+        wait_for("the process's end", Duration::from_secs(2), left)
+    }
+
+    fn online(&self) -> anyhow::Result<()> {
+        self.shows("online")
+    }
+
+    fn offline(&self) -> anyhow::Result<()> {
+        self.shows("offline")
+    }
+
+    fn shows(&self, status: &str) -> anyhow::Result<()> {
+        let path = format!("/api/agents/{}", self.agent_id);
+        wait_for(&format!("the agent to be {status}"), PATIENCE, || {
+            (self.api.get(&path).ok()?["status"] == status).then_some(())
+        })
+    }
+
+    fn run(&self, kind: &str, command: &str) -> anyhow::Result<Value> {
+        let id = self.order(kind, command)?;
+        self.ended(&id)
+    }
+
+    fn start(&self, command: &str) -> anyhow::Result<String> {
+        self.order("shell", command)
+    }
+
+    fn order(&self, kind: &str, command: &str) -> anyhow::Result<String> {
+        let body = json!({ "command_type": kind, "command": command, "timeout_seconds": 120 });
+        let answer = self.api.post(&format!("/api/agents/{}/command", self.agent_id), &body)?;
+        Ok(answer["command_id"].as_str().context("no command id")?.to_owned())
+    }
+
+    fn ended(&self, id: &str) -> anyhow::Result<Value> {
+        wait_for("a command's end", PATIENCE, || {
+            let command = self.api.get(&format!("/api/commands/{id}")).ok()?;
+            command["status"].as_str().is_some_and(|status| FINAL.contains(&status)).then_some(command)
+        })
+    }
+
+    fn output(&self, id: &str, text: &str) -> anyhow::Result<()> {
+        wait_for("a command's output", PATIENCE, || {
+            let command = self.api.get(&format!("/api/commands/{id}")).ok()?;
+            command["stdout"].as_str()?.contains(text).then_some(())
+        })
+    }
+}
+
+fn expect(ended: &Value, status: &str, exit_code: i64) -> anyhow::Result<()> {
+    ensure!(
+        ended["status"] == status && ended["exit_code"] == exit_code,
+        "not {status} with {exit_code}: {ended}"
+    );
+    Ok(())
+}
+
+fn kill(pid: u32) -> anyhow::Result<()> {
+    let status = Command::new("kill").args(["-KILL", &pid.to_string()]).status()?;
+    ensure!(status.success(), "process {pid} cannot be killed");
+    Ok(())
+}

@@ -1,0 +1,44 @@
+# shellcheck shell=bash
+# The agent for Windows, tried under Wine. Sourced by ./dev.
+
+WINE_LIBRARY=$TARGET/wine-library/bcryptprimitives.dll
+
+# try_windows_agent: builds the agent for Windows and puts it through its life on a Windows of Wine's own
+try_windows_agent() {
+  build_windows_agent
+  build_wine_library
+  "$TARGET/debug/xtask" windows-agent --program "$TARGET/cross/x86_64-pc-windows-gnu/debug/gururmm-agent.exe" \
+    --unit-tests "$UNIT_TESTS" --wine "$(wine64_program)" --library "$WINE_LIBRARY" --bin-dir "$TARGET/debug"
+}
+
+need_wine64() {
+  need_packages gcc-mingw-w64-x86-64 libwine wine wine64
+  rustup target add x86_64-pc-windows-gnu >/dev/null 2>&1 || need_packages cargo-web rustc-web rust-web-src
+}
+
+# Wine's program itself: Debian's wrapper would ask for 32 bits, too.
+wine64_program() {
+  local program
+  for program in /usr/lib/wine/wine64 /usr/lib/x86_64-linux-gnu/wine/wine64 /usr/bin/wine64; do
+    [[ -x $program ]] && echo "$program" && return
+  done
+  die "There is no wine64 here."
+}
+
+# As quick to build as the tests' own programs, and kept with the other builds for foreign systems.
+# Leaves the unit tests' program in UNIT_TESTS.
+build_windows_agent() {
+  local messages target=x86_64-pc-windows-gnu
+  export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=x86_64-w64-mingw32-gcc
+  cross_cargo "$target" cargo build --quiet --locked || die "The agent for Windows does not build."
+  messages=$(cross_cargo "$target" cargo test --quiet --locked --lib --no-run --message-format json) ||
+    die "The agent's tests do not build for Windows."
+  UNIT_TESTS=$(sed -n 's/.*"executable":"\([^"]*\.exe\)".*/\1/p' <<<"$messages")
+  [[ -f $UNIT_TESTS ]] || die "The agent's tests for Windows were not found."
+}
+
+# What Wine 8 lacks.
+build_wine_library() {
+  mkdir -p "$(dirname "$WINE_LIBRARY")"
+  x86_64-w64-mingw32-gcc -std=c11 -Wall -Wextra -O2 -s -shared -o "$WINE_LIBRARY" tools/wine/bcryptprimitives.c -ladvapi32
+}
