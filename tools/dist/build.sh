@@ -45,6 +45,7 @@ build_windows() {
   sign_into windows "$RELEASE/gururmm-agent.exe" "$DIST/$name"
   chmod 755 "$DIST/$name"
   expect "$VERSION" under_wine "$DIST/$name" version
+  stop_wine
   built agent-windows-x86_64 "$name" agent windows x86_64 "$SIGNED" yes "$note"
 }
 
@@ -76,7 +77,8 @@ release_build() {
     # Apple's linker takes the names of symbols away; a tool that did so afterwards would break the signature.
     *-apple-*) flags+=("-Clink-arg=-F$PWD/tools/dist/macos/sdk" "-Clink-arg=-L$PWD/tools/dist/macos/sdk/lib" '-Clink-arg=-Wl,-s') ;;
   esac
-  local environment=("CFLAGS_$variable=${maps[*]}" "CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && echo "${flags[*]}")")
+  # The time of the commit is for packages. To programs it means nothing, but that they would be built anew for every commit.
+  local environment=(--unset=SOURCE_DATE_EPOCH "CFLAGS_$variable=${maps[*]}" "CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && echo "${flags[*]}")")
   [[ $target != *-apple-* ]] || environment+=(CARGO_PROFILE_RELEASE_STRIP=none "MACOSX_DEPLOYMENT_TARGET=$MACOS_FLOOR")
   local arguments=(--release --locked --package "$package" --target "$asked" --target-dir "$TARGET/cross")
   if rustup target add "$target" >/dev/null 2>&1; then

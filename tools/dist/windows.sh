@@ -36,6 +36,11 @@ uuid_of() {
   sha256sum <<<"$1" | sed 's/^\(.\{8\}\)\(.\{4\}\).\(.\{3\}\).\(.\{3\}\)\(.\{12\}\).*/\U\1-\2-8\3-8\4-\5/'
 }
 
+# Its services would stay for ever.
+stop_wine() {
+  WINEPREFIX=$TARGET/wine "$(dirname "$(wine_program)")/wineserver64" --kill || true
+}
+
 # try_msi MSI FOLDER: installs and removes it under Wine
 try_msi() {
   local msi=$1 logs=$2 key
@@ -54,6 +59,7 @@ try_msi() {
   fi
   grep --quiet --text 'GuruRMM: .*ERROR' <(tr -d '\0' <"$logs/refused.log") || die "The MSI does not say why in $logs/refused.log."
   nothing_is_left
+  stop_wine
 }
 
 # msiexec LOG ARGUMENT…: silently
