@@ -327,7 +327,7 @@ mod tests {
         create_private_dir(&path).unwrap();
         check_private(&path).unwrap();
         let file = open(&path, READ_CONTROL | FILE_READ_ATTRIBUTES).unwrap();
-        let found = Security::of(&file, &account::user().unwrap()).unwrap();
+        let found = Security::of(&file, &account::user().unwrap(), Concern::Use).unwrap();
         assert!(found.is_private(), "{found:?}");
         assert_eq!(create_private_dir(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
     }
@@ -339,7 +339,7 @@ mod tests {
         std::fs::create_dir(&path).unwrap();
         let look = || {
             let file = open(&path, READ_CONTROL | FILE_READ_ATTRIBUTES).unwrap();
-            Security::of(&file, "S-1-0-0").unwrap()
+            Security::of(&file, "S-1-0-0", Concern::Use).unwrap()
         };
         assert!(!look().is_private(), "a folder in an open one is open: {:?}", look());
         check_private(&path).unwrap();
