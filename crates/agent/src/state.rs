@@ -88,6 +88,9 @@ impl StateDir {
         let path = self.path.join(name);
         create_private_dir(&path)?;
         os::check_private(&path)?;
+        if !path.is_dir() {
+            return Err(StateError::NotPlain(path));
+        }
         Ok(path)
     }
 

@@ -22,7 +22,8 @@ pub(super) enum Record {
 #[derive(Debug)]
 pub(super) struct Log {
     path: PathBuf,
-    file: File,
+    /// Opened anew when it is needed and absent.
+    file: Option<File>,
     /// Where the last whole line ends.
     length: u64,
     /// The length at which it was opened or written anew.
@@ -52,7 +53,7 @@ impl Log {
         let file = open_for_append(path)?;
         sync_parent(path)?;
         let length = file.metadata()?.len();
-        let mut log = Self { path: path.to_owned(), file, length, base: length, is_torn };
+        let mut log = Self { path: path.to_owned(), file: Some(file), length, base: length, is_torn };
         if !damaged.is_empty() {
             let aside = path.with_extension("log.damaged");
             tracing::error!(
@@ -76,7 +77,7 @@ impl Log {
         if self.is_torn {
             line.insert(0, b'\n');
         }
-        match self.file.write_all(&line) {
+        match self.file().and_then(|file| file.write_all(&line)) {
             Ok(()) => {
                 self.length += line.len() as u64;
                 self.is_torn = false;
@@ -90,12 +91,12 @@ impl Log {
     }
 
     pub(super) fn sync(&mut self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file()?.sync_data()
     }
 
     /// Brings the last line to disk, or takes it back.
     pub(super) fn sync_or_undo(&mut self) -> io::Result<()> {
-        let synced = self.file.sync_data();
+        let synced = self.sync();
         if synced.is_err() {
             // What of it reached the disk is unknown; half a line would be found damaged.
             self.is_torn = true;
@@ -114,8 +115,9 @@ impl Log {
         for record in change(records) {
             bytes.extend(encode(&record)?);
         }
+        // A file that is open cannot be replaced on every system.
+        self.file = None;
         write_atomic(&self.path, &bytes)?;
-        self.file = open_for_append(&self.path)?;
         self.length = bytes.len() as u64;
         self.base = self.length;
         self.is_torn = false;
@@ -123,7 +125,14 @@ impl Log {
     }
 
     fn cut_to(&mut self, length: u64) {
-        self.is_torn = self.file.set_len(length).is_err();
+        self.is_torn = self.file().and_then(|file| file.set_len(length)).is_err();
+    }
+
+    fn file(&mut self) -> io::Result<&mut File> {
+        if self.file.is_none() {
+            self.file = Some(open_for_append(&self.path)?);
+        }
+        self.file.as_mut().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
