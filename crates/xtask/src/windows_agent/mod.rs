@@ -51,7 +51,7 @@ type Step = fn(&mut Trial) -> anyhow::Result<()>;
 pub fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     let folder = root.join(format!("target/windows-agent-{}", std::process::id()));
     let mut trial = Trial::begin(root, options, &folder)?;
-    let steps: [(&str, Step); 11] = [
+    let steps: [(&str, Step); 12] = [
         ("its unit tests pass", Trial::passes_its_unit_tests),
         ("it installs silently, runs as a service and comes online", Trial::installs),
         ("the key is worthless in a copy of the file", Trial::protects_its_key),
@@ -60,6 +60,7 @@ pub fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
         ("a cancel ends every process of a tree", Trial::ends_trees),
         ("what a command leaves running goes on", Trial::leaves_what_was_left),
         ("killed, it comes back as the same agent and says that it was killed", Trial::survives_a_kill),
+        ("it ends with its watchdog, and comes back with it", Trial::survives_a_kill_of_its_watchdog),
         ("it stops in time while it is connected and a command runs", Trial::stops_while_connected),
         ("it stops in time while there is no server", Trial::stops_without_a_server),
         ("it is removed without a trace", Trial::leaves_nothing),
@@ -225,15 +226,13 @@ impl Trial {
     fn survives_a_kill(&mut self) -> anyhow::Result<()> {
         let id = self.start("echo started\nping -n 4323 127.0.0.1 >nul")?;
         self.output(&id, "started")?;
-        let agents = self.wine.processes(&["gururmm-agent.exe", "service"]);
+        let agents = self.wine.processes(&["gururmm-agent.exe", "--supervised"]);
         ensure!(agents.len() == 1, "not one agent runs but {agents:?}");
         kill(agents[0])?;
         wait_for("the command's end with its agent", Duration::from_secs(10), || {
             self.wine.processes(&["ping", "4323"]).is_empty().then_some(())
         })?;
-        self.offline()?;
-        self.start_service()?;
-        self.online()?;
+        // Its watchdog, which is the service, starts it again.
         let ended = self.ended(&id)?;
         ensure!(ended["status"] == "interrupted", "{ended}");
         let agents = self.api.get("/api/agents")?;
@@ -242,6 +241,17 @@ impl Trial {
         wait_for("the report of the kill", PATIENCE, || {
             (self.api.get(&crashes).ok()?[0]["cause"] == "killed").then_some(())
         })
+    }
+
+    fn survives_a_kill_of_its_watchdog(&mut self) -> anyhow::Result<()> {
+        let watchdogs = self.wine.processes(&["gururmm-agent.exe", "service"]);
+        ensure!(watchdogs.len() == 1, "not one watchdog runs but {watchdogs:?}");
+        kill(watchdogs[0])?;
+        self.offline()?;
+        let agents = || self.wine.processes(&["gururmm-agent.exe", "--supervised"]);
+        wait_for("the agent's end with its watchdog", PATIENCE, || agents().is_empty().then_some(()))?;
+        self.start_service()?;
+        self.online()
     }
 
     fn stops_while_connected(&mut self) -> anyhow::Result<()> {
