@@ -600,7 +600,8 @@ export const server: ServerInfo = {
     {
       os: "macos",
       kind: "pkg",
-      reason: "this server has no macOS package; its operator builds it by ./dev dist",
+      reason:
+        "this server has no macOS package; its operator makes it on a Mac from what ./dev dist builds",
     },
   ],
 };

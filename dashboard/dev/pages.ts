@@ -307,7 +307,8 @@ export const ACTS: Record<string, DashboardPage & { act: (page: Page) => Promise
   },
   "add-machine-macos": {
     path: `/enrollment?site_id=${site}`,
-    heading: "This server has no macOS package; its operator builds it by ./dev dist.",
+    heading:
+      "This server has no macOS package; its operator makes it on a Mac from what ./dev dist builds.",
     act: (page) => page.getByRole("radio", { name: "macOS" }).click(),
   },
   "approve-some": {

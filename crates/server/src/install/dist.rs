@@ -229,6 +229,10 @@ fn parse(text: &[u8]) -> anyhow::Result<Vec<Package>> {
         anyhow::ensure!(is_sha256(&artefact.sha256), "{file}: the SHA-256 is not one");
         anyhow::ensure!((1..=MAX_PACKAGE_BYTES).contains(&artefact.size), "{file}: the size is out of range");
         anyhow::ensure!(packages.iter().all(|package| package.file != file), "{file} is named twice");
+        // What the server itself is installed by is nothing for machines.
+        if file.starts_with("gururmm-server") {
+            continue;
+        }
         let known = (PackageKind::parse(&artefact.kind), os(&artefact.os), Arch::parse(&artefact.arch));
         let (Some(kind), Some(os), Some(arch)) = known else { continue };
         let Artefact { file, version, sha256, size, signed, .. } = artefact;
@@ -313,6 +317,30 @@ mod tests {
         let many: Vec<_> = (0..=MAX_PACKAGES).map(|n| artefact(&format!("a{n}"), b"x")).collect();
         assert!(parse(&manifest(&many)).is_err(), "too many");
         assert!(parse(b"{}").is_err() && parse(b"").is_err());
+    }
+
+    #[test]
+    fn the_names_that_dist_gives_are_read_and_what_is_no_agents_package_is_not_offered() {
+        let build = "0.1.0~git20260101120000.1a2b3c4";
+        let named = [
+            ("gururmm-agent-linux-aarch64".to_owned(), "agent", "linux", "aarch64"),
+            (format!("gururmm-agent_{build}_amd64.deb"), "deb", "linux", "x86_64"),
+            (format!("gururmm-agent-{build}-1.aarch64.rpm"), "rpm", "linux", "aarch64"),
+            ("gururmm-agent-0.1.0-x86_64.msi".to_owned(), "msi", "windows", "x86_64"),
+            (format!("gururmm-server_{build}_amd64.deb"), "deb", "linux", "x86_64"),
+            ("gururmm-agent-0.1.0-macos-aarch64.tar.gz".to_owned(), "pkg-tree", "macos", "aarch64"),
+        ];
+        let artefacts: Vec<_> = named
+            .iter()
+            .map(|(file, kind, os, arch)| {
+                let mut artefact = artefact(file, b"x");
+                (artefact["kind"], artefact["os"], artefact["arch"]) = (json!(kind), json!(os), json!(arch));
+                artefact
+            })
+            .collect();
+        let packages = parse(&manifest(&artefacts)).unwrap();
+        let files: Vec<_> = packages.iter().map(|package| package.file.as_str()).collect();
+        assert_eq!(files, named[..4].iter().map(|(file, ..)| file.as_str()).collect::<Vec<_>>());
     }
 
     #[test]

@@ -48,7 +48,7 @@ const OFFERED: [(OsType, PackageKind, &str); 4] = [
     (
         OsType::Macos,
         PackageKind::Pkg,
-        "this server has no macOS package; its operator builds it by ./dev dist",
+        "this server has no macOS package; its operator makes it on a Mac from what ./dev dist builds",
     ),
 ];
 const MISMATCH: &str = "the file is not the one that the manifest of packages names; its operator builds both again by ./dev dist";

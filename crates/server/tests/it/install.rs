@@ -5,6 +5,8 @@ use gururmm_testkit::packages::{self, AGENT_AARCH64, MSI, PKG, bytes_of, sha256}
 use gururmm_testkit::world::{acme, globex};
 use gururmm_testkit::{TestDatabase, TestServer, logs};
 use serde_json::{Value, json};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 const BINARY: &[u8] = b"\x7fELF not really, but every byte of it counts";
 
@@ -208,6 +210,135 @@ async fn the_one_line_command_fetches_the_agent_of_the_machines_processor() {
     for path in ["/install/linux.sh", "/install/agent/linux-aarch64"] {
         server.anonymous().get(path).await.expect_problem(404, "NOT_FOUND");
     }
+}
+
+/// Runs the installer for Linux as a machine would that has this processor: what it fetches comes from a folder, named
+/// as the server's addresses end, and the agent is a program that notes how it was called.
+async fn run_script(script: &str, processor: &str, served: &Path) -> (bool, String) {
+    let machine = tempfile::tempdir().unwrap();
+    let place = |name: &str| machine.path().join(name);
+    std::fs::create_dir(place("bin")).unwrap();
+    let quoted = |path: &Path| path.to_str().unwrap().to_owned();
+    let state = quoted(&place("install"));
+    let stand_ins = [
+        ("uname", format!("case $1 in -s) echo Linux ;; -m) echo {processor} ;; *) echo pc-7 ;; esac")),
+        ("id", "echo 0".to_owned()),
+        ("mktemp", format!("mkdir {state} && echo {state}")),
+        // The last argument is the address; `-o` names the file.
+        (
+            "curl",
+            format!(
+                "out=; while [ $# -gt 1 ]; do [ \"$1\" = -o ] && out=$2; shift; done
+                 case $1 in */install-reports) cat >>{} ;; *) cp {}/\"${{1##*/}}\" \"$out\" ;; esac",
+                quoted(&place("reports")),
+                quoted(served)
+            ),
+        ),
+    ];
+    for (name, body) in stand_ins {
+        let program = place("bin").join(name);
+        std::fs::write(&program, format!("#!/bin/sh\n{body}\n")).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    std::fs::write(place("script"), script).unwrap();
+    std::fs::write(place("key"), "gek_1_of-the-site\n").unwrap();
+    let output = tokio::process::Command::new("sh")
+        .arg(place("script"))
+        .args(["--server", "https://rmm.example.com", "--site", "K7Q2M9XD"])
+        .env("PATH", format!("{}:{}", quoted(&place("bin")), std::env::var("PATH").unwrap()))
+        .env("CALLED", place("called"))
+        .stdin(std::fs::File::open(place("key")).unwrap())
+        .output()
+        .await
+        .unwrap();
+    assert!(!place("install").exists(), "it leaves its folder behind");
+    let read = |name: &str| std::fs::read_to_string(place(name)).unwrap_or_default();
+    (output.status.success(), format!("{}{}", read("called"), read("reports")))
+}
+
+#[tokio::test]
+async fn the_linux_installer_runs_the_agent_of_its_processor_and_reports_what_is_in_the_way() {
+    let served = tempfile::tempdir().unwrap();
+    for arch in ["x86_64", "aarch64"] {
+        let agent = format!("#!/bin/sh\necho \"{arch}: $*\" >\"$CALLED\"\n");
+        std::fs::write(served.path().join(format!("linux-{arch}")), agent).unwrap();
+    }
+    let checksum = |arch: &str| sha256(&std::fs::read(served.path().join(format!("linux-{arch}"))).unwrap());
+    // As the server writes it, which `the_one_line_command_…` sees.
+    let template = include_str!("../../src/install/linux.sh");
+    let script = template
+        .replace("@AGENT_SHA256_X86_64@", &checksum("x86_64"))
+        .replace("@AGENT_SHA256_AARCH64@", &checksum("aarch64"));
+    for (processor, arch) in [("x86_64", "x86_64"), ("aarch64", "aarch64"), ("arm64", "aarch64")] {
+        let (done, told) = run_script(&script, processor, served.path()).await;
+        assert!(done, "{processor}: {told}");
+        let expected =
+            format!("{arch}: install --server https://rmm.example.com --site K7Q2M9XD --key-file ");
+        assert!(told.starts_with(&expected), "{processor}: {told}");
+    }
+    let (done, told) = run_script(&script, "riscv64", served.path()).await;
+    assert!(!done && told.contains("there is no agent for riscv64"), "{told}");
+    assert!(told.contains(r#""site_code":"K7Q2M9XD","stage":"requirements""#), "{told}");
+    let without =
+        template.replace("@AGENT_SHA256_X86_64@", &checksum("x86_64")).replace("@AGENT_SHA256_AARCH64@", "");
+    let (done, told) = run_script(&without, "aarch64", served.path()).await;
+    assert!(!done && told.contains("this server has no agent for aarch64"), "{told}");
+    // Another program than the one that was promised is not run.
+    std::fs::write(served.path().join("linux-x86_64"), "#!/bin/sh\necho forged >\"$CALLED\"\n").unwrap();
+    let (done, told) = run_script(&script, "x86_64", served.path()).await;
+    assert!(!done && told.contains(r#""stage":"verify""#) && !told.contains("forged"), "{told}");
+}
+
+#[tokio::test]
+async fn packages_in_the_data_folder_are_handed_out_without_being_named() {
+    let server = TestServer::start().await;
+    let anyone = server.anonymous();
+    let path = format!("/install/packages/{MSI}");
+    anyone.get(&path).await.expect_problem(404, "NOT_FOUND");
+    let laid = packages::lay_down();
+    let dist = server.app().config.data_dir.join("dist");
+    std::fs::create_dir(&dist).unwrap();
+    for entry in std::fs::read_dir(laid.path()).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), dist.join(entry.file_name())).unwrap();
+    }
+    // It came while the server runs: nobody has to start it anew.
+    let msi = anyone.get(&path).await;
+    assert!(msi.status == 200 && msi.body.as_ref() == bytes_of(MSI), "{}", msi.status);
+}
+
+#[tokio::test]
+async fn a_sites_reports_are_listed_to_the_last_one_and_an_address_is_limited_apart() {
+    let server = TestServer::start().await;
+    for number in 0..25 {
+        let report =
+            json!({ "site_code": acme::HQ.code, "stage": "install", "error": format!("number {number}") });
+        server.anonymous().post("/api/install-reports", report).await.expect(202);
+    }
+    let reader = server.client_as(&acme::READER).await;
+    let (mut seen, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let path = format!("/api/v1/sites/{}/install-reports?limit=10{cursor}", acme::HQ.id);
+        let page = reader.get(&path).await.expect(200);
+        assert_eq!(page["total"], 25);
+        seen.extend(page["items"].as_array().unwrap().iter().map(|report| report["error"].to_string()));
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    let expected: Vec<String> = (0..25).rev().map(|number| format!("\"number {number}\"")).collect();
+    assert_eq!(seen, expected);
+    // Who is beyond the limit keeps nobody else from reporting.
+    let report = json!({ "site_code": acme::LAB.code, "stage": "install", "error": "again" });
+    let loud = server.anonymous();
+    let mut last = loud.post("/api/install-reports", report.clone()).await;
+    for _ in 0..30 {
+        last = loud.post("/api/install-reports", report.clone()).await;
+    }
+    last.expect_problem(429, "RATE_LIMITED");
+    assert!(last.header("retry-after").is_some());
+    server.anonymous().post("/api/install-reports", report).await.expect(202);
 }
 
 #[tokio::test]

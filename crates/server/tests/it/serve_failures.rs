@@ -70,6 +70,15 @@ async fn plain_http_on_a_network() {
 }
 
 #[tokio::test]
+async fn a_folder_of_packages_that_is_not_there() {
+    let data = folder();
+    let missing = data.path().join("no-packages");
+    let arguments: &[&dyn AsRef<OsStr>] = &[&"--listen", &"127.0.0.1:0", &"--dist", &missing];
+    let said = sentence(serve_with(data.path(), arguments)).await;
+    assert!(said.contains("--dist") && said.contains("no-packages is not a folder"), "{said}");
+}
+
+#[tokio::test]
 async fn a_certificate_that_is_not_there() {
     let data = folder();
     let missing = data.path().join("missing.pem");

@@ -22,6 +22,19 @@ describe("alert detail", () => {
     ]);
   });
 
+  it("shows both machines that take turns under one key", () => {
+    const machines = [
+      { hostname: "vm-01", address: "192.0.2.7", boot_time: "2026-11-29T19:00:00Z" },
+      { hostname: "<i>vm-01</i>", address: null, boot_time: null },
+    ];
+    const facts = alertFacts({ kind: "agent.key_shared", detail: { machines } });
+    expect(facts).toHaveLength(1);
+    expect(facts[0]?.name).toBe("Taking turns");
+    expect(facts[0]?.value).toMatch(
+      /^vm-01 at 192\.0\.2\.7, started .*2026.*; <i>vm-01<\/i> at an unknown address$/,
+    );
+  });
+
   it("says in words how an agent crashed, and which crash it was", () => {
     const alert = {
       kind: "agent.crashed",

@@ -48,6 +48,8 @@ const LABELS: Record<string, string> = {
   asked_at_site_id: "Asked at site",
   enrolled_at_site_id: "Enrolled at site",
   agent_version: "Version",
+  copy_id: "Waits as",
+  machines: "Taking turns",
 };
 
 function label(name: string): string {
@@ -56,8 +58,16 @@ function label(name: string): string {
 }
 
 function text(name: string, value: unknown): string {
+  if (name === "machines" && Array.isArray(value)) return value.map(machine).join("; ");
   if (typeof value !== "string") return JSON.stringify(value);
   if (name === "reason") return pendingReason(value);
   if (name === "cause") return crashCause(value);
   return name.endsWith("_at") ? formatDateTime(value) : value;
+}
+
+/** A machine that shares its key with another one. */
+function machine(value: Record<string, unknown>): string {
+  const { hostname, address, boot_time } = value;
+  const started = typeof boot_time === "string" ? `, started ${formatDateTime(boot_time)}` : "";
+  return `${hostname} at ${address ?? "an unknown address"}${started}`;
 }

@@ -16,7 +16,7 @@ import { Segmented } from "../../ui/segmented";
 import { ErrorState, SkeletonRows } from "../../ui/states";
 import { useDenied } from "../session/session";
 import { serverQuery } from "../tenancy/queries";
-import { type Platform, packageOf, recipes, whyMissing } from "./commands";
+import { forProcessor, type Platform, packagesOf, recipes, whyMissing } from "./commands";
 import { KeyReveal } from "./key-reveal";
 import { useCreateToken, useDownloadInstaller } from "./queries";
 import { WaitingForMachine } from "./waiting-for-machine";
@@ -88,10 +88,10 @@ export function AddMachine({
       ),
     )();
   const platform = chosen ?? likeliest(server.data);
-  const installer =
+  const installers =
     server.data && platform !== "linux"
-      ? packageOf(server.data, platform === "windows" ? "msi" : "pkg")
-      : undefined;
+      ? packagesOf(server.data, platform === "windows" ? "msi" : "pkg")
+      : [];
   return (
     <Panel
       title={`Add a machine to ${site.name}`}
@@ -142,20 +142,21 @@ export function AddMachine({
               </Field>
             </div>
             <div className="flex flex-wrap gap-2">
-              {installer && (
+              {installers.map((entry) => (
                 <Button
+                  key={entry.file}
                   variant="primary"
                   disabledReason={denied}
                   busy={download.isPending}
-                  onClick={() => fetchInstaller(installer.file)}
+                  onClick={() => fetchInstaller(entry.file)}
                 >
                   <Download aria-hidden />
-                  Download the installer
+                  Download the installer{forProcessor(entry, installers)}
                 </Button>
-              )}
+              ))}
               <Button
                 type="submit"
-                variant={installer ? "outline" : "primary"}
+                variant={installers.length > 0 ? "outline" : "primary"}
                 disabledReason={denied}
                 busy={create.isPending}
               >
@@ -163,7 +164,9 @@ export function AddMachine({
               </Button>
             </div>
             <div aria-live="polite" className="grid gap-1 text-base text-ink-2">
-              {installer && <About entry={installer} />}
+              {installers.map((entry) => (
+                <About key={entry.file} entry={entry} />
+              ))}
               {downloaded && (
                 <p className="text-ink wrap-anywhere">
                   {downloaded.name} is downloaded. Its name holds the token: leave it as it is, and
@@ -182,7 +185,9 @@ export function AddMachine({
 
 /** Where the server has something to hand out. */
 function likeliest(server: ServerInfo | undefined): Platform {
-  return !server || packageOf(server, "msi") || !server.agent_available ? "windows" : "linux";
+  return !server || packagesOf(server, "msi").length > 0 || !server.agent_available
+    ? "windows"
+    : "linux";
 }
 
 function About({ entry }: { entry: Package }) {
@@ -225,7 +230,7 @@ function Revealed({
   server: ServerInfo;
   onAnother: () => void;
 }) {
-  const [first, ...others] = recipes(platform, once, site.code, server);
+  const [first, ...others] = recipes(platform, once, server);
   return (
     <div className="grid gap-4">
       <p className="text-base text-ink-2">

@@ -24,6 +24,7 @@ const server = (ca: boolean): ServerInfo => ({
   packages: [
     packageOf("msi", "windows", "GuruRMM.msi"),
     packageOf("deb", "linux", "gururmm-agent_0.1.0_amd64.deb"),
+    { ...packageOf("deb", "linux", "gururmm-agent_0.1.0_arm64.deb"), arch: "aarch64" },
     packageOf("rpm", "linux", "gururmm-agent-0.1.0.x86_64.rpm"),
     packageOf("pkg", "macos", "GuruRMM.pkg"),
   ],
@@ -42,7 +43,7 @@ const once = (ca: boolean, url = "https://rmm.example.com"): KeyOnce => ({
 });
 
 const texts = (platform: Platform, ca = false) =>
-  recipes(platform, once(ca), "7K3MPQ2X", server(ca)).map(({ text }) => text);
+  recipes(platform, once(ca), server(ca)).map(({ text }) => text);
 
 describe("commands of a new key", () => {
   it("gives the Windows installer both properties, everywhere", () => {
@@ -67,7 +68,7 @@ describe("commands of a new key", () => {
     const fetching = (["windows", "linux", "macos"] as const)
       .flatMap((platform) => texts(platform))
       .filter((text) => text.includes("/install/packages/"));
-    expect(fetching).toHaveLength(5);
+    expect(fetching).toHaveLength(6);
     for (const text of fetching) expect(text).toContain("ab".repeat(32));
   });
 
@@ -81,9 +82,13 @@ describe("commands of a new key", () => {
 
   it("keeps the key off the command line of Linux, and out of Ansible's output", () => {
     for (const text of texts("linux")) {
+      // By standard input: what stands on a command line is in the list of processes.
       expect(text.split(SECRET)).toHaveLength(2);
-      expect(text).toContain(`printf '%s\\n' '${SECRET}' | `);
+      expect(text).toMatch(/printf '%s\\n' 'gek_|<<END &&\nserver=\S+\nsitekey=\S+\nEND\n/);
     }
+    const labels = recipes("linux", once(false), server(false)).map(({ label }) => label);
+    expect(labels).toContain("With the .deb package for aarch64");
+    expect(labels).toContain("With the .rpm package");
     for (const platform of ["windows", "linux"] as const) {
       const playbook = texts(platform).find((text) => text.startsWith("- hosts:"));
       expect(playbook).toContain("no_log: true");
@@ -115,7 +120,7 @@ describe("commands of a new key", () => {
     };
     const none = { ...once(false), install: { ...once(false).install, linux: null } };
     for (const platform of ["windows", "linux", "macos"] as const) {
-      expect(recipes(platform, none, "7K3MPQ2X", bare)).toEqual([]);
+      expect(recipes(platform, none, bare)).toEqual([]);
     }
     expect(whyMissing(bare, "msi")).toBe(reason);
     expect(whyMissing(bare, "pkg")).toBeNull();

@@ -17,12 +17,16 @@ export interface Recipe {
 const PROGRAM = {
   windows: "%ProgramFiles%\\GuruRMM\\gururmm-agent.exe",
   linux: "/usr/local/lib/gururmm/gururmm-agent",
-  macos: "/Library/Application Support/GuruRMM/bin/gururmm-agent",
 } as const;
 
-/** The package of a kind, for a processor where there are several. */
-export function packageOf(server: Pick<ServerInfo, "packages">, kind: Package["kind"]) {
-  return server.packages.find((entry) => entry.kind === kind);
+/** The packages of a kind: one for each processor. */
+export function packagesOf(server: Pick<ServerInfo, "packages">, kind: Package["kind"]): Package[] {
+  return server.packages.filter((entry) => entry.kind === kind);
+}
+
+/** Which processor, where there is a choice. */
+export function forProcessor(entry: Package, among: readonly Package[]): string {
+  return among.length > 1 ? ` for ${entry.arch}` : "";
 }
 
 /** Why there is none, as the server says. */
@@ -37,17 +41,12 @@ export function installerName({ server, site_key }: KeyOnce["install"], extensio
 }
 
 /** The steps for a platform, the commonest first. */
-export function recipes(
-  platform: Platform,
-  once: KeyOnce,
-  siteCode: string,
-  server: ServerInfo,
-): Recipe[] {
+export function recipes(platform: Platform, once: KeyOnce, server: ServerInfo): Recipe[] {
   switch (platform) {
     case "windows":
       return windows(once.install, server);
     case "linux":
-      return linux(once, siteCode, server);
+      return linux(once, server);
     case "macos":
       return macos(once.install, server);
   }
@@ -57,7 +56,7 @@ export function recipes(
 const insecure = (server: ServerInfo) => (server.ca_fingerprint ? "k" : "");
 
 function windows(install: KeyOnce["install"], server: ServerInfo): Recipe[] {
-  const msi = packageOf(server, "msi");
+  const [msi] = packagesOf(server, "msi");
   if (!msi) return [];
   const properties = `SITEKEY=${install.site_key} SERVER=${install.server}`;
   const url = `${install.server}/install/packages/${msi.file}`;
@@ -125,8 +124,8 @@ function windows(install: KeyOnce["install"], server: ServerInfo): Recipe[] {
   ];
 }
 
-function linux(once: KeyOnce, siteCode: string, server: ServerInfo): Recipe[] {
-  const { install, secret } = once;
+function linux(once: KeyOnce, server: ServerInfo): Recipe[] {
+  const { install } = once;
   const oneLiner: Recipe[] = install.linux
     ? [
         {
@@ -136,24 +135,26 @@ function linux(once: KeyOnce, siteCode: string, server: ServerInfo): Recipe[] {
         },
       ]
     : [];
-  const pin = server.ca_fingerprint ? ` --ca-fingerprint ${server.ca_fingerprint}` : "";
   const packaged = (["deb", "rpm"] as const).flatMap((kind) => {
-    const file = packageOf(server, kind);
-    if (!file) return [];
-    const path = `/tmp/${file.file}`;
-    const enroll = `${PROGRAM.linux} install --server ${install.server} --site ${siteCode} --key-file -${pin}`;
-    return [
-      {
-        label: kind === "deb" ? "With the .deb package" : "With the .rpm package",
+    const all = packagesOf(server, kind);
+    return all.map((entry) => {
+      const path = `/tmp/${entry.file}`;
+      return {
+        label: `With the .${kind} package${forProcessor(entry, all)}`,
         copyLabel: "Copy commands",
+        hint: "As root. The package enrolls the machine with what the file says, and removes the file.",
         text: [
-          `curl -fsS${insecure(server)} -o ${path} ${install.server}/install/packages/${file.file}`,
-          `echo "${file.sha256}  ${path}" | sha256sum -c - &&`,
-          `  sudo ${kind === "deb" ? "dpkg -i" : "rpm -U"} ${path} &&`,
-          `  printf '%s\\n' '${secret}' | sudo ${enroll}`,
+          `curl -fsS${insecure(server)} -o ${path} ${install.server}/install/packages/${entry.file}`,
+          `echo "${entry.sha256}  ${path}" | sha256sum -c - &&`,
+          "  install -d -m 755 /etc/gururmm &&",
+          "  install -m 600 /dev/stdin /etc/gururmm/enroll.conf <<END &&",
+          `server=${install.server}`,
+          `sitekey=${install.site_key}`,
+          "END",
+          `  ${kind === "deb" ? "apt-get install -y" : "dnf install -y"} ${path}`,
         ].join("\n"),
-      },
-    ];
+      };
+    });
   });
   const ansible: Recipe[] = install.linux
     ? [
@@ -178,19 +179,18 @@ function linux(once: KeyOnce, siteCode: string, server: ServerInfo): Recipe[] {
 }
 
 function macos(install: KeyOnce["install"], server: ServerInfo): Recipe[] {
-  const pkg = packageOf(server, "pkg");
-  if (!pkg) return [];
-  const path = `/tmp/${installerName(install, "pkg")}`;
-  return [
-    {
-      label: "In a terminal: fetch, check and install",
+  const all = packagesOf(server, "pkg");
+  return all.map((entry) => {
+    const path = `/tmp/${installerName(install, "pkg")}`;
+    return {
+      label: `In a terminal: fetch, check and install${forProcessor(entry, all)}`,
       copyLabel: "Copy commands",
       hint: "The name of the file tells the package where the machine belongs: leave it as it is.",
       text: [
-        `curl -fsS${insecure(server)} -o '${path}' ${install.server}/install/packages/${pkg.file}`,
-        `echo "${pkg.sha256}  ${path}" | shasum -a 256 -c - &&`,
+        `curl -fsS${insecure(server)} -o '${path}' ${install.server}/install/packages/${entry.file}`,
+        `echo "${entry.sha256}  ${path}" | shasum -a 256 -c - &&`,
         `  sudo installer -pkg '${path}' -target /`,
       ].join("\n"),
-    },
-  ];
+    };
+  });
 }
