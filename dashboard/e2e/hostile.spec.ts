@@ -46,18 +46,21 @@ async function hostileAgent(page: Page) {
     model: evil(),
     serial: evil(),
   };
-  const enrolled = await page.request.post("/api/enroll", {
-    data: {
-      ...identity,
-      site_code,
-      enrollment_key: secret,
-      hostname: system.hostname,
-      os_type: system.os_type,
-      os_version: system.os_version,
-      arch: system.arch,
-      agent_version: "0.1.0",
-    },
-  });
+  const enroll = (differs: object) =>
+    page.request.post("/api/enroll", {
+      data: {
+        ...identity,
+        site_code,
+        enrollment_key: secret,
+        hostname: system.hostname,
+        os_type: system.os_type,
+        os_version: system.os_version,
+        arch: system.arch,
+        agent_version: "0.1.0",
+        ...differs,
+      },
+    });
+  const enrolled = await enroll({});
   expect(enrolled.status(), await enrolled.text()).toBe(201);
   const { agent_id, agent_key } = await enrolled.json();
   await page.request.post("/api/install-reports", {
@@ -82,6 +85,13 @@ async function hostileAgent(page: Page) {
     commands: [],
   });
   await welcomed;
+  // A machine that says it is the same one waits for a decision, with all it says of itself.
+  const waiting = await enroll({
+    ...{ hostname: evil(), os_version: evil(), board_serial: evil(), disk_serial: evil() },
+    mac_addresses: PAYLOADS,
+  });
+  const { agent_id: waitingId, status } = await waiting.json();
+  expect(status).toBe("pending");
   const asBytes = (text: string) => Buffer.from(text).toString("base64");
   socket.on("message", (data) => {
     const { type, log_id } = JSON.parse(String(data));
@@ -138,7 +148,8 @@ async function hostileAgent(page: Page) {
       dns: [evil(), evil()],
     },
   });
-  return { agentId: agent_id as string, close: () => socket.close() };
+  const ids = [agent_id, waitingId] as string[];
+  return { agentId: agent_id as string, ids, close: () => socket.close() };
 }
 
 /** Nothing ran, and nothing of the corpus became an element. */
@@ -170,6 +181,7 @@ test("markup from a machine stays text on every page", async ({ page, agentId })
       `/agents/${hostile.agentId}/log`,
       `/sites/${siteId}`,
       `/enrollment?site_id=${siteId}`,
+      "/approvals",
       "/commands",
       "/alerts?status=all",
       "/audit",
@@ -214,8 +226,7 @@ test("markup from a machine stays text on every page", async ({ page, agentId })
   } finally {
     hostile.close();
     const session = await (await page.request.get("/api/v1/session")).json();
-    await page.request.delete(`/api/agents/${hostile.agentId}`, {
-      headers: { "X-CSRF-Token": session.csrf_token },
-    });
+    const headers = { "X-CSRF-Token": session.csrf_token };
+    for (const id of hostile.ids) await page.request.delete(`/api/agents/${id}`, { headers });
   }
 });

@@ -17,6 +17,7 @@ const PATHS = (agentId: string, siteId: string) => [
   `/sites/${siteId}`,
   `/sites/${siteId}?tab=policy`,
   `/enrollment?site_id=${siteId}`,
+  "/approvals",
   "/users",
   "/audit",
   "/profile",
