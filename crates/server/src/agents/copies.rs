@@ -14,6 +14,10 @@ use crate::gateway::{AgentSession, Machine};
 use gururmm_protocol::system::MachineIdentity;
 use serde_json::json;
 
+/// Records of copies of one key that wait at the same time; more only count the alert up. Whoever has the key can say it
+/// is ever another machine.
+const MAX_COPIES: i64 = 10;
+
 /// What two sessions with one key turn out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meeting {
@@ -80,23 +84,23 @@ async fn set_aside<P>(
     copy: &Machine,
 ) -> Result<(), Error> {
     let waiting = store::waiting_newcomers(tx, &copy.identity.machine_uid, session.site_id).await?;
-    let record = match waiting.first() {
-        Some(earlier) => earlier.agent_id,
-        None => {
-            // Nobody has its key: the machine gets one when it enrolls for itself.
-            let id = store::insert_copy(tx, session, copy, &NewKey::mint(&app.keys)).await?;
-            let event = Event::new(Topic::AgentPending, session.tenant_id, id);
-            tx.emit(event.at(session.client_id, Some(session.site_id)).on_agent(id)).await?;
-            id
-        }
+    // Nobody has its key: the machine gets one when it enrolls for itself.
+    let new = match waiting.is_empty() {
+        true => store::insert_copy(tx, session, copy, &NewKey::mint(&app.keys), MAX_COPIES).await?,
+        false => None,
     };
+    if let Some(id) = new {
+        let event = Event::new(Topic::AgentPending, session.tenant_id, id);
+        tx.emit(event.at(session.client_id, Some(session.site_id)).on_agent(id)).await?;
+    }
+    let record = new.or(waiting.first().map(|earlier| earlier.agent_id));
     let hostname = copy.system.hostname.as_str();
     let title = format!("{hostname} uses a copy of the key of {}", session.hostname);
     let detail = json!({ "copy_id": record, "hostname": hostname, "address": copy.peer });
-    raise(tx, session, "agent.key_copied", &title, detail.clone()).await?;
-    if waiting.is_empty() {
+    raise(tx, session, "agent.key_copied", &title, detail).await?;
+    if let Some(id) = new {
         let detail = json!({ "pending_reason": PendingReason::KeyCopied, "key_of": session.agent_id });
-        tx.audit(Entry::new("agent.copy_found", "agent", record).named(hostname).with(detail)).await?;
+        tx.audit(Entry::new("agent.copy_found", "agent", id).named(hostname).with(detail)).await?;
     }
     Ok(())
 }

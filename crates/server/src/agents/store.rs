@@ -81,20 +81,23 @@ pub async fn waiting_newcomers<P>(
     Ok(waiting.fetch_all(tx.conn()).await?)
 }
 
-/// A record for a machine that came with another's key, beside that one's. It waits, and has no key.
+/// A record for a machine that came with another's key, beside that one's. It waits, and has no key. `None` when `most`
+/// such machines wait already.
 pub async fn insert_copy<P>(
     tx: &mut Tx<P>,
     original: &AgentSession,
     copy: &Machine,
     key: &NewKey,
-) -> Result<Uuid, Error> {
+    most: i64,
+) -> Result<Option<Uuid>, Error> {
     let id = Uuid::now_v7();
-    sqlx::query!(
+    let inserted = sqlx::query!(
         "INSERT INTO agents (id, tenant_id, client_id, site_id, state, pending_reason, collides_with, hostname, os_type,
            os_version, arch, agent_version, machine_uid, machine_uid_source, board_serial, disk_serial, key_digest,
            digest_key_id, key_revoked_at, asked_from, asked_at)
-         VALUES ($1, $2, $3, $4, 'pending', $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, now(),
-           ($18::text)::inet, now())",
+         SELECT $1, $2, $3, $4, 'pending', $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, now(),
+           ($18::text)::inet, now()
+         WHERE (SELECT count(*) FROM agents WHERE collides_with = $6 AND state = 'pending' AND pending_reason = $5) < $19",
         id,
         original.tenant_id,
         original.client_id,
@@ -113,13 +116,17 @@ pub async fn insert_copy<P>(
         key.digest.as_slice(),
         key.digest_key_id,
         copy.peer.map(|ip| ip.to_string()),
+        most,
     )
     .execute(tx.conn())
     .await?;
+    if inserted.rows_affected() == 0 {
+        return Ok(None);
+    }
     sqlx::query!("INSERT INTO agent_status (agent_id, tenant_id) VALUES ($1, $2)", id, original.tenant_id)
         .execute(tx.conn())
         .await?;
-    Ok(id)
+    Ok(Some(id))
 }
 
 /// A session that was refused as a copy's leaves the epoch to the one that goes on.

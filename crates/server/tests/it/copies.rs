@@ -97,6 +97,23 @@ async fn a_copied_disk_in_another_machine_is_refused_beside_its_original_and_sho
 }
 
 #[tokio::test]
+async fn whoever_says_it_is_ever_another_machine_fills_no_queue() {
+    let server = TestServer::start().await;
+    let original = server.seed_agent(&acme::HQ, "web-01").await;
+    let mut there = connect(&server, &original, 5).await;
+    answer(&mut there).await.unwrap();
+    for number in 0..13 {
+        let mut newcomer = connect(&server, &copied_to(&original, &format!("copy-{number}")), 1).await;
+        assert_eq!(answer(&mut newcomer).await, Err(GoodbyeReason::Revoked));
+    }
+    let queue = server.client_as(&acme::ADMIN).await.get("/api/v1/approvals").await.expect(200);
+    assert_eq!(queue["total"], 10);
+    let told = alerts(&server).await;
+    assert_eq!((told.len(), &told[0]["count"]), (1, &json!(13)));
+    still_served(&mut there).await;
+}
+
+#[tokio::test]
 async fn a_copy_that_was_there_first_gives_way_to_the_known_machine() {
     let server = TestServer::start().await;
     let original = server.seed_agent(&acme::HQ, "web-01").await;
