@@ -142,6 +142,7 @@ name_version() {
   BUILD=$(git describe --tags --always --dirty)
   # A tilde sorts before the release, and a later build after an earlier one.
   PACKAGE_VERSION=$VERSION~git$(date --utc --date "@$SOURCE_DATE_EPOCH" +%Y%m%d%H%M%S).$(git rev-parse --short HEAD)
+  [[ $BUILD != *-dirty ]] || PACKAGE_VERSION+=.dirty
 }
 
 # dist_target NAME: builds one; how it went is a line in the table
