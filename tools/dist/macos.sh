@@ -13,11 +13,12 @@ build_pkg() {
     'the tree of a package, not run: build-pkg.sh in it makes the .pkg on a Mac'
 }
 
+# The daemon's description is the one that the agent carries in itself.
 # pkg_tree ARCH PROGRAM VERSION FOLDER
 pkg_tree() {
   local arch=$1 program=$2 version=$3 tree=$4
   install -D -m 755 "$program" "$tree/root/Library/Application Support/GuruRMM/bin/gururmm-agent"
-  install -D -m 644 tools/dist/macos/com.gururmm.agent.plist "$tree/root/Library/LaunchDaemons/com.gururmm.agent.plist"
+  install -D -m 644 crates/agent/src/install/com.gururmm.agent.plist "$tree/root/Library/LaunchDaemons/com.gururmm.agent.plist"
   install -D -m 755 --target-directory "$tree/scripts" tools/dist/macos/scripts/*
   install -m 755 tools/dist/macos/build-pkg.sh "$tree"
   sed -e "s/@VERSION@/$version/" -e "s/@ARCH@/${arch/aarch64/arm64}/" tools/dist/macos/Distribution.xml \

@@ -38,7 +38,7 @@ uuid_of() {
 
 # Its services would stay for ever.
 stop_wine() {
-  WINEPREFIX=$TARGET/wine "$(dirname "$(wine_program)")/wineserver64" --kill || true
+  WINEPREFIX=$TARGET/wine "$(dirname "$(wine64_program)")/wineserver64" --kill || true
 }
 
 # try_msi MSI FOLDER: installs and removes it under Wine
@@ -87,34 +87,21 @@ nothing_is_left() {
   ! wine_has 'HKLM\System\CurrentControlSet\Services' ImagePath gururmm-agent.exe || die 'The service is still registered.'
 }
 
+# need_wine: a Windows of Wine's for what is released, with what this Wine lacks
 need_wine() {
-  need_packages gcc-mingw-w64-x86-64 wine wine64 libwine
+  need_wine64
   export WINEPREFIX=$TARGET/wine WINEARCH=win64 WINEDEBUG=-all
   [[ -f $WINEPREFIX/.ready ]] && return
   say "Making a Windows of Wine's in ${WINEPREFIX#"$PWD"/}"
   rm -rf "$WINEPREFIX"
   mkdir -p "$WINEPREFIX"
-  quietly env DISPLAY= "$(wine_program)" wineboot --init || die "Wine does not start."
-  # Libraries that Wine 8 lacks or has half: see the sources.
-  local library
-  for library in bcryptprimitives pdh; do
-    x86_64-w64-mingw32-gcc -shared -O2 -s -o "$WINEPREFIX/drive_c/windows/system32/$library.dll" \
-      "tools/dist/windows/wine/$library.c" -ladvapi32
-  done
-  quietly "$(wine_program)" reg add 'HKCU\Software\Wine\DllOverrides' /v pdh /d native /f
+  quietly env DISPLAY= "$(wine64_program)" wineboot --init || die "Wine does not start."
+  build_wine_library
+  cp "$WINE_LIBRARY" "$WINEPREFIX/drive_c/windows/system32"
   touch "$WINEPREFIX/.ready"
-}
-
-# The program itself: Debian's wrapper would ask for 32 bits, too.
-wine_program() {
-  local program
-  for program in /usr/lib/wine/wine64 /usr/bin/wine64-stable /usr/bin/wine64; do
-    [[ -x $program ]] && echo "$program" && return
-  done
-  die "There is no wine64 here."
 }
 
 # under_wine PROGRAM ARGUMENT…
 under_wine() {
-  WINEPREFIX=$TARGET/wine WINEARCH=win64 WINEDEBUG=-all DISPLAY='' timeout 300 "$(wine_program)" "$@"
+  WINEPREFIX=$TARGET/wine WINEARCH=win64 WINEDEBUG=-all DISPLAY='' timeout 300 "$(wine64_program)" "$@"
 }
