@@ -103,6 +103,7 @@ an_agents_package_for_debian_installs_enrolls_and_leaves_nothing() {
 
   # What the updater keeps beside the program goes with it, the identity stays until nothing shall stay.
   install -D -m 755 /bin/true "$root/usr/local/lib/gururmm/versions/9.9.9/gururmm-agent"
+  cp "$AGENT_UNIT" "$root/etc/systemd/system"
   dpkg_in "$root" --remove gururmm-agent
   [[ ! -e $root/usr/local/lib/gururmm && -f $state/identity.json ]]
   dpkg_in "$root" --purge gururmm-agent

@@ -70,8 +70,10 @@ before_remove() {
 
 # Nothing of the agent stays but what makes the machine the agent that it is: installed again, it comes back as that.
 after_remove() {
-  if runs_systemd; then systemctl daemon-reload || true; fi
+  # As `gururmm-agent install` writes it, which enrolls machines with a package, too.
+  rm -f "$root/etc/systemd/system/$unit"
   rm -rf "$root/usr/local/lib/gururmm"
+  if runs_systemd; then systemctl daemon-reload || true; fi
 }
 
 # No trace stays.
