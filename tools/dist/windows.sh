@@ -57,7 +57,7 @@ try_msi() {
   if msiexec "$logs/refused.log" /i "$msi" SERVER=http://127.0.0.1:1 SITEKEY="$key"; then
     die 'The MSI says that a machine was enrolled which was not.'
   fi
-  grep --quiet --text 'GuruRMM: .*ERROR' <(tr -d '\0' <"$logs/refused.log") || die "The MSI does not say why in $logs/refused.log."
+  grep --quiet --text 'ERROR gururmm_agent' <(tr -d '\0' <"$logs/refused.log") || die "The MSI does not say why in $logs/refused.log."
   nothing_is_left
   stop_wine
 }
