@@ -10,6 +10,7 @@ use crate::gateway::{AgentSession, Machine};
 use crate::observability::traces::spans;
 use crate::policies;
 use crate::telemetry;
+use crate::updates;
 use gururmm_protocol::policy::AgentConfig;
 use gururmm_protocol::{AgentMessage, CommandId, ServerMessage};
 use std::time::Duration;
@@ -112,6 +113,7 @@ async fn deliver(
             let mut answers = retrying(|| commands::agent::hello(app, session, &hello.commands)).await?;
             answers.extend(telemetry::agent::hello(app, session));
             answers.extend(retrying(|| agent_logs::agent::hello(app, session)).await?);
+            answers.extend(retrying(|| updates::agent::hello(app, session, &hello)).await?);
             Ok(answers)
         }
         AgentMessage::Metrics { seq, sample } => {
@@ -140,8 +142,9 @@ async fn deliver(
         AgentMessage::CrashReport(report) => {
             retrying(|| agent_logs::agent::crashed(app, session, report.clone())).await
         }
-        // Not stored yet, and therefore not acknowledged: the agent keeps it and says it again.
-        AgentMessage::UpdateReport(_) => Ok(Vec::new()),
+        AgentMessage::UpdateReport(report) => {
+            retrying(|| updates::agent::reported(app, session, report.clone())).await
+        }
         // The gateway's own, and what the decoder does not let through.
         AgentMessage::Heartbeat { .. } | AgentMessage::Goodbye {} | AgentMessage::Unknown => Ok(Vec::new()),
     }

@@ -10,7 +10,9 @@ use crate::install::Downloads;
 use crate::keys::Keys;
 use crate::live::{self, Live};
 use crate::observability::Counters;
+use crate::protocols::Protocols;
 use crate::telemetry::Telemetry;
+use crate::updates::Updates;
 use chrono::{DateTime, Utc};
 use std::sync::Arc;
 
@@ -29,6 +31,10 @@ pub struct App {
     pub live: Live,
     pub telemetry: Telemetry,
     pub commands: Commands,
+    /// The versions that are spoken with agents.
+    pub protocols: Protocols,
+    /// What is published for agents.
+    pub updates: Updates,
     pub limits: PublicLimits,
     /// What the slices count while they work.
     pub counters: Counters,
@@ -49,6 +55,8 @@ impl App {
     ) -> Self {
         Self {
             downloads: Downloads::new(config.agent_binary.clone(), config.dist.clone()),
+            protocols: Protocols::default(),
+            updates: Updates::new(&config),
             config,
             db,
             keys,

@@ -7,6 +7,8 @@ use crate::gateway;
 use crate::jobs::{self, Job};
 use crate::retention;
 use crate::telemetry::{self, ingest::Ingest};
+use crate::updates;
+use crate::watchdog;
 use chrono::Utc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +24,26 @@ const JOBS: &[Job] = &[
         name: agent_logs::deadlines::JOB,
         every: Duration::from_secs(10),
         round: |app| Box::pin(agent_logs::deadlines::keep(app, Utc::now())),
+    },
+    Job {
+        name: updates::deadlines::JOB,
+        every: Duration::from_secs(10),
+        round: |app| Box::pin(updates::deadlines::keep(app, Utc::now())),
+    },
+    Job {
+        name: updates::rollout::JOB,
+        every: Duration::from_secs(60),
+        round: |app| Box::pin(updates::rollout::keep(app, Utc::now())),
+    },
+    Job {
+        name: updates::alarm::JOB,
+        every: Duration::from_secs(600),
+        round: |app| Box::pin(updates::alarm::keep(app, Utc::now())),
+    },
+    Job {
+        name: watchdog::JOB,
+        every: Duration::from_secs(60),
+        round: |app| Box::pin(watchdog::keep(app, Utc::now())),
     },
     Job {
         name: "metric partitions",
@@ -59,6 +81,7 @@ impl Background {
         background.run(app, |app, stop| async move { gateway::keep_presence(&app, stop).await });
         background.run(app, |app, stop| async move { Ingest::run(&app, stop).await });
         background.run(app, |app, stop| async move { gateway::follow_moves(&app, stop).await });
+        background.run(app, |app, stop| async move { updates::keep_looking(&app, stop).await });
         JOBS.iter().for_each(|job| background.run(app, |app, stop| jobs::run(app, *job, stop)));
         background
     }
@@ -92,7 +115,17 @@ mod tests {
         names.sort_unstable();
         assert_eq!(
             names,
-            ["agent log deadlines", "command deadlines", "metric partitions", "prune expired", "retention"]
+            [
+                "agent log deadlines",
+                "command deadlines",
+                "metric partitions",
+                "prune expired",
+                "retention",
+                "update alarms",
+                "update deadlines",
+                "update rollouts",
+                "watchdog alerts"
+            ]
         );
     }
 }

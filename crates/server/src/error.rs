@@ -62,6 +62,10 @@ codes! {
     AgentOffline = "AGENT_OFFLINE", CONFLICT, "The machine is offline";
     AiProviderNotConfigured = "AI_PROVIDER_NOT_CONFIGURED", CONFLICT, "No AI provider is configured";
     NoUpdatePublished = "NO_UPDATE_PUBLISHED", CONFLICT, "No newer agent version is published on this server";
+    UpdateUnsupported = "UPDATE_UNSUPPORTED", CONFLICT, "This machine's agent cannot update itself";
+    UpdateUnderWay = "UPDATE_UNDER_WAY", CONFLICT, "Another update of this machine is under way";
+    NoPreviousVersion = "NO_PREVIOUS_VERSION", CONFLICT, "The machine has kept no version to go back to";
+    ProtocolInUse = "PROTOCOL_IN_USE", CONFLICT, "The protocol version is still in use";
     InvalidState = "INVALID_STATE", CONFLICT, "The object is not in a state that allows this";
     PayloadTooLarge = "PAYLOAD_TOO_LARGE", PAYLOAD_TOO_LARGE, "The request is too large";
     UnsupportedMediaType = "UNSUPPORTED_MEDIA_TYPE", UNSUPPORTED_MEDIA_TYPE, "Send JSON";

@@ -33,6 +33,7 @@ pub mod overview;
 pub mod pace;
 pub mod policies;
 pub mod private_file;
+pub mod protocols;
 pub mod retention;
 pub mod router;
 pub mod serve;
@@ -43,7 +44,9 @@ pub mod system;
 pub mod telemetry;
 pub mod tenancy;
 pub mod tunnel;
+pub mod updates;
 pub mod users;
+pub mod watchdog;
 
 pub use app::{App, AppState};
 pub use error::{Code, Error};

@@ -6,7 +6,7 @@ use crate::app::App;
 use crate::auth::Scope;
 use crate::auth::permission::System;
 use crate::error::Error;
-use crate::{agent_logs, agents, alerts, commands, jobs, tenancy, tunnel};
+use crate::{agent_logs, agents, alerts, commands, jobs, tenancy, tunnel, updates};
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
@@ -29,12 +29,15 @@ enum Kind {
     AgentLogs,
     /// With all their history.
     RetiredAgents,
+    Updates,
 }
 
 /// Goes through all partners, one at a time.
 pub async fn keep(app: &App, now: DateTime<Utc>) -> Result<(), Error> {
     for tenant in app.db.list_tenants().await? {
-        for kind in [Kind::Commands, Kind::Alerts, Kind::Tunnels, Kind::AgentLogs, Kind::RetiredAgents] {
+        for kind in
+            [Kind::Commands, Kind::Alerts, Kind::Tunnels, Kind::AgentLogs, Kind::RetiredAgents, Kind::Updates]
+        {
             jobs::by_itself(JOB, tenant, prune(app, tenant, kind, now).await);
         }
     }
@@ -67,6 +70,7 @@ async fn prune_batch(app: &App, scope: &Scope<System>, kind: Kind, now: DateTime
         Kind::Tunnels => tunnel::prune(&mut tx, over_before, BATCH).await?,
         Kind::AgentLogs => agent_logs::prune(&mut tx, over_before, BATCH).await?,
         Kind::RetiredAgents => agents::prune_retired(&mut tx, over_before, BATCH).await?,
+        Kind::Updates => updates::prune(&mut tx, over_before, BATCH).await?,
     };
     tx.commit().await?;
     Ok(gone)

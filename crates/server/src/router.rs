@@ -8,7 +8,7 @@ use crate::http::layers;
 use crate::live;
 use crate::{
     agent_logs, agents, alerts, audit_log, dashboard, enrollment, install, overview, policies, setup,
-    sign_in, system, telemetry, tenancy, tunnel, users,
+    sign_in, system, telemetry, tenancy, tunnel, updates, users, watchdog,
 };
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -52,6 +52,8 @@ fn api() -> OpenApiRouter<AppState> {
         .merge(tunnel::http::routes())
         .merge(overview::http::routes())
         .merge(system::http::routes())
+        .merge(updates::http::routes())
+        .merge(watchdog::http::routes())
 }
 
 /// The whole server as one service.

@@ -15,6 +15,7 @@ use crate::net::{Limits, ListenConfig, Listener, TlsMode};
 use crate::observability::{MetricsListener, SpanCounts};
 use crate::router;
 use crate::served::Served;
+use crate::updates;
 use anyhow::Context as _;
 use chrono::{TimeDelta, Utc};
 use ipnet::IpNet;
@@ -89,6 +90,7 @@ impl Server {
             }
         };
 
+        updates::census::learn_retired(&app).await?;
         let background = Background::start(&app);
         let stopping = CancellationToken::new();
         if options.invites_local_agent {

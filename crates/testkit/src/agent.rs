@@ -11,7 +11,10 @@ use gururmm_protocol::metrics::Sample;
 use gururmm_protocol::system::{MachineIdentity, OsType, SystemInfo, UidSource};
 use gururmm_protocol::to_agent::Welcome;
 use gururmm_protocol::to_server::Hello;
-use gururmm_protocol::{AgentMessage, Decoded, SUPPORTED, ServerMessage, decode_server_message, encode};
+use gururmm_protocol::update::{UpdateAbility, UpdateOrder, UpdateReport, UpdateState};
+use gururmm_protocol::{
+    AgentMessage, Decoded, SUPPORTED, ServerMessage, UpdateId, decode_server_message, encode,
+};
 
 /// Where agents connect.
 pub const SOCKET_PATH: &str = "/api/v1/agent/socket";
@@ -44,9 +47,21 @@ impl TestAgent {
         }
     }
 
+    /// Connects and says a hello of one's own.
+    pub async fn connect_saying(server: &TestServer, machine: &SeededAgent, hello: Hello) -> Self {
+        match Self::open(server, machine).await {
+            Ok(socket) => Self::greet_saying(socket, machine, hello).await,
+            Err(answer) => panic!("{answer}"),
+        }
+    }
+
     /// Says hello on an open socket, and is welcomed.
-    pub async fn greet(mut socket: TestSocket, machine: &SeededAgent, commands: Vec<ResumedCommand>) -> Self {
-        socket.send_text(encode(&AgentMessage::Hello(hello(machine, commands))).unwrap()).await;
+    pub async fn greet(socket: TestSocket, machine: &SeededAgent, commands: Vec<ResumedCommand>) -> Self {
+        Self::greet_saying(socket, machine, hello(machine, commands)).await
+    }
+
+    async fn greet_saying(mut socket: TestSocket, machine: &SeededAgent, hello: Hello) -> Self {
+        socket.send_text(encode(&AgentMessage::Hello(hello)).unwrap()).await;
         let first = socket.next().await.unwrap_or_else(|closed| panic!("no welcome but {closed:?}"));
         let Decoded::Known(ServerMessage::Welcome(welcome)) = decode_server_message(&first).unwrap() else {
             panic!("no welcome but {first}")
@@ -97,6 +112,35 @@ impl TestAgent {
             _ => None,
         };
         self.expect("command", pick).await
+    }
+
+    /// The next order to become another version.
+    pub async fn expect_update(&mut self) -> UpdateOrder {
+        let pick = |message| match message {
+            ServerMessage::UpdateOrder(order) => Some(order),
+            _ => None,
+        };
+        self.expect("update order", pick).await
+    }
+
+    /// Says how far an update is, and waits until that is acknowledged.
+    pub async fn report_update(&mut self, update_id: UpdateId, version: &str, state: UpdateState) {
+        let report = UpdateReport {
+            update_id,
+            state,
+            version: version.to_owned(),
+            error_code: (state == UpdateState::RolledBack).then(|| "DID_NOT_STAY".to_owned()),
+            error: (state == UpdateState::RolledBack).then(|| "it did not connect".to_owned()),
+            at: Utc::now(),
+        };
+        self.send(&AgentMessage::UpdateReport(report)).await;
+        let pick = |message| match message {
+            ServerMessage::UpdateReportAck { update_id: id, state: of } if (id, of) == (update_id, state) => {
+                Some(())
+            }
+            _ => None,
+        };
+        self.expect("acknowledgement of the report", pick).await;
     }
 
     /// Runs a command as an honest agent would: started, one piece of output, end. Waits for the last acknowledgement.
@@ -174,6 +218,13 @@ pub fn hello(machine: &SeededAgent, commands: Vec<ResumedCommand>) -> Hello {
         commands,
         update: None,
     }
+}
+
+/// What a machine says of itself whose agent runs this version, and can become another one.
+pub fn updatable(machine: &SeededAgent, version: &str, previous: Option<&str>) -> Hello {
+    let ability =
+        UpdateAbility { supported: true, reason: None, previous_version: previous.map(str::to_owned) };
+    Hello { agent_version: version.to_owned(), update: Some(ability), ..hello(machine, Vec::new()) }
 }
 
 /// An ordinary small server.

@@ -72,10 +72,15 @@ impl TestServer {
 
     /// Stops the server in order and starts it again on the same data.
     pub async fn restart(&mut self) {
+        self.restart_with(|_| {}).await;
+    }
+
+    /// The same with settings of one's own.
+    pub async fn restart_with(&mut self, configure: impl FnOnce(&mut ServeOptions)) {
         if let Some(server) = self.server.take() {
             server.stop().await.unwrap();
         }
-        self.server = Some(Self::launch(&self.database, &self.data_dir, |_| {}).await);
+        self.server = Some(Self::launch(&self.database, &self.data_dir, configure).await);
     }
 
     /// Stops the server in order; the database stays until this is dropped.

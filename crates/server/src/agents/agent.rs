@@ -12,10 +12,10 @@ use crate::error::Error;
 use crate::gateway::{AgentSession, MachineClock};
 use chrono::{DateTime, TimeDelta, Utc};
 use gururmm_protocol::limits::clean;
+use gururmm_protocol::negotiate;
 use gururmm_protocol::network::NetworkState;
 use gururmm_protocol::system::{MachineIdentity, UidSource};
 use gururmm_protocol::to_server::Hello;
-use gururmm_protocol::{SUPPORTED, negotiate};
 use serde_json::json;
 
 /// Stores what a machine is now. Writes only what changed: a fleet that comes back says the same as before.
@@ -25,7 +25,7 @@ pub async fn on_hello(app: &App, session: &AgentSession, hello: &Hello) -> Resul
     system.clean();
     identity.clean();
     clean(&mut agent_version, 64);
-    let protocol = negotiate(SUPPORTED, &hello.protocols).map(|version| version.to_string());
+    let protocol = negotiate(&app.protocols.served(), &hello.protocols).map(|version| version.to_string());
     let mut tx = app.db.begin(&Scope::agent(session.agent_id, session.tenant_id, &system.hostname)).await?;
     let system_json = serde_json::to_value(&system).map_err(Error::internal)?;
     let changed =

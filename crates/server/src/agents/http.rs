@@ -9,7 +9,7 @@ use crate::auth::Scope;
 use crate::auth::permission::{ManageAgents, ManageKeys, ReadFleet};
 use crate::enrollment::KeyOnce;
 use crate::error::Error;
-use crate::http::{Json, Page, PageQuery, Path, Query};
+use crate::http::{Json, Page, PageQuery, Path, Query, SchemaName as _};
 use axum::extract::State;
 use axum::http::StatusCode;
 use gururmm_protocol::system::OsType;
@@ -25,7 +25,6 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(list_all_agents))
         .routes(routes!(get_agent, delete_agent))
         .routes(routes!(move_agent))
-        .routes(routes!(update_agent))
         .routes(routes!(list_agents))
         .routes(routes!(get_agent_detail))
         .routes(routes!(approve_agent))
@@ -122,17 +121,6 @@ async fn move_agent(
     Json(MoveInput { site_id }): Json<MoveInput>,
 ) -> Result<Json<Agent>, Error> {
     super::move_to(&app, &scope, id, site_id).await.map(Json)
-}
-
-/// Let an agent update now; 409 while the server has no newer one to hand out.
-#[utoipa::path(post, path = "/api/agents/{id}/update", tag = "agents", params(("id" = Uuid, Path)),
-    responses((status = 204, description = "The agent was told to update")))]
-async fn update_agent(
-    State(app): State<AppState>,
-    scope: Scope<ManageAgents>,
-    Path(id): Path<Uuid>,
-) -> Result<StatusCode, Error> {
-    super::update(&app, &scope, id).await.map(|()| StatusCode::NO_CONTENT)
 }
 
 /// Machines, filtered and ordered.

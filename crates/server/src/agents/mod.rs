@@ -34,7 +34,7 @@ use crate::auth::Scope;
 use crate::auth::permission::{ManageAgents, ReadFleet};
 use crate::bus::{Event, Topic};
 use crate::db::{Tx, words};
-use crate::error::{Code, Error};
+use crate::error::Error;
 use crate::http::{Page, PageQuery};
 use chrono::{DateTime, Utc};
 use gururmm_protocol::network::{Interface, NetworkState};
@@ -221,13 +221,6 @@ pub async fn delete(app: &App, scope: &Scope<ManageAgents>, id: Uuid) -> Result<
     tx.commit().await?;
     app.gateway.disconnect(id, GoodbyeReason::Revoked);
     Ok(())
-}
-
-/// Lets an agent update at once. `NO_UPDATE_PUBLISHED`: this server hands out no newer agent than the machine runs.
-pub async fn update(app: &App, scope: &Scope<ManageAgents>, id: Uuid) -> Result<(), Error> {
-    let mut tx = app.db.begin(scope).await?;
-    find(&mut tx, id).await?;
-    Err(Error::new(Code::NoUpdatePublished))
 }
 
 /// Moves a machine to another site of the partner; key and history go along. 404 when the caller does not see both.

@@ -5,8 +5,9 @@ use crate::app::AppState;
 use crate::auth::Scope;
 use crate::auth::permission::{ManageAlerts, ReadFleet};
 use crate::error::Error;
-use crate::http::{Json, Page, PageQuery, Path, Query};
+use crate::http::{Json, Page, PageQuery, Path, Query, SchemaName as _};
 use axum::extract::State;
+use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
@@ -17,7 +18,7 @@ use uuid::Uuid;
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list_alerts))
-        .routes(routes!(get_alert))
+        .routes(routes!(get_alert, delete_alert))
         .routes(routes!(acknowledge_alert))
         .routes(routes!(resolve_alert))
 }
@@ -74,4 +75,15 @@ async fn resolve_alert(
     Path(id): Path<Uuid>,
 ) -> Result<Json<Alert>, Error> {
     super::resolve(&app, &scope, id).await.map(Json)
+}
+
+/// Remove an alert that is over; 409 while it is not.
+#[utoipa::path(delete, path = "/api/v1/alerts/{id}", tag = "alerts", params(("id" = Uuid, Path)),
+    responses((status = 204)))]
+async fn delete_alert(
+    State(app): State<AppState>,
+    scope: Scope<ManageAlerts>,
+    Path(id): Path<Uuid>,
+) -> Result<StatusCode, Error> {
+    super::delete(&app, &scope, id).await.map(|()| StatusCode::NO_CONTENT)
 }

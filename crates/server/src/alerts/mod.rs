@@ -74,6 +74,17 @@ pub struct NewAlert<'a> {
     pub subject: Subject,
 }
 
+/// A cause that concerns a whole partner and no machine of its.
+#[derive(Debug)]
+pub struct PartnerAlert<'a> {
+    pub kind: &'static str,
+    pub severity: Severity,
+    /// One line for people.
+    pub title: &'a str,
+    pub detail: serde_json::Value,
+    pub dedup_key: &'a str,
+}
+
 /// The machine an alert is about, and where it stands.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject {
@@ -100,6 +111,24 @@ pub async fn raise<P>(tx: &mut Tx<P>, alert: NewAlert<'_>) -> Result<(), Error> 
     let topic = if raised.is_new { Topic::AlertRaised } else { Topic::AlertChanged };
     let Subject { agent_id, client_id, site_id } = alert.subject;
     tx.emit(Event::new(topic, tenant, raised.id).at(client_id, Some(site_id)).on_agent(agent_id)).await
+}
+
+/// Lets an alert stand while its cause lasts: what is looked at again and again is not counted up.
+pub async fn stand<P>(tx: &mut Tx<P>, alert: PartnerAlert<'_>) -> Result<(), Error> {
+    let (id, tenant) = (Uuid::now_v7(), tx.tenant()?);
+    if store::stand(tx, id, tenant, &alert).await? {
+        tx.emit(Event::new(Topic::AlertRaised, tenant, id)).await?;
+    }
+    Ok(())
+}
+
+/// Machines with an alert of a kind that is not resolved and was not raised again since a time.
+pub async fn standing(
+    tx: &mut Tx<System>,
+    kind: &str,
+    raised_before: DateTime<Utc>,
+) -> Result<Vec<Uuid>, Error> {
+    store::standing(tx, kind, raised_before).await
 }
 
 /// Resolves whatever alert stands for a cause, when the cause is gone; the person of the transaction, if any,
@@ -163,6 +192,23 @@ async fn change(app: &App, scope: &Scope<ManageAlerts>, id: Uuid, to: Status) ->
     tx.audit(Entry::new(action, "alert", id).named(&alert.title)).await?;
     tx.commit().await?;
     Ok(alert)
+}
+
+/// Removes an alert that is over. 409 while it is not: then it would only be raised again.
+pub async fn delete(app: &App, scope: &Scope<ManageAlerts>, id: Uuid) -> Result<(), Error> {
+    let tenant = scope.tenant()?;
+    let mut tx = app.db.begin(scope).await?;
+    let status = store::lock(&mut tx, id).await?.ok_or_else(Error::not_found)?;
+    if status != Status::Resolved {
+        return Err(Error::with_detail(Code::InvalidState, format!("the alert is {}", status.as_str())));
+    }
+    let alert = store::get(&mut tx, id).await?.ok_or_else(Error::not_found)?;
+    store::delete(&mut tx, id).await?;
+    let place = Place { id, agent_id: alert.agent_id, client_id: alert.client_id, site_id: alert.site_id };
+    tx.emit(changed(tenant, place)).await?;
+    let detail = serde_json::json!({ "kind": alert.kind, "raised_at": alert.raised_at });
+    tx.audit(Entry::new("alert.delete", "alert", id).named(&alert.title).with(detail)).await?;
+    tx.commit().await
 }
 
 /// Removes the oldest alerts that were resolved before a time, at most `most`; answers how many.

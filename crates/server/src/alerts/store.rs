@@ -1,6 +1,6 @@
 //! SQL of alerts.
 
-use super::{Alert, AlertCounts, Filter, NewAlert, Place, Severity, Status};
+use super::{Alert, AlertCounts, Filter, NewAlert, PartnerAlert, Place, Severity, Status};
 use crate::db::{Tx, stored_as_text};
 use crate::error::Error;
 use chrono::{DateTime, Utc};
@@ -156,4 +156,44 @@ pub async fn prune<P>(tx: &mut Tx<P>, resolved_before: DateTime<Utc>, most: i64)
         most
     );
     Ok(pruned.execute(tx.conn()).await?.rows_affected())
+}
+
+/// Raises an alert unless one stands for the cause; whether it did.
+pub async fn stand<P>(
+    tx: &mut Tx<P>,
+    id: Uuid,
+    tenant: Uuid,
+    alert: &PartnerAlert<'_>,
+) -> Result<bool, Error> {
+    let raised = sqlx::query!(
+        "INSERT INTO alerts (id, tenant_id, kind, severity, title, detail, dedup_key) VALUES ($1, $2, $3, $4, $5, $6, $7)
+         ON CONFLICT (tenant_id, dedup_key) WHERE status <> 'resolved' DO NOTHING",
+        id,
+        tenant,
+        alert.kind,
+        alert.severity.as_str(),
+        alert.title,
+        alert.detail,
+        alert.dedup_key
+    );
+    Ok(raised.execute(tx.conn()).await?.rows_affected() == 1)
+}
+
+pub async fn standing<P>(
+    tx: &mut Tx<P>,
+    kind: &str,
+    raised_before: DateTime<Utc>,
+) -> Result<Vec<Uuid>, Error> {
+    let standing = sqlx::query_scalar!(
+        r#"SELECT agent_id AS "agent_id!" FROM alerts
+           WHERE kind = $1 AND status <> 'resolved' AND last_raised_at <= $2 AND agent_id IS NOT NULL LIMIT 10000"#,
+        kind,
+        raised_before
+    );
+    Ok(standing.fetch_all(tx.conn()).await?)
+}
+
+pub async fn delete<P>(tx: &mut Tx<P>, id: Uuid) -> Result<(), Error> {
+    sqlx::query!("DELETE FROM alerts WHERE id = $1", id).execute(tx.conn()).await?;
+    Ok(())
 }

@@ -5,7 +5,7 @@ use crate::app::AppState;
 use crate::auth::Scope;
 use crate::auth::permission::ReadAudit;
 use crate::error::Error;
-use crate::http::{Json, Page, PageQuery, Query};
+use crate::http::{Json, Page, PageQuery, Query, SchemaName as _};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header;

@@ -95,6 +95,10 @@ permissions! {
     ManageTenancy = "manage_tenancy", Needs::UnconfinedMember(Role::Admin);
     /// Policy of the partner, its clients, sites and machines.
     ManagePolicies = "manage_policies", Needs::UnconfinedMember(Role::Admin);
+    /// How versions reach the partner's machines.
+    ReadRollouts = "read_rollouts", Needs::UnconfinedMember(Role::ReadOnly);
+    /// Promote, halt and take back.
+    ManageRollouts = "manage_rollouts", Needs::UnconfinedMember(Role::Admin);
     ReadUsers = "read_users", Needs::UnconfinedMember(Role::Admin);
     ManageUsers = "manage_users", Needs::UnconfinedMember(Role::Admin);
     ReadAudit = "read_audit", Needs::UnconfinedMember(Role::Admin);

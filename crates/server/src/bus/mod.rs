@@ -63,6 +63,8 @@ topics! {
     SessionRevoked = "session.revoked", "session";
     KeyChanged = "enrollment_key.changed", "key";
     PolicyChanged = "policy.changed", "policy";
+    AgentUpdateChanged = "agent_update.changed", "agent_update";
+    RolloutChanged = "rollout.changed", "rollout";
     AgentLogChanged = "agent_log.changed", "agent_log";
     InstallReported = "install.reported", "install_report";
     TunnelChanged = "tunnel.changed", "tunnel";

@@ -5,7 +5,7 @@ use crate::app::AppState;
 use crate::auth::Scope;
 use crate::auth::permission::{ReadFleet, RunCommands};
 use crate::error::Error;
-use crate::http::{Json, Page, PageQuery, Path, Query};
+use crate::http::{Json, Page, PageQuery, Path, Query, SchemaName as _};
 use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;

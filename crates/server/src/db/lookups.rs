@@ -56,6 +56,12 @@ pub struct AgentLookup {
 }
 
 impl Db {
+    /// Protocol versions that are not spoken any more.
+    pub async fn retired_protocols(&self) -> Result<Vec<String>, Error> {
+        let retired = sqlx::query_scalar!(r#"SELECT version AS "version!" FROM list_retired_protocols()"#);
+        Ok(retired.fetch_all(&self.background).await?)
+    }
+
     /// Whether nobody has an account yet.
     pub async fn setup_is_open(&self) -> Result<bool, Error> {
         Ok(sqlx::query_scalar!(r#"SELECT setup_is_open() AS "open!""#).fetch_one(&self.operators).await?)

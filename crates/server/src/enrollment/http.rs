@@ -5,7 +5,7 @@ use crate::app::AppState;
 use crate::auth::Scope;
 use crate::auth::permission::{ManageKeys, ReadKeys};
 use crate::error::Error;
-use crate::http::{Json, Page, PageQuery, Path, Query, RequestInfo};
+use crate::http::{Json, Page, PageQuery, Path, Query, RequestInfo, SchemaName as _};
 use axum::extract::State;
 use axum::http::StatusCode;
 use gururmm_protocol::bootstrap::{EnrollRequest, EnrollResponse};

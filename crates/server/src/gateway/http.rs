@@ -1,6 +1,6 @@
 //! The agents' WebSocket route. Not in the OpenAPI document: it is no call for people or their scripts.
 
-use super::{session, store};
+use super::{AgentSession, session, store};
 use crate::agent_router;
 use crate::app::AppState;
 use crate::auth::credential;
@@ -9,8 +9,9 @@ use crate::http::request::PeerAddr;
 use crate::net::ConnectionTicket;
 use axum::Extension;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::{State, WebSocketUpgrade};
-use axum::http::{HeaderMap, header};
+use axum::extract::{FromRequestParts, State, WebSocketUpgrade};
+use axum::http::header;
+use axum::http::request::Parts;
 use axum::response::Response;
 use axum::routing::get;
 use gururmm_protocol::limits::MAX_CONTROL_FRAME_BYTES;
@@ -24,6 +25,33 @@ const AGENT_HEADER: &str = "x-gururmm-agent";
 /// Small buffers: there is one socket per machine. The default would be 128 KiB.
 const BUFFER_BYTES: usize = 4 * 1024;
 
+/// An agent that proved itself by its own key, in a header beside its id. Its session has no number yet.
+pub struct AgentCaller(pub AgentSession);
+
+impl FromRequestParts<AppState> for AgentCaller {
+    type Rejection = Error;
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Error> {
+        // A browser names its page; an agent has none. A page must never speak as an agent.
+        if parts.headers.contains_key(header::ORIGIN) {
+            return Err(Error::new(Code::OriginRefused));
+        }
+        let refused = || Error::new(Code::AgentKeyRefused);
+        let key = credential::bearer(&parts.headers).ok().flatten().ok_or_else(refused)?;
+        let mut ids = parts.headers.get_all(AGENT_HEADER).iter();
+        let (id, second) = (ids.next(), ids.next());
+        let agent_id: Uuid = id
+            .filter(|_| second.is_none())
+            .and_then(|value| value.to_str().ok())
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(refused)?;
+        let session = agent_router::authenticate(app, agent_id, key).await?;
+        if let Some(connection) = parts.extensions.get::<ConnectionTicket>() {
+            connection.authenticated();
+        }
+        Ok(Self(session))
+    }
+}
+
 /// Route of this slice.
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().route(SOCKET_PATH, get(connect))
@@ -31,28 +59,10 @@ pub fn routes() -> OpenApiRouter<AppState> {
 
 async fn connect(
     State(app): State<AppState>,
-    headers: HeaderMap,
-    connection: Option<Extension<ConnectionTicket>>,
+    AgentCaller(mut session): AgentCaller,
     peer: Option<Extension<PeerAddr>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Error> {
-    // A browser names its page; an agent has none. A page must never speak as an agent.
-    if headers.contains_key(header::ORIGIN) {
-        return Err(Error::new(Code::OriginRefused));
-    }
-    let refused = || Error::new(Code::AgentKeyRefused);
-    let key = credential::bearer(&headers).ok().flatten().ok_or_else(refused)?;
-    let mut ids = headers.get_all(AGENT_HEADER).iter();
-    let (id, second) = (ids.next(), ids.next());
-    let agent_id: Uuid = id
-        .filter(|_| second.is_none())
-        .and_then(|value| value.to_str().ok())
-        .and_then(|text| text.parse().ok())
-        .ok_or_else(refused)?;
-    let mut session = agent_router::authenticate(&app, agent_id, key).await?;
-    if let Some(Extension(connection)) = connection {
-        connection.authenticated();
-    }
     let upgrade = upgrade.map_err(|_not_a_websocket| Error::new(Code::UpgradeRequired))?;
     if app.gateway.is_stopping() {
         return Err(Error::new(Code::Unavailable));

@@ -14,7 +14,7 @@ use gururmm_protocol::limits::{MAX_NAME_CHARS, MAX_RESUMED_COMMANDS, clean};
 use gururmm_protocol::policy::AgentConfig;
 use gururmm_protocol::to_agent::{GoodbyeReason, Welcome};
 use gururmm_protocol::to_server::Hello;
-use gururmm_protocol::{AgentMessage, Decoded, SUPPORTED, ServerMessage, decode_agent_message, negotiate};
+use gururmm_protocol::{AgentMessage, Decoded, ServerMessage, decode_agent_message, negotiate};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,7 +66,7 @@ async fn converse(
         Ok(Ok(_)) | Err(_) => return goodbye(GoodbyeReason::ProtocolError),
         Ok(Err(end)) => return end,
     };
-    let Some(protocol) = negotiate(SUPPORTED, &hello.protocols) else {
+    let Some(protocol) = negotiate(&app.protocols.served(), &hello.protocols) else {
         return goodbye(GoodbyeReason::NoCommonVersion);
     };
     session.hostname.clone_from(&hello.system.hostname);

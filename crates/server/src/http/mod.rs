@@ -6,5 +6,5 @@ pub mod page;
 pub mod request;
 
 pub use extract::{Json, Path, Query};
-pub use page::{Cursor, Page, PageQuery};
+pub use page::{Cursor, Page, PageQuery, SchemaName};
 pub use request::RequestInfo;

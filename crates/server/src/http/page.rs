@@ -82,3 +82,17 @@ impl<T> Page<T> {
         Ok(Self { items, next_cursor, total })
     }
 }
+
+/// Imported wherever an operation answers a [`Page`]: the API's macros call `name().as_ref()` on the page's items, which
+/// is open between `str` and the path types of a library below `tough` unless a method by value comes before them.
+pub trait SchemaName {
+    /// The name itself.
+    #[expect(clippy::wrong_self_convention, reason = "by value, so that it is found first")]
+    fn as_ref(self) -> String;
+}
+
+impl SchemaName for std::borrow::Cow<'static, str> {
+    fn as_ref(self) -> String {
+        self.into_owned()
+    }
+}

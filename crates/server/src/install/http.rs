@@ -7,7 +7,7 @@ use crate::app::AppState;
 use crate::auth::Scope;
 use crate::auth::permission::{ManageKeys, OwnAccount, ReadFleet};
 use crate::error::Error;
-use crate::http::{Json, Page, PageQuery, Path, Query, RequestInfo};
+use crate::http::{Json, Page, PageQuery, Path, Query, RequestInfo, SchemaName as _};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};

@@ -1,19 +1,31 @@
 //! The fields of policy: one list for checking input, merging, and telling agents.
 
+use super::window::MaintenanceWindow;
 use crate::error::FieldError;
 use gururmm_protocol::policy::AgentConfig;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 /// One setting.
 #[derive(Debug)]
 pub struct Field {
-    /// Name in the API, in the database and in the agent's `AgentConfig`.
+    /// Name in the API, in the database and, where agents act on it, in their `AgentConfig`.
     pub name: &'static str,
     pub kind: Kind,
+    /// Who acts on it.
+    pub of: Of,
     /// For people.
     pub description: &'static str,
+}
+
+/// Who acts on a setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Of {
+    /// The agent is told; the default is [`AgentConfig`]'s.
+    Agent,
+    /// The server goes by it, and the agent does not hear of it.
+    Server,
 }
 
 /// What a setting can be.
@@ -21,32 +33,78 @@ pub struct Field {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Kind {
     Bool,
-    Integer { min: u64, max: u64 },
+    Integer {
+        min: u64,
+        max: u64,
+    },
+    Choice {
+        options: &'static [&'static str],
+    },
+    /// `{"days": ["sat"], "from": "22:00", "to": "05:00", "time_zone": "Europe/Berlin"}`; absent: at any time.
+    MaintenanceWindow,
 }
 
-/// All settings. Their defaults are those of [`AgentConfig`].
+/// All settings.
 pub const FIELDS: &[Field] = &[
     Field {
         name: "metrics_interval_seconds",
         kind: Kind::Integer { min: 10, max: 3_600 },
+        of: Of::Agent,
         description: "Seconds between two samples",
     },
-    Field { name: "process_list", kind: Kind::Bool, description: "Samples carry the busiest processes" },
-    Field { name: "public_ip", kind: Kind::Bool, description: "The agent asks for its public address" },
+    Field {
+        name: "process_list",
+        kind: Kind::Bool,
+        of: Of::Agent,
+        description: "Samples carry the busiest processes",
+    },
+    Field {
+        name: "public_ip",
+        kind: Kind::Bool,
+        of: Of::Agent,
+        description: "The agent asks for its public address",
+    },
     Field {
         name: "network_state",
         kind: Kind::Bool,
+        of: Of::Agent,
         description: "The agent reports interfaces and addresses",
     },
     Field {
         name: "user_activity",
         kind: Kind::Bool,
+        of: Of::Agent,
         description: "The agent reports the signed-in user and idle time",
     },
     Field {
         name: "output_limit_bytes",
         kind: Kind::Integer { min: 64 * 1024, max: 16 * 1024 * 1024 },
+        of: Of::Agent,
         description: "Output kept per command, in bytes",
+    },
+    Field {
+        name: "update_enabled",
+        kind: Kind::Bool,
+        of: Of::Server,
+        description: "The agent is updated by itself",
+    },
+    Field {
+        name: "update_channel",
+        kind: Kind::Choice { options: &["stable", "current", "beta"] },
+        of: Of::Server,
+        description: "Which releases it takes: current takes stable ones too, beta takes all",
+    },
+    Field {
+        name: "update_defer_hours",
+        kind: Kind::Integer { min: 0, max: 2_160 },
+        of: Of::Server,
+        description: "Hours a release has to be out before it is taken",
+    },
+    Field {
+        name: "update_window",
+        kind: Kind::MaintenanceWindow,
+        of: Of::Server,
+        description: "When updates may be made",
     },
 ];
 
@@ -78,6 +136,11 @@ impl Kind {
                 Some(_) => Some(("OUT_OF_RANGE", format!("must be {min} to {max}"))),
                 None => Some(("INVALID", format!("must be a whole number, {min} to {max}"))),
             },
+            Self::Choice { options } if value.as_str().is_some_and(|word| options.contains(&word)) => None,
+            Self::Choice { options } => Some(("INVALID", format!("must be one of {}", options.join(", ")))),
+            Self::MaintenanceWindow => {
+                MaintenanceWindow::parse(value).err().map(|complaint| ("INVALID", complaint.to_owned()))
+            }
         }
     }
 }
@@ -113,17 +176,26 @@ pub fn merge<'a, S: Copy>(layers: impl IntoIterator<Item = (S, &'a Settings)> + 
 
 /// What an agent is told of its effective policy.
 pub fn agent_config<S>(effective: &[Effective<S>]) -> AgentConfig {
-    let settings: Settings =
-        effective.iter().map(|value| (value.field.name.to_owned(), value.value.clone())).collect();
+    let told = effective.iter().filter(|value| value.field.of == Of::Agent);
+    let settings: Settings = told.map(|value| (value.field.name.to_owned(), value.value.clone())).collect();
     // Every value fits its field's kind, and a missing one has a default.
     serde_json::from_value(Value::Object(settings)).unwrap_or_default()
 }
 
+/// Where nobody says anything. A window that is absent is always open.
 fn defaults() -> Settings {
-    match serde_json::to_value(AgentConfig::default()) {
+    let mut defaults = match serde_json::to_value(AgentConfig::default()) {
         Ok(Value::Object(defaults)) => defaults,
         _ => Settings::new(),
-    }
+    };
+    let of_server = [
+        ("update_enabled", json!(true)),
+        ("update_channel", json!("stable")),
+        ("update_defer_hours", json!(0)),
+        ("update_window", Value::Null),
+    ];
+    defaults.extend(of_server.map(|(name, value)| (name.to_owned(), value)));
+    defaults
 }
 
 #[cfg(test)]

@@ -5,9 +5,13 @@ mod catalogue;
 pub mod http;
 mod push;
 mod store;
+mod updates;
+mod window;
 
 pub use catalogue::{Kind, Settings};
 pub use push::moved;
+pub use updates::{Channel, UpdatePolicy, update_policies, update_policy};
+pub use window::MaintenanceWindow;
 
 use crate::app::App;
 use crate::audit::Entry;

@@ -7,7 +7,7 @@ use crate::auth::Scope;
 use crate::auth::credential::{self, SessionKind};
 use crate::auth::permission::OwnAccount;
 use crate::error::Error;
-use crate::http::{Json, Page, PageQuery, Path, Query, RequestInfo};
+use crate::http::{Json, Page, PageQuery, Path, Query, RequestInfo, SchemaName as _};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;

@@ -5,9 +5,10 @@ use crate::app::App;
 use crate::error::Error;
 use crate::gateway::http::SOCKET_PATH;
 use crate::http::RequestInfo;
+use crate::updates;
 use chrono::Utc;
 use gururmm_protocol::bootstrap::{BootstrapAction, HelloResponse};
-use gururmm_protocol::{SUPPORTED, Version, negotiate};
+use gururmm_protocol::{Version, negotiate};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -30,7 +31,8 @@ pub struct HelloInput {
 /// Answers an agent.
 pub fn hello(app: &App, request: &RequestInfo, input: &HelloInput) -> Result<HelloResponse, Error> {
     app.limits.hello.check(request)?;
-    let action = action(SUPPORTED, input)?;
+    let served = app.protocols.served();
+    let action = action(&served, input)?;
     // As Debug: these are a stranger's words.
     tracing::debug!(
         ?action,
@@ -43,11 +45,18 @@ pub fn hello(app: &App, request: &RequestInfo, input: &HelloInput) -> Result<Hel
     );
     Ok(HelloResponse {
         server_version: env!("CARGO_PKG_VERSION").to_owned(),
-        protocol_versions: SUPPORTED.to_vec(),
+        protocol_versions: served,
         server_time: Utc::now(),
         action,
         socket_path: SOCKET_PATH.to_owned(),
-        update: None,
+        update: updates::for_outdated(
+            app,
+            action,
+            input.agent_version.as_deref(),
+            input.os_type.as_deref(),
+            input.arch.as_deref(),
+            Utc::now(),
+        ),
     })
 }
 

@@ -9,6 +9,7 @@ mod store;
 use crate::app::App;
 use crate::auth::Scope;
 use crate::auth::permission::ReadFleet;
+use crate::db::Tx;
 use crate::error::{Code, Error};
 use chrono::{DateTime, TimeDelta, Utc};
 use gururmm_protocol::metrics;
@@ -285,6 +286,15 @@ fn big(value: u64) -> i64 {
 
 fn int(value: u32) -> i32 {
     i32::try_from(value).unwrap_or(i32::MAX)
+}
+
+/// Mean use of the processors of some machines, by their numbers, before and after a moment of each.
+pub async fn cpu_around<P>(
+    tx: &mut Tx<P>,
+    moments: &[(i64, DateTime<Utc>)],
+) -> Result<Option<(f64, f64)>, Error> {
+    let (nums, moments): (Vec<i64>, Vec<DateTime<Utc>>) = moments.iter().copied().unzip();
+    store::cpu_around(tx, &nums, &moments).await
 }
 
 #[cfg(test)]

@@ -164,3 +164,23 @@ pub async fn update_latest(
     .await?;
     Ok(())
 }
+
+/// Mean use of the processors of machines in the two hours before and after a moment of each; `None` where there are no
+/// samples on either side.
+pub async fn cpu_around<P>(
+    tx: &mut Tx<P>,
+    nums: &[i64],
+    moments: &[DateTime<Utc>],
+) -> Result<Option<(f64, f64)>, Error> {
+    let mean = sqlx::query!(
+        r#"SELECT avg(m.cpu_percent) FILTER (WHERE m.taken_at < t.moment)::float8 AS before,
+             avg(m.cpu_percent) FILTER (WHERE m.taken_at > t.moment + interval '10 minutes')::float8 AS after
+           FROM UNNEST($1::bigint[], $2::timestamptz[]) AS t (num, moment)
+           JOIN metric_samples m ON m.agent_num = t.num
+             AND m.taken_at BETWEEN t.moment - interval '2 hours' AND t.moment + interval '2 hours'"#,
+        nums,
+        moments
+    );
+    let mean = mean.fetch_one(tx.conn()).await?;
+    Ok(mean.before.zip(mean.after))
+}

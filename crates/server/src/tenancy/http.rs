@@ -7,7 +7,7 @@ use crate::app::AppState;
 use crate::auth::Scope;
 use crate::auth::permission::{ManagePartner, ManagePlatform, ManageTenancy, ReadFleet};
 use crate::error::Error;
-use crate::http::{Json, Page, PageQuery, Path, Query};
+use crate::http::{Json, Page, PageQuery, Path, Query, SchemaName as _};
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;

@@ -6,7 +6,7 @@ use crate::app::AppState;
 use crate::auth::permission::{ManageUsers, ReadUsers};
 use crate::auth::{Scope, credential};
 use crate::error::Error;
-use crate::http::{Json, Page, PageQuery, Path, Query, RequestInfo};
+use crate::http::{Json, Page, PageQuery, Path, Query, RequestInfo, SchemaName as _};
 use crate::sign_in::account::SessionSummary;
 use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;

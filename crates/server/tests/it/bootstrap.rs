@@ -18,7 +18,7 @@ async fn the_answer_to_the_first_agent_stays_as_it_is() {
     assert!((chrono::Utc::now() - time).num_seconds().abs() < 60, "{time}");
     let golden = json!({
         "server_version": env!("CARGO_PKG_VERSION"),
-        "protocol_versions": ["1.0"],
+        "protocol_versions": ["1.0", "1.1"],
         "server_time": null,
         "action": "connect",
         "socket_path": "/api/v1/agent/socket",
@@ -48,7 +48,7 @@ async fn every_agent_is_told_what_to_do() {
     ] {
         let answer = nobody.post(PATH, hello.clone()).await.expect(200);
         assert_eq!(answer["action"], action, "{hello}");
-        assert_eq!(answer["protocol_versions"], json!(["1.0"]), "{hello}");
+        assert_eq!(answer["protocol_versions"], json!(["1.0", "1.1"]), "{hello}");
     }
 }
 

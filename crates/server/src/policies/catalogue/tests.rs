@@ -14,6 +14,10 @@ fn the_catalogue_and_the_agents_config_are_the_same_list_with_fitting_defaults()
     sorted.sort();
     assert_eq!(sorted, defaults.keys().cloned().collect::<Vec<_>>());
     assert_eq!(complaints(&defaults), Vec::new());
+    let told = serde_json::to_value(AgentConfig::default()).unwrap();
+    for field in FIELDS {
+        assert_eq!(told.get(field.name).is_some(), field.of == Of::Agent, "{}", field.name);
+    }
     assert_eq!(agent_config(&merge::<()>([])), AgentConfig::default());
 }
 
@@ -55,6 +59,10 @@ fn any_value(kind: Kind) -> BoxedStrategy<Option<Value>> {
     let fitting = match kind {
         Kind::Bool => any::<bool>().prop_map(|value| json!(value)).boxed(),
         Kind::Integer { min, max } => (min..=max).prop_map(|value| json!(value)).boxed(),
+        Kind::Choice { options } => proptest::sample::select(options).prop_map(|word| json!(word)).boxed(),
+        Kind::MaintenanceWindow => (0..24_u32)
+            .prop_map(|hour| json!({ "days": ["sat"], "from": format!("{hour:02}:00"), "to": "12:30" }))
+            .boxed(),
     };
     let broken = prop_oneof![Just(Value::Null), Just(json!("text")), Just(json!(-1)), Just(json!([]))];
     prop_oneof![Just(None), fitting.prop_map(Some), broken.prop_map(Some)].boxed()
@@ -95,7 +103,7 @@ proptest! {
         }
         // Whatever was said, an agent gets a whole and valid config.
         let told = serde_json::to_value(agent_config(&merged)).unwrap();
-        for effective in &merged {
+        for effective in merged.iter().filter(|value| value.field.of == Of::Agent) {
             prop_assert_eq!(&told[effective.field.name], &effective.value);
         }
     }

@@ -38,6 +38,9 @@ pub enum Object {
     AgentLog,
     /// A crash of the machine's agent.
     AgentCrash,
+    /// An alert that is over.
+    ResolvedAlert,
+    Rollout,
     /// The tech.
     User,
     /// Someone who has not accepted yet.
@@ -69,6 +72,8 @@ pub struct Fixture {
     tunnel: Uuid,
     agent_log: Uuid,
     agent_crash: Uuid,
+    resolved_alert: Uuid,
+    rollout: Uuid,
 }
 
 impl Fixture {
@@ -90,8 +95,18 @@ impl Fixture {
         let (enrollment_secret, hash) = enrollment_key().await;
         logs::keep_secret(&enrollment_secret);
         let reader_session = server.session_of(&acme::READER, SessionKind::Dashboard).await.id;
-        let [empty_client, empty_site, command, alert, enrollment_key, tunnel, agent_log, agent_crash] =
-            [(); 8].map(|()| Uuid::now_v7());
+        let [
+            empty_client,
+            empty_site,
+            command,
+            alert,
+            enrollment_key,
+            tunnel,
+            agent_log,
+            agent_crash,
+            resolved_alert,
+            rollout,
+        ] = [(); 10].map(|()| Uuid::now_v7());
         let (tenant, client, site) = (acme::PARTNER.id, acme::ALPHA.id, acme::HQ.id);
         let (machine, tech) = (agent.id, acme::TECH.id);
         for statement in [
@@ -108,6 +123,12 @@ impl Fixture {
                      VALUES ('{tenant}', '{command}', 1, 'stdout', 'up 3 days')"),
             format!("INSERT INTO alerts (id, tenant_id, client_id, site_id, agent_id, kind, severity, title, dedup_key)
                      VALUES ('{alert}', '{tenant}', '{client}', '{site}', '{machine}', 'agent_pending', 'info', 'Waits', 'x')"),
+            format!("INSERT INTO alerts (id, tenant_id, client_id, site_id, agent_id, kind, severity, title, dedup_key, status,
+                       resolved_at)
+                     VALUES ('{resolved_alert}', '{tenant}', '{client}', '{site}', '{machine}', 'agent_pending', 'info', 'Waited',
+                       'y', 'resolved', now())"),
+            format!("INSERT INTO update_rollouts (id, tenant_id, version, state, ring, ring_since, started_at, changed_at)
+                     VALUES ('{rollout}', '{tenant}', '0.2.0', 'running', 0, now(), now(), now())"),
             format!("INSERT INTO agent_logs (id, tenant_id, agent_id, status, requested_at, expires_at, ended_at)
                      VALUES ('{agent_log}', '{tenant}', '{machine}', 'complete', now(), now(), now())"),
             format!("INSERT INTO agent_log_parts (tenant_id, log_id, seq, data) VALUES ('{tenant}', '{agent_log}', 1, 'x')"),
@@ -146,6 +167,8 @@ impl Fixture {
             tunnel,
             agent_log,
             agent_crash,
+            resolved_alert,
+            rollout,
         }
     }
 
@@ -166,6 +189,8 @@ impl Fixture {
             Object::Tunnel => self.tunnel,
             Object::AgentLog => self.agent_log,
             Object::AgentCrash => self.agent_crash,
+            Object::ResolvedAlert => self.resolved_alert,
+            Object::Rollout => self.rollout,
             Object::User => acme::TECH.id,
             Object::InvitedUser => acme::INVITED.id,
             Object::Partner => acme::PARTNER.id,
@@ -208,6 +233,8 @@ impl Fixture {
             "agent_log_parts",
             "agent_logs",
             "agent_status",
+            "agent_update_abilities",
+            "agent_updates",
             "agents",
             "alerts",
             "audit_heads",
@@ -228,6 +255,8 @@ impl Fixture {
             "setup_tokens",
             "sites",
             "tunnel_sessions",
+            "update_rollout_members",
+            "update_rollouts",
             "users",
         ];
         let parts = TABLES.iter().map(|table| {

@@ -256,7 +256,6 @@ pub const AGENTS: &[Route] = &[
     post("/api/agents/{id}/move", Member("admin"), 200)
         .on(Object::Agent)
         .with(|fixture, _| json!({"site_id": fixture.id(Object::EmptySite)})),
-    post("/api/agents/{id}/update", Member("admin"), 409).on(Object::Agent),
     get("/api/v1/agents", READ),
     get("/api/v1/agents/{id}", READ).on(Object::Agent),
     post("/api/v1/agents/{id}/approve", Member("admin"), 200)
@@ -305,12 +304,30 @@ pub const AGENT_LOGS: &[Route] = &[
     get("/api/v1/agent-crashes/{id}", TECH).on(Object::AgentCrash),
 ];
 
+/// Updates of the agents. The machine of the matrix has not said that it can: an order is answered so.
+pub const UPDATES: &[Route] = &[
+    post("/api/agents/{id}/update", TECH, 409).on(Object::Agent),
+    post("/api/v1/agents/{id}/roll-back", TECH, 409).on(Object::Agent),
+    get("/api/v1/agents/{id}/updates", READ).on(Object::Agent),
+    get("/api/v1/agents/{id}/update-state", READ).on(Object::Agent),
+    get("/api/v1/updates/releases", READ),
+    post("/api/v1/updates/check", PlatformAdmin, 200),
+    get("/api/v1/updates/versions", READ),
+    get("/api/v1/updates/protocols", PlatformAdmin),
+    post("/api/v1/updates/protocols/{version}/retire", PlatformAdmin, 200).filling(&[("version", "1.0")]),
+    get("/api/v1/updates/rollouts", Unconfined("read_only")),
+    post("/api/v1/updates/rollouts/{id}/steps", Unconfined("admin"), 200)
+        .on(Object::Rollout)
+        .with(|_, _| json!({"action": "promote"})),
+];
+
 /// Alerts, audit, policies, the installation.
 pub const OVERSIGHT: &[Route] = &[
     get("/api/v1/alerts", READ),
     get("/api/v1/alerts/{id}", READ).on(Object::Alert),
     post("/api/v1/alerts/{id}/acknowledge", TECH, 200).on(Object::Alert),
     post("/api/v1/alerts/{id}/resolve", TECH, 200).on(Object::Alert),
+    delete("/api/v1/alerts/{id}", TECH).on(Object::ResolvedAlert),
     get("/api/v1/audit", Unconfined("admin")),
     get("/api/v1/audit/export", Unconfined("admin")).asking("?format=csv"),
     get("/api/v1/audit/verify", Unconfined("admin")),
@@ -338,7 +355,7 @@ pub const SOCKETS: &[&str] = &["/api/v1/agent/socket", "/api/v1/live"];
 
 /// The whole table.
 pub fn all() -> impl Iterator<Item = &'static Route> {
-    [PUBLIC, ACCOUNT, USERS, TENANCY, ENROLLMENT, AGENTS, COMMANDS, AGENT_LOGS, OVERSIGHT]
+    [PUBLIC, ACCOUNT, USERS, TENANCY, ENROLLMENT, AGENTS, COMMANDS, AGENT_LOGS, UPDATES, OVERSIGHT]
         .into_iter()
         .flatten()
 }

@@ -30,6 +30,16 @@ SELECT gen_random_uuid(), tenant_id, id, 'requested', now(), now() FROM agents;
 INSERT INTO agent_log_parts (tenant_id, log_id, seq, data) SELECT tenant_id, id, 1, 'x' FROM agent_logs;
 INSERT INTO agent_crashes (id, tenant_id, agent_id, crash_id, cause, crashed_at, received_at, agent_version, log)
 SELECT gen_random_uuid(), tenant_id, id, gen_random_uuid(), 'killed', now(), now(), '0.1.0', 'x' FROM agents;
+INSERT INTO agent_update_abilities (agent_id, tenant_id, supported) SELECT id, tenant_id, true FROM agents;
+INSERT INTO agent_updates (id, tenant_id, agent_id, action, origin, status, from_version, to_version, channel, ordered_at,
+  changed_at, valid_until, deadline)
+SELECT gen_random_uuid(), tenant_id, id, 'install', 'policy', 'ordered', '0.1.0', '0.2.0', 'stable', now(), now(), now(), now()
+FROM agents;
+INSERT INTO retired_protocols (version) VALUES ('0.1');
+INSERT INTO update_rollouts (id, tenant_id, version, state, ring, ring_since, started_at, changed_at)
+SELECT gen_random_uuid(), id, '0.2.0', 'running', 0, now(), now(), now() FROM partners;
+INSERT INTO update_rollout_members (rollout_id, tenant_id, agent_id, ring)
+SELECT r.id, a.tenant_id, a.id, 0 FROM agents a JOIN update_rollouts r ON r.tenant_id = a.tenant_id;
 INSERT INTO enrollment_keys (id, tenant_id, client_id, site_id, kind, version, fingerprint, key_hash)
 SELECT gen_random_uuid(), tenant_id, client_id, id, 'standing', 1, '7F2A', 'hash of ' || code FROM sites;
 INSERT INTO install_reports (id, tenant_id, client_id, site_id, stage, error)

@@ -273,7 +273,13 @@ fn belongs_to(table: &str, partner: Uuid) -> String {
 fn stands_in(table: &str, sites: &str) -> String {
     match table {
         "sites" => format!("id IN ({sites})"),
-        "agent_aliases" | "agent_crashes" | "agent_logs" | "agent_status" => {
+        "agent_aliases"
+        | "agent_crashes"
+        | "agent_logs"
+        | "agent_status"
+        | "agent_update_abilities"
+        | "agent_updates"
+        | "update_rollout_members" => {
             format!("agent_id IN (SELECT id FROM agents WHERE site_id IN ({sites}))")
         }
         "metric_samples" => format!("agent_num IN (SELECT num FROM agents WHERE site_id IN ({sites}))"),
