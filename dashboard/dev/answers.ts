@@ -3,6 +3,7 @@ import {
   agentCrashes,
   agentLogs,
   agents,
+  agentUpdates,
   ago,
   alerts,
   audit,
@@ -15,13 +16,18 @@ import {
   logText,
   NOW,
   OUTPUT,
+  protocols,
+  published,
   retiredAgent,
+  rollouts,
   sample,
   series,
   server,
   session,
   sites,
+  updateState,
   users,
+  versions,
   waiting,
 } from "./fixtures";
 
@@ -205,6 +211,15 @@ export function answer(method: string, url: URL): unknown {
     const crash = agentCrashes.find((entry) => entry.id === part[4]);
     return crash && { crash, text: logText(240, new Date(crash.crashed_at).getTime()) };
   }
+  if (/agents\/[^/]+\/updates$/.test(path)) return page(agentUpdates);
+  if (/agents\/[^/]+\/update-state$/.test(path)) {
+    // One machine is on its way; the others could be.
+    return part[4] === agents[0]?.id ? updateState : { ...updateState, open: null };
+  }
+  if (path === "/api/v1/updates/releases") return published;
+  if (path === "/api/v1/updates/versions") return versions;
+  if (path === "/api/v1/updates/protocols") return protocols;
+  if (path === "/api/v1/updates/rollouts") return page(rollouts);
   if (/agents\/[^/]+\/policy$/.test(path)) {
     return {
       fields: [

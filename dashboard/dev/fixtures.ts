@@ -3,6 +3,7 @@ import type {
   Agent,
   AgentCrash,
   AgentLog,
+  AgentUpdate,
   Alert,
   AuditEntry,
   Command,
@@ -14,9 +15,14 @@ import type {
   Package,
   PartnerUser,
   Permission,
+  ProtocolCount,
+  Published,
+  Rollout,
   Sample,
   ServerInfo,
   SessionInfo,
+  UpdateState,
+  VersionCount,
   WaitingMachine,
 } from "../src/api/types";
 
@@ -46,6 +52,8 @@ const PERMISSIONS: Permission[] = [
   "manage_partner",
   "use_tunnel",
   "read_agent_logs",
+  "read_rollouts",
+  "manage_rollouts",
   "manage_platform",
 ];
 
@@ -605,3 +613,149 @@ export const server: ServerInfo = {
     },
   ],
 };
+
+const updateOf = (
+  n: number,
+  status: AgentUpdate["status"],
+  from: string,
+  to: string,
+  more: Partial<AgentUpdate> = {},
+): AgentUpdate => ({
+  id: id(20, n),
+  agent_id: agents[0]?.id ?? "",
+  action: "install",
+  origin: "rollout",
+  status,
+  from_version: from,
+  to_version: to,
+  channel: "stable",
+  ordered_by_name: null,
+  rollout_id: id(21, 0),
+  ring: 0,
+  ordered_at: ago(n * 200_000 + 900),
+  changed_at: ago(n * 200_000 + 300),
+  valid_until: ago(n * 200_000 - 80_000),
+  ended_at: ["downloading", "trying", "ordered"].includes(status) ? null : ago(n * 200_000 + 300),
+  error_code: null,
+  error: null,
+  ...more,
+});
+export const agentUpdates: AgentUpdate[] = [
+  updateOf(0, "downloading", "0.4.2", "0.5.0"),
+  updateOf(1, "confirmed", "0.4.1", "0.4.2"),
+  updateOf(2, "rolled_back", "0.4.0", "0.4.1", {
+    error_code: "DID_NOT_STAY",
+    error: "it did not connect within 180 seconds, so 0.4.0 runs again",
+  }),
+  updateOf(3, "confirmed", "0.4.1", "0.4.0", {
+    action: "roll_back",
+    origin: "person",
+    ordered_by_name: "Maya Lindqvist",
+  }),
+];
+export const updateState: UpdateState = {
+  agent_version: "0.4.2",
+  supported: true,
+  reason: null,
+  previous_version: "0.4.1",
+  available_version: "0.5.0",
+  channel: "stable",
+  open: agentUpdates[0] ?? null,
+};
+
+const releaseOf = (
+  version: string,
+  os: string,
+  channels: Published["releases"][number]["channels"],
+): Published["releases"][number] => ({
+  version,
+  os,
+  arch: "x86_64",
+  channels,
+  released_at: ago(version === "0.5.0" ? 40_000 : 900_000),
+  size: 6_412_288,
+  sha256: DIGEST,
+});
+export const published: Published = {
+  releases: [
+    releaseOf("0.6.0-beta.1", "linux", ["beta"]),
+    releaseOf("0.5.0", "linux", ["stable", "current"]),
+    releaseOf("0.5.0", "windows", ["stable", "current"]),
+    releaseOf("0.4.2", "linux", ["stable"]),
+  ],
+  roles: [
+    { role: "root", version: 2, expires_at: ago(-3e7) },
+    { role: "targets", version: 9, expires_at: ago(-9e6) },
+    { role: "snapshot", version: 9, expires_at: ago(-9e6) },
+    { role: "timestamp", version: 31, expires_at: ago(-1_500_000) },
+  ],
+  verified_at: ago(50),
+  refusal: null,
+  is_expired: false,
+};
+
+const ringOf = (ring: number, machines: number, confirmed: number, back = 0, open = 0) => ({
+  ring,
+  machines,
+  open,
+  confirmed,
+  rolled_back: back,
+  lost: 0,
+  failed: 0,
+  pending: machines - confirmed - back - open,
+  crashed: 0,
+  away: 0,
+});
+export const rollouts: Rollout[] = [
+  {
+    id: id(21, 0),
+    version: "0.5.0",
+    state: "running",
+    ring: 1,
+    ring_since: ago(5400),
+    next_ring_at: ago(-9000),
+    reason: null,
+    started_at: ago(12_000),
+    changed_at: ago(5400),
+    rings: [ringOf(0, 10, 10), ringOf(1, 230, 141, 1, 25), ringOf(2, 960, 0), ringOf(3, 1200, 0)],
+  },
+  {
+    id: id(21, 1),
+    version: "0.4.3",
+    state: "rolling_back",
+    ring: 0,
+    ring_since: ago(500_000),
+    next_ring_at: null,
+    reason: "3 of 10 machines that tried it went back or were not heard of since",
+    started_at: ago(500_000),
+    changed_at: ago(498_000),
+    rings: [ringOf(0, 10, 7, 3), ringOf(1, 230, 0), ringOf(2, 960, 0), ringOf(3, 1200, 0)],
+  },
+];
+export const versions: VersionCount[] = [
+  {
+    agent_version: "0.4.2",
+    protocol_version: "1.1",
+    agents: 2249,
+    connected: 2051,
+    last_seen: ago(5),
+  },
+  {
+    agent_version: "0.5.0",
+    protocol_version: "1.1",
+    agents: 151,
+    connected: 150,
+    last_seen: ago(3),
+  },
+];
+export const protocols: ProtocolCount[] = [
+  { version: "1.0", agents: 0, connected: 0, last_seen: null, retired_at: null, can_retire: true },
+  {
+    version: "1.1",
+    agents: 2400,
+    connected: 2201,
+    last_seen: ago(3),
+    retired_at: null,
+    can_retire: false,
+  },
+];

@@ -93,6 +93,14 @@ export const PAGES: Record<string, DashboardPage> = {
     empty: ["No policy applies"],
     steady: OBJECT,
   },
+  "agent-updates": {
+    path: `/agents/${agent}/updates`,
+    heading: "Version",
+    parts: 2,
+    empty: ["No update yet"],
+    many: 1,
+    steady: OBJECT,
+  },
   "agent-log": {
     path: `/agents/${agent}/log`,
     heading: agents[0]?.hostname ?? "",
@@ -189,6 +197,12 @@ export const PAGES: Record<string, DashboardPage> = {
     parts: 1,
     empty: ["Nothing has been run yet"],
     many: 1,
+  },
+  updates: {
+    path: "/updates",
+    heading: "Updates",
+    parts: 4,
+    empty: ["No rollout yet", "Nothing is published", "No machines yet"],
   },
   alerts: {
     path: "/alerts",
@@ -349,6 +363,16 @@ export const ACTS: Record<string, DashboardPage & { act: (page: Page) => Promise
     path: `/enrollment?site_id=${site}`,
     heading: "Rotate the standing key?",
     act: (page) => page.getByRole("button", { name: "Rotate", exact: true }).click(),
+  },
+  "rollout-back": {
+    path: "/updates",
+    heading: "Take this version back?",
+    act: (page) => page.getByRole("button", { name: "Take back: 0.5.0" }).click(),
+  },
+  "agent-roll-back": {
+    path: `/agents/${agents[1]?.id}/updates`,
+    heading: "back to 0.4.1?",
+    act: (page) => page.getByRole("button", { name: "Roll back", exact: true }).click(),
   },
   "account-menu": {
     path: "/commands",

@@ -13,6 +13,8 @@ export type InvalidationKind =
   | "install_report"
   | "policy"
   | "agent_log"
+  | "agent_update"
+  | "rollout"
   | "partner"
   | "audit";
 
@@ -41,6 +43,12 @@ export const keys = {
   agentLog: (id: string) => ["agent-log", id] as const,
   agentCrashes: (agentId: string) => ["agent-crashes", agentId] as const,
   agentCrash: (id: string) => ["agent-crash", id] as const,
+  agentUpdates: (agentId: string) => ["agent-updates", agentId] as const,
+  agentUpdateState: (agentId: string) => ["agent-update-state", agentId] as const,
+  releases: ["releases"] as const,
+  versions: ["versions"] as const,
+  protocols: ["protocols"] as const,
+  rollouts: ["rollouts"] as const,
   commands: ["commands"] as const,
   command: (id: string) => ["command", id] as const,
   commandOutput: (id: string) => ["command-output", id] as const,
@@ -88,6 +96,12 @@ export function staleKeys(
       return agentId
         ? [keys.agentLogs(agentId), keys.agentCrashes(agentId)]
         : [["agent-logs"], ["agent-crashes"]];
+    case "agent_update":
+      return agentId
+        ? [keys.agentUpdates(agentId), keys.agentUpdateState(agentId)]
+        : [["agent-updates"], ["agent-update-state"]];
+    case "rollout":
+      return [keys.rollouts];
     case "partner":
       return [keys.partner, keys.partners, keys.session, keys.tree];
     case "audit":

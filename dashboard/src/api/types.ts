@@ -60,6 +60,13 @@ export type AgentLogStatus = Schemas["AgentLogStatus"];
 export type AgentCrash = Sent<Schemas["AgentCrash"]>;
 export type AgentCrashCause = Schemas["AgentCrashCause"];
 
+export type AgentUpdate = Sent<Schemas["AgentUpdate"]>;
+export type UpdateState = Sent<Schemas["UpdateState"]>;
+export type Published = Sent<Schemas["Published"]>;
+export type Rollout = Sent<Schemas["Rollout"]>;
+export type VersionCount = Sent<Schemas["VersionCount"]>;
+export type ProtocolCount = Sent<Schemas["ProtocolCount"]>;
+
 export type Command = Sent<Schemas["Command"]>;
 export type CommandType = Schemas["CommandType"];
 export type CommandStatus = Schemas["CommandStatus"];
@@ -99,4 +106,6 @@ export type Permission =
   | "manage_partner"
   | "use_tunnel"
   | "read_agent_logs"
+  | "read_rollouts"
+  | "manage_rollouts"
   | "manage_platform";

@@ -133,6 +133,18 @@ const agentLog = createRoute({
     "AgentLogTab",
   ),
 });
+const agentUpdates = createRoute({
+  getParentRoute: () => agent,
+  path: "/updates",
+  component: lazyRouteComponent(
+    () => import("../features/updates/agent-updates-tab"),
+    "AgentUpdatesTab",
+  ),
+});
+const updates = createRoute({
+  ...page("/updates"),
+  component: lazyRouteComponent(() => import("../features/updates/updates-page"), "UpdatesPage"),
+});
 const commands = createRoute({
   ...page("/commands"),
   validateSearch: commandFilter,
@@ -203,8 +215,16 @@ const routeTree = root.addChildren([
     overview,
     fleet,
     agents,
-    agent.addChildren([agentLive, agentCommands, agentDetails, agentPolicy, agentLog]),
+    agent.addChildren([
+      agentLive,
+      agentCommands,
+      agentDetails,
+      agentPolicy,
+      agentUpdates,
+      agentLog,
+    ]),
     commands,
+    updates,
     alerts,
     clients,
     client,

@@ -83,6 +83,9 @@ export function AgentPage() {
         <Link to="/agents/$agentId/policy" params={{ agentId }} className={tabLink}>
           Policy
         </Link>
+        <Link to="/agents/$agentId/updates" params={{ agentId }} className={tabLink}>
+          Updates
+        </Link>
         {canReadLogs && (
           <Link
             to="/agents/$agentId/log"

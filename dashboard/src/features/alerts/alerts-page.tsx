@@ -17,7 +17,7 @@ import { DateTime, RelativeTime } from "../../ui/time";
 import { useCan, useDenied } from "../session/session";
 import { PageHeader } from "../shell/page-header";
 import { alertCrash, alertFacts, alertLine } from "./detail";
-import { alertsQuery, useSettleAlert } from "./queries";
+import { alertsQuery, useDeleteAlert, useSettleAlert } from "./queries";
 
 const STATUS = [
   { value: "open", label: "Open" },
@@ -234,7 +234,20 @@ export function CrashLink({ alert }: { alert: Alert }) {
 function AlertActions({ alert }: { alert: Alert }) {
   const settle = useSettleAlert();
   const denied = useDenied("manage_alerts");
-  if (alert.status === "resolved") return null;
+  const remove = useDeleteAlert();
+  if (alert.status === "resolved") {
+    return (
+      <Button
+        size="sm"
+        variant="quiet"
+        disabledReason={denied}
+        busy={remove.isPending}
+        onClick={() => remove.mutate(alert.id)}
+      >
+        Delete
+      </Button>
+    );
+  }
   const busy = (as: "acknowledge" | "resolve") => settle.isPending && settle.variables.as === as;
   return (
     <span className="inline-flex gap-2">

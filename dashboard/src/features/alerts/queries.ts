@@ -22,6 +22,16 @@ export const alertsQuery = (filter: {
     ...byPages,
   });
 
+export function useDeleteAlert() {
+  const queryClient = useQueryClient();
+  return useMutation({
+    mutationFn: (id: string) =>
+      unwrap(api.DELETE("/api/v1/alerts/{id}", { params: { path: { id } } })),
+    onSettled: () => queryClient.invalidateQueries({ queryKey: keys.alerts }),
+    onError: toast.failed,
+  });
+}
+
 export function useSettleAlert() {
   const queryClient = useQueryClient();
   return useMutation({

@@ -1,11 +1,17 @@
 import { formatBytes, formatDuration } from "../../lib/format";
+import { formatWindow, parseWindow } from "./window";
 
 interface FieldInfo {
   name: string;
   label: string;
   hint: string;
   /** How a value is chosen: a number within bounds, one of some sizes, or on and off. */
-  input: { kind: "seconds"; min: number; max: number } | { kind: "bytes" } | { kind: "switch" };
+  input:
+    | { kind: "seconds" | "hours"; min: number; max: number }
+    | { kind: "bytes" }
+    | { kind: "switch" }
+    | { kind: "choice"; options: readonly string[] }
+    | { kind: "window" };
 }
 
 const SWITCH = { kind: "switch" } as const;
@@ -48,6 +54,30 @@ export const POLICY_FIELDS: readonly FieldInfo[] = [
     hint: "What a command writes beyond it is dropped, and the command says so.",
     input: { kind: "bytes" },
   },
+  {
+    name: "update_enabled",
+    label: "Update by itself",
+    hint: "New versions of the agent are ordered by rollouts. Update now works either way.",
+    input: SWITCH,
+  },
+  {
+    name: "update_channel",
+    label: "Update channel",
+    hint: "Current takes stable releases too, beta takes all.",
+    input: { kind: "choice", options: ["stable", "current", "beta"] },
+  },
+  {
+    name: "update_defer_hours",
+    label: "Defer updates by",
+    hint: "Hours a release has to be out before it is taken, 0 to 2160.",
+    input: { kind: "hours", min: 0, max: 2_160 },
+  },
+  {
+    name: "update_window",
+    label: "Maintenance window",
+    hint: "When updates may begin; without one at any time.",
+    input: { kind: "window" },
+  },
 ];
 
 const SIZES = [64 * 1024, 256 * 1024, 2 ** 20, 4 * 2 ** 20, 16 * 2 ** 20];
@@ -62,16 +92,27 @@ export type Draft = Record<string, string>;
 
 /** The settings as a form holds them: as text, empty where the value is inherited. */
 export function toDraft(settings: Record<string, unknown>): Draft {
-  return Object.fromEntries(POLICY_FIELDS.map(({ name }) => [name, String(settings[name] ?? "")]));
+  const text = (value: unknown) =>
+    typeof value === "object" && value !== null ? JSON.stringify(value) : String(value ?? "");
+  return Object.fromEntries(POLICY_FIELDS.map(({ name }) => [name, text(settings[name])]));
 }
 
 /** Every field is sent: null clears it, so that it is inherited again. */
-export function toSettings(draft: Draft): Record<string, boolean | number | null> {
+export function toSettings(draft: Draft): Record<string, unknown> {
   return Object.fromEntries(
     POLICY_FIELDS.map(({ name, input }) => {
       const text = (draft[name] ?? "").trim();
       if (text === "") return [name, null];
-      return [name, input.kind === "switch" ? text === "true" : Number(text)];
+      switch (input.kind) {
+        case "switch":
+          return [name, text === "true"];
+        case "choice":
+          return [name, text];
+        case "window":
+          return [name, parseWindow(text)];
+        default:
+          return [name, Number(text)];
+      }
     }),
   );
 }
@@ -85,6 +126,10 @@ export function formatPolicyValue(name: string, value: unknown): string {
   if (typeof value === "number") {
     if (name.endsWith("_seconds")) return formatDuration(value);
     if (name.endsWith("_bytes")) return formatBytes(value);
+    if (name.endsWith("_hours")) return `${value} h`;
+  }
+  if (name === "update_window") {
+    return value === null || value === undefined ? "at any time" : formatWindow(value);
   }
   return value === null || value === undefined ? "not set" : String(value);
 }

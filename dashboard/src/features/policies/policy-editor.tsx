@@ -15,6 +15,7 @@ import { toast } from "../../ui/toast";
 import { useDenied, useSession } from "../session/session";
 import { POLICY_FIELDS, sizeChoices, toDraft, toSettings } from "./fields";
 import { policyQuery } from "./queries";
+import { WindowField } from "./window-field";
 
 /** What is set at one level. A field left to inherit takes its value from the level above. */
 export function PolicyEditor({
@@ -108,7 +109,14 @@ function PolicyForm({ scope, id, policy }: { scope: PolicyScope; id: string; pol
             hint={field.hint}
             error={fieldError(field.name)}
           >
-            {field.input.kind === "seconds" ? (
+            {field.input.kind === "window" ? (
+              <WindowField
+                inherit={inherit}
+                disabled={denied !== null}
+                value={draft[field.name] ?? ""}
+                onChange={(value) => set(field.name, value)}
+              />
+            ) : field.input.kind === "seconds" || field.input.kind === "hours" ? (
               <Input
                 type="number"
                 inputMode="numeric"
@@ -131,6 +139,12 @@ function PolicyForm({ scope, id, policy }: { scope: PolicyScope; id: string; pol
                     <option value="true">On</option>
                     <option value="false">Off</option>
                   </>
+                ) : field.input.kind === "choice" ? (
+                  field.input.options.map((option) => (
+                    <option key={option} value={option}>
+                      {option}
+                    </option>
+                  ))
                 ) : (
                   sizeChoices(draft[field.name] ?? "").map((size) => (
                     <option key={size} value={size}>

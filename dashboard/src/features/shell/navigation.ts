@@ -5,6 +5,7 @@ import {
   KeyRound,
   type LucideIcon,
   MonitorSmartphone,
+  RefreshCw,
   ScrollText,
   ServerCog,
   SlidersHorizontal,
@@ -20,6 +21,7 @@ export interface Destination {
     | "/agents"
     | "/alerts"
     | "/commands"
+    | "/updates"
     | "/clients"
     | "/approvals"
     | "/enrollment"
@@ -40,6 +42,7 @@ export const DESTINATIONS: readonly Destination[] = [
   { to: "/alerts", label: "Alerts", icon: Bell, group: "fleet" },
   { to: "/commands", label: "Commands", icon: SquareTerminal, group: "fleet" },
   { to: "/approvals", label: "Approvals", icon: UserRoundCheck, group: "fleet" },
+  { to: "/updates", label: "Updates", icon: RefreshCw, group: "fleet" },
   { to: "/clients", label: "Clients and sites", icon: Building2, group: "manage" },
   { to: "/enrollment", label: "Enrollment", icon: KeyRound, needs: "read_keys", group: "manage" },
   { to: "/users", label: "Users", icon: Users, needs: "read_users", group: "manage" },
