@@ -132,6 +132,8 @@ const OPENING: readonly { path: string; width?: number; each: readonly Opening[]
     ],
   },
   { path: `/agents/${agent?.id}/log`, each: [[/^Level/]] },
+  { path: "/updates", each: [["Take back: 0.5.0"], ["Retire 1.0"]] },
+  { path: `/agents/${agents[1]?.id}/updates`, each: [["Roll back"]] },
   { path: "/clients", each: [["Add client"]] },
   { path: `/clients/${client}`, each: [["Add site"]] },
   { path: `/sites/${site}`, each: [[/^More actions/, "Rename"]] },

@@ -364,6 +364,11 @@ export const ACTS: Record<string, DashboardPage & { act: (page: Page) => Promise
     heading: "Rotate the standing key?",
     act: (page) => page.getByRole("button", { name: "Rotate", exact: true }).click(),
   },
+  "policy-window": {
+    path: `/clients/${client}?tab=policy`,
+    heading: "Maintenance window",
+    act: (page) => page.getByLabel("Maintenance window").selectOption("own"),
+  },
   "rollout-back": {
     path: "/updates",
     heading: "Take this version back?",
