@@ -56,6 +56,10 @@ async fn give_history(owner: &mut PgConnection, machine: &SeededAgent, minutes: 
         "INSERT INTO agent_crashes (id, tenant_id, agent_id, crash_id, cause, crashed_at, received_at, agent_version, log)
          SELECT gen_random_uuid(), tenant_id, id, '0190b000-0000-7000-8000-000000000001', 'killed', now(), now(), '0.1.0',
            '' FROM agents WHERE id = $1",
+        "INSERT INTO agent_updates (id, tenant_id, agent_id, action, origin, status, from_version, to_version, channel,
+           ordered_at, changed_at, valid_until, deadline)
+         SELECT gen_random_uuid(), tenant_id, id, 'install', 'policy', 'ordered', '0.1.0', '0.2.0', 'stable', now(), now(),
+           now() + interval '1 day', now() + interval '1 day' FROM agents WHERE id = $1",
     ] {
         sqlx::query(statement).bind(machine.id).execute(&mut *owner).await.unwrap();
     }
@@ -78,6 +82,7 @@ async fn count(owner: &mut PgConnection, query: &'static str, id: Uuid) -> i64 {
 
 const COMMANDS: &str = "SELECT count(*) FROM commands WHERE agent_id = $1";
 const ALERTS: &str = "SELECT count(*) FROM alerts WHERE agent_id = $1";
+const UPDATES: &str = "SELECT count(*) FROM agent_updates WHERE agent_id = $1";
 const SAMPLES: &str =
     "SELECT count(*) FROM metric_samples m JOIN agents a ON a.num = m.agent_num WHERE a.id = $1";
 
@@ -261,13 +266,15 @@ impl TwoRecords {
 
     async fn all_history_is_the_olds(&self) {
         let mut owner = self.server.owner().await;
-        for (query, number) in [(COMMANDS, 2), (ALERTS, 2), (SAMPLES, 5)] {
+        for (query, number) in [(COMMANDS, 2), (ALERTS, 2), (SAMPLES, 5), (UPDATES, 2)] {
             assert_eq!(count(&mut owner, query, self.old.id).await, number, "{query}");
             assert_eq!(count(&mut owner, query, self.new.id).await, 0, "{query}");
         }
         let query = "SELECT count(*) FROM commands c JOIN agents a ON a.id = c.agent_id
                      WHERE a.id = $1 AND (c.site_id, c.client_id) = (a.site_id, a.client_id)";
         assert_eq!(count(&mut owner, query, self.old.id).await, 2, "it is where the machine is");
+        let query = "SELECT count(*) FROM agent_updates WHERE agent_id = $1 AND ended_at IS NULL";
+        assert_eq!(count(&mut owner, query, self.old.id).await, 1, "the other's is over");
         let query = "SELECT count(*) FROM tunnel_sessions WHERE agent_id = $1 AND status = 'active'";
         assert_eq!(count(&mut owner, query, self.old.id).await, 1, "the other's ended with it");
         // Where both have a sample of one moment, the kept record's stays.

@@ -503,3 +503,16 @@ async fn people_are_told_that_a_role_expires_and_that_a_repository_is_refused() 
     let owner_elsewhere = stage.server.client_as(&globex::OWNER).await;
     assert_eq!(owner_elsewhere.get("/api/v1/alerts").await.expect(200)["total"], 2, "their machines, too");
 }
+
+#[tokio::test]
+async fn a_version_that_every_machine_passes_over_has_no_rollout() {
+    let mut stage = stage().await;
+    stage.repository.publish(release("0.3.0")).write();
+    stage.look().await;
+    let mut agent = stage.connect("0.1.0", None).await;
+    assert_eq!(agent.expect_update().await.version, "0.3.0");
+    stage.round(Utc::now()).await;
+    let admin = stage.server.client_as(&acme::ADMIN).await;
+    let rollouts = admin.get("/api/v1/updates/rollouts").await.expect(200);
+    assert_eq!((&rollouts["total"], &rollouts["items"][0]["version"]), (&json!(1), &json!("0.3.0")));
+}

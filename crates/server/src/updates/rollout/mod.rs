@@ -29,7 +29,7 @@ use gururmm_protocol::UpdateId;
 use health::{Cpu, LAST, RINGS, Verdict};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{HashMap, HashSet};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -210,34 +210,35 @@ async fn start(
     policies: &HashMap<Uuid, UpdatePolicy>,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
-    let known: BTreeSet<String> = store::versions(tx).await?.into_iter().collect();
+    let known: HashMap<String, State> = store::versions(tx).await?.into_iter().collect();
     let mut takers: HashMap<String, Vec<&store::Member>> = HashMap::new();
     for member in fleet {
         let Some((policy, build)) = policies.get(&member.id).zip(member.build()) else { continue };
         let wanted = plan::newest(&verified.releases, &build, policy.channel, |release| {
-            known.contains(&release.version.to_string())
+            let state = known.get(&release.version.to_string());
+            matches!(state, Some(State::Halted | State::RollingBack))
                 || plan::ordered_until(policy, release, now).is_none()
         });
-        // A version that is older than one that rolls out already is passed over: who takes it takes the newer one.
-        if let Some((release, _)) = wanted {
-            takers.entry(release.version.to_string()).or_default().push(member);
+        // What a machine waits for in a rollout that is there already is better than anything older.
+        let version = wanted.map(|(release, _)| release.version.to_string());
+        if let Some(version) = version.filter(|version| !known.contains_key(version)) {
+            takers.entry(version).or_default().push(member);
         }
     }
     let tenant = tx.tenant()?;
     for (version, takers) in takers {
-        if !takers.iter().any(|member| member.is_ready()) {
+        let ready: HashSet<Uuid> =
+            takers.iter().filter(|member| member.is_ready()).map(|member| member.id).collect();
+        if ready.is_empty() {
             continue;
         }
         let id = Uuid::now_v7();
         let mut drawn: Vec<&store::Member> = fleet.iter().collect();
-        let is_first =
-            |member: &store::Member| member.is_ready() && takers.iter().any(|taker| taker.id == member.id);
-        drawn.sort_by_cached_key(|member| (!is_first(member), place(id, member.id)));
-        let ready = drawn.iter().filter(|member| is_first(member)).count();
+        drawn.sort_by_cached_key(|member| (!ready.contains(&member.id), place(id, member.id)));
         let rings: Vec<(Uuid, i16)> = drawn
             .iter()
             .enumerate()
-            .map(|(index, member)| (member.id, ring_of(index, ready, drawn.len())))
+            .map(|(index, member)| (member.id, ring_of(index, ready.len(), drawn.len())))
             .collect();
         if store::insert(tx, id, &version, &rings, now).await? {
             tracing::info!(%tenant, version, machines = rings.len(), "a rollout starts");

@@ -67,9 +67,11 @@ pub async fn fleet(tx: &mut Tx<System>) -> Result<Vec<Member>, Error> {
     Ok(fleet.fetch_all(tx.conn()).await?)
 }
 
-/// Every version that ever had a rollout here.
-pub async fn versions(tx: &mut Tx<System>) -> Result<Vec<String>, Error> {
-    Ok(sqlx::query_scalar!("SELECT version FROM update_rollouts").fetch_all(tx.conn()).await?)
+/// Every version that ever had a rollout here, and where that stands.
+pub async fn versions(tx: &mut Tx<System>) -> Result<Vec<(String, State)>, Error> {
+    let versions = sqlx::query!(r#"SELECT version, state AS "state: State" FROM update_rollouts"#);
+    let versions = versions.fetch_all(tx.conn()).await?;
+    Ok(versions.into_iter().map(|row| (row.version, row.state)).collect())
 }
 
 /// Writes a rollout with its members; `false` when the version has one by now.
