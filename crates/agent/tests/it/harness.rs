@@ -445,16 +445,20 @@ pub struct TestAgent {
 impl TestAgent {
     /// An enrolled state folder.
     pub fn enrolled(server: &str) -> TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        let state = StateDir::create(&dir.path().join("state")).unwrap();
-        let identity = Identity {
+        Self::enrolled_as(&Identity {
             agent_id: AgentId::new(),
             agent_key: Secret::new(KEY.into()),
             server_url: server.into(),
             site_code: "ACME-1".into(),
             enrolled_at: Utc::now(),
             ca_pinned: false,
-        };
+        })
+    }
+
+    /// The same with an identity that a server knows.
+    pub fn enrolled_as(identity: &Identity) -> TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::create(&dir.path().join("state")).unwrap();
         identity.save(&state).unwrap();
         dir
     }

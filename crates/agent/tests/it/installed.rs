@@ -21,7 +21,11 @@ pub struct Installed {
 impl Installed {
     /// The agent of this build, enrolled with `server`.
     pub fn new(server: &TestServer) -> Self {
-        let dir = TestAgent::enrolled(&server.url);
+        Self::in_folder(TestAgent::enrolled(&server.url))
+    }
+
+    /// The same, enrolled in this folder.
+    pub fn in_folder(dir: TempDir) -> Self {
         fs::create_dir(dir.path().join("program")).unwrap();
         fs::copy(PROGRAM, dir.path().join("program/gururmm-agent")).unwrap();
         fs::write(dir.path().join("root.json"), "{}").unwrap();

@@ -13,6 +13,7 @@ mod lifecycle;
 mod long;
 mod own_log;
 mod rights;
+mod served;
 mod tls;
 mod update_attacks;
 mod update_cycles;

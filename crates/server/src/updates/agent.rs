@@ -111,6 +111,7 @@ pub async fn reported(
     if let Some(status) = known.status.after_report(reported) {
         if status.is_final() {
             store::end(&mut tx, id, status, Some(&report), now).await?;
+            store::note_kept(&mut tx, id).await?;
         } else {
             store::advance(&mut tx, id, status, status.deadline(known.valid_until, now), now).await?;
         }

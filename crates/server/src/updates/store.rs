@@ -217,6 +217,18 @@ pub async fn end<P>(
     Ok(())
 }
 
+/// What an agent runs stays, and what it ran before is kept: known before its next hello, in which it says so itself.
+pub async fn note_kept(tx: &mut Tx<System>, update_id: Uuid) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE agent_update_abilities a SET previous_version = u.from_version FROM agent_updates u
+         WHERE u.id = $1 AND u.action = 'install' AND u.status = 'confirmed' AND a.agent_id = u.agent_id",
+        update_id
+    )
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
 /// Removes all but the newest that are over; `newest` stays even if a clock was ahead when the others came.
 pub async fn keep_newest<P>(tx: &mut Tx<P>, agent_id: Uuid, newest: Uuid, kept: i64) -> Result<(), Error> {
     sqlx::query!(
