@@ -298,8 +298,12 @@ fn enroll_from_package(state_dir: &Path) -> anyhow::Result<()> {
                 ca_fingerprint: told.site_key.ca_fingerprint,
                 replace: false,
             };
-            let enrolled = block_on(async { Ok(enroll(state_dir, &options).await?) })?;
-            say(&describe(&enrolled))?;
+            let enrolled = block_on(async { Ok(enroll(state_dir, &options).await?) });
+            if enrolled.is_err() {
+                // A package that is undone leaves nothing. A folder that was not empty before stays.
+                let _ = std::fs::remove_dir(state_dir);
+            }
+            say(&describe(&enrolled?))?;
         }
     }
     layout.finish_package().context("the service cannot be started")

@@ -288,6 +288,8 @@ async fn a_package_enrolls_with_what_it_is_told_and_shows_no_key() {
     let nothing = run("package=/tmp/gururmm-agent.pkg\n".to_owned()).await.unwrap();
     assert_eq!(nothing.status.code(), Some(3));
     let key = format!("gek_3_{}", "a".repeat(43));
+    let refused = run(format!("server=http://127.0.0.1:1\nsitekey=ACME-1.{key}\n")).await.unwrap();
+    assert!(refused.status.code() == Some(1) && !state.exists());
     let output = run(format!("server={}\nsitekey=ACME-1.{key}\n", server.url)).await.unwrap();
     let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     assert!(output.status.success() && !said.contains("gek_") && !said.contains("cak_"), "{said}");
