@@ -2,6 +2,7 @@
 //! so that no agent outlives its watchdog, on any system.
 
 use super::plan::Start;
+use crate::os;
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
@@ -50,6 +51,8 @@ impl Child {
         let mut command = process::Command::new(start.program()?);
         command.arg("run").arg("--state-dir").arg(state_dir).arg("--supervised").arg(run.to_string());
         command.args(arguments).stdin(Stdio::piped()).kill_on_drop(true);
+        // A person's Ctrl+C is the watchdog's to pass on, and a service has no console to show.
+        os::own_process_group(command.as_std_mut());
         let mut process = command.spawn()?;
         let alive = process.stdin.take();
         Ok(Self { process, alive })
