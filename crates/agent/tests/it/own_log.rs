@@ -97,8 +97,15 @@ async fn a_request_gets_the_end_of_the_log_in_order_while_commands_print() {
     let noisy = shell("yes | head -c 3000000");
     let command_id = noisy.command_id;
     connection.send(ServerMessage::CommandStart(noisy)).await;
+    // It prints already when the log is asked for.
+    let first = |message| match message {
+        AgentMessage::CommandOutput(chunk) => Some(chunk),
+        _ => None,
+    };
+    let first = connection.wait_for(first).await;
+    connection.send(ServerMessage::CommandOutputAck { command_id, seq: first.seq }).await;
     let mut log = Log::ask(&mut connection, WHOLE).await;
-    let (mut printed, mut outcome, mut is_mixed) = (0, None, false);
+    let (mut printed, mut outcome, mut is_mixed) = (first.data.0.len(), None, false);
     while log.end.is_none() || outcome.is_none() {
         match connection.receive().await {
             AgentMessage::CommandOutput(chunk) => {

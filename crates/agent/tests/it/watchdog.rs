@@ -68,8 +68,9 @@ async fn a_machine_that_is_not_enrolled_is_left_to_a_person() {
 async fn an_agent_that_fails_three_times_raises_an_alarm_and_takes_it_back() {
     let mut server = TestServer::start().await;
     let installed = Installed::new(&server);
-    // Its log's folder cannot be made, its journal neither: the agent ends with an error at once.
-    fs::write(installed.state_dir().join("journal"), "in the way").unwrap();
+    // Somebody else holds the folder: the agent ends with an error at once.
+    let state = gururmm_agent::state::StateDir::open(&installed.state_dir()).unwrap();
+    let in_the_way = state.lock().unwrap().unwrap();
     let _watchdog = installed.start();
     let reports = |server: &TestServer| -> Vec<WatchdogReport> {
         let requests = server.requests.lock().unwrap();
@@ -81,7 +82,7 @@ async fn an_agent_that_fails_three_times_raises_an_alarm_and_takes_it_back() {
     assert_eq!((raised.condition, raised.failures), (Condition::Failing, 3));
     assert!(raised.reason.unwrap().contains("exit status: 1"));
 
-    fs::remove_file(installed.state_dir().join("journal")).unwrap();
+    drop(in_the_way);
     let _connected = server.welcome().await;
     let is_taken_back =
         || reports(&server).last().is_some_and(|report| report.condition == Condition::Recovered);

@@ -40,6 +40,7 @@ mod observability;
 mod openapi;
 mod overview;
 mod policies;
+mod recordings;
 mod retention;
 mod rls_catalogue;
 mod rollouts;
