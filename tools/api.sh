@@ -1,21 +1,22 @@
 # shellcheck shell=bash
 # The API called with generated data, as a signed-in owner, against a server of its own. Sourced by ./dev.
 
-# Calls that end the session that all others need, and those of the first run, which are gone by then. The server's own
-# tests have them.
-API_TESTS_WITHOUT='^/api/auth/(logout|register)$|^/api/v1/setup|^/api/v1/sessions?$|^/api/v1/profile/password$'
+# Calls that end the session that all others need, those of the first run, which are gone by then, and the steps of a
+# rollout, which there is only where a fleet can update itself. The server's own tests have them.
+API_TESTS_WITHOUT='^/api/auth/(logout|register)$|^/api/v1/setup|^/api/v1/sessions?$|^/api/v1/profile/password$|^/api/v1/updates/rollouts/.*/steps$'
 
 api_tests() {
   local folder=$RUN/api port url setup
   port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
   url=http://127.0.0.1:$port
   mkdir -p "$folder"
+  make_packages "$folder/dist"
   setpriv --pdeathsig TERM "$TARGET/debug/gururmm-server" serve --data-dir "$folder/data" --listen "127.0.0.1:$port" \
-    --agent-binary "$TARGET/debug/gururmm-agent" >"$folder/server.out" 2>"$folder/server.log" &
+    --agent-binary "$TARGET/debug/gururmm-agent" --dist "$folder/dist" >"$folder/server.out" 2>"$folder/server.log" &
   trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT
   wait_for_line "#token=" "$folder/server.out" || die "The server does not start: $(tail -n 1 "$folder/server.log")"
 
-  export GURURMM_URL=$url GURURMM_PASSWORD='correct horse battery staple' GURURMM_SETUP GURURMM_TOKEN GURURMM_AGENT
+  export GURURMM_URL=$url GURURMM_PACKAGE=GuruRMM-0.1.0-x86_64.msi GURURMM_PASSWORD='correct horse battery staple' GURURMM_SETUP GURURMM_TOKEN GURURMM_AGENT
   setup='{"setup_token": "'$(sed -n 's/.*#token=//p' "$folder/server.out")'", "email": "owner@example.com",
     "name": "Olive Owner", "password": "'$GURURMM_PASSWORD'", "partner_name": "Acme IT", "client_name": "Acme Bakery",
     "site_name": "Main street"}'
@@ -31,6 +32,22 @@ api_tests() {
     --generation-database none) || status=$?
   ((status == 0)) || grep -A 20 panicked "$folder/server.log" || true
   return "$status"
+}
+
+# make_packages FOLDER: what there is to hand out; nobody runs it
+make_packages() {
+  local file kind os arch entries=''
+  mkdir -p "$1"
+  while read -r file kind os arch; do
+    echo "$file" >"$1/$file"
+    entries+=${entries:+,}'{"file": "'$file'", "kind": "'$kind'", "os": "'$os'", "arch": "'$arch'", "version": "0.1.0",
+      "sha256": "'$(sha256sum "$1/$file" | cut -d ' ' -f 1)'", "size": '$(stat --format %s "$1/$file")', "signed": false,
+      "ran_here": false, "note": null}'
+  done <<'FILES'
+GuruRMM-0.1.0-x86_64.msi msi windows x86_64
+gururmm-agent-linux-aarch64 agent linux aarch64
+FILES
+  echo '{"version": "0.1.0", "built_at": "2026-01-01T00:00:00Z", "artefacts": ['"$entries"'], "failed": []}' >"$1/manifest.json"
 }
 
 # connect_agent URL FOLDER: puts a real agent of this machine into GURURMM_AGENT, of which the server has a sample and knows a

@@ -17,6 +17,8 @@ PASSWORD = os.environ["GURURMM_PASSWORD"]
 SETUP = json.loads(os.environ["GURURMM_SETUP"])
 # A real, connected agent, which has sent a sample. Nothing here removes it.
 AGENT = os.environ["GURURMM_AGENT"]
+# A file that the server hands out.
+PACKAGE = os.environ["GURURMM_PACKAGE"]
 
 
 # A server may close an idle connection just as it is used again.
@@ -147,6 +149,8 @@ BY_CALL = {
     "POST /api/v1/tunnel/open": lambda: {"agent_id": AGENT},
     "POST /api/v1/tunnel/close": lambda: {"session_id": new_tunnel()},
     "POST /api/v1/invitations/check": lambda: {"token": invitation_token()},
+    "POST /api/v1/agents/{id}/merge": lambda: {"merged_id": new_agent()},
+    "POST /api/v1/sites/{id}/installers": lambda: {"file": PACKAGE},
     "POST /api/v1/invitations/accept": lambda: {"token": invitation_token()},
 }
 
@@ -173,6 +177,8 @@ def before_call(context, case, kwargs):
         parameters["id"] = one(make) if method == "GET" else make()
     if method == "POST" and path == "/api/v1/agents/{id}/logs" and is_uuid(parameters.get("id")):
         parameters["id"] = AGENT
+    if path == "/install/packages/{file}" and len(str(parameters.get("file"))) % 2:
+        parameters["file"] = PACKAGE
     if path.startswith("/api/v1/policies/") and is_uuid(parameters.get("id")):
         parameters.update(scope="site", id=SETUP["site"]["id"])
     if path.startswith("/api/v1/tunnel/status/") and is_uuid(parameters.get("session_id")):
