@@ -1,13 +1,14 @@
 # shellcheck shell=bash
 # The agent for Windows, tried under Wine. Sourced by ./dev.
 
+WINE_KEYS=$TARGET/wine-keys
 WINE_LIBRARY=$TARGET/wine-library/bcryptprimitives.dll
 
 # try_windows_agent: builds the agent for Windows and puts it through its life on a Windows of Wine's own
 try_windows_agent() {
   build_windows_agent
   build_wine_library
-  "$TARGET/debug/xtask" windows-agent --program "$TARGET/cross/x86_64-pc-windows-gnu/debug/gururmm-agent.exe" \
+  "$TARGET/debug/xtask" windows-agent --update-keys "$WINE_KEYS" --program "$TARGET/cross/x86_64-pc-windows-gnu/debug/gururmm-agent.exe" \
     --unit-tests "$UNIT_TESTS" --wine "$(wine64_program)" --library "$WINE_LIBRARY" --bin-dir "$TARGET/debug"
   # One that failed ended it.
   echo "$(grep --count '^\[OK\]' "$STEP.log") 0" >>"$STEP.count"
@@ -31,6 +32,9 @@ wine64_program() {
 # Leaves the unit tests' program in UNIT_TESTS.
 build_windows_agent() {
   local messages target=x86_64-pc-windows-gnu
+  # It takes updates that are signed with these keys.
+  [[ -f $WINE_KEYS/1.root.json ]] || "$TARGET/debug/xtask" update-repository keys --dir "$WINE_KEYS" >/dev/null
+  local -x GURURMM_UPDATE_ROOT=$WINE_KEYS/1.root.json
   export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=x86_64-w64-mingw32-gcc
   cross_cargo "$target" cargo build --quiet --locked || die "The agent for Windows does not build."
   messages=$(cross_cargo "$target" cargo test --quiet --locked --lib --no-run --message-format json) ||

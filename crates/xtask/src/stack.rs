@@ -224,7 +224,7 @@ impl Stack {
         Ok(())
     }
 
-    fn data_dir(&self) -> PathBuf {
+    pub fn data_dir(&self) -> PathBuf {
         self.folder.join("data")
     }
 

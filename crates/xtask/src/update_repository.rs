@@ -73,6 +73,12 @@ enum Action {
     },
 }
 
+/// Signs the agents of a folder like `target/dist`, and adds them to the repository.
+pub fn publish_dist(keys: &Path, repository: &Path, dist: &Path) -> anyhow::Result<()> {
+    let (keys, repository, dist) = (keys.to_owned(), repository.to_owned(), dist.to_owned());
+    run(&Options { action: Action::Publish { keys, repository, dist, channels: vec!["stable".to_owned()] } })
+}
+
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -311,6 +317,11 @@ fn expires(days: i64) -> String {
 
 fn unspecified(_: impl std::fmt::Debug) -> anyhow::Error {
     anyhow::anyhow!("a key cannot be made")
+}
+
+/// In hex, as a manifest has it.
+pub fn sha256(bytes: &[u8]) -> String {
+    hex(digest(&SHA256, bytes).as_ref())
 }
 
 fn hex(bytes: &[u8]) -> String {

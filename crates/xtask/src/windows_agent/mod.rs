@@ -5,6 +5,7 @@ mod wine;
 
 use crate::api::Api;
 use crate::stack::{EMAIL, PASSWORD, Stack, wait_for};
+use crate::update_repository;
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use serde_json::{Value, json};
@@ -22,6 +23,9 @@ pub struct Options {
     /// Its unit tests, as they were built for Windows
     #[arg(long)]
     unit_tests: PathBuf,
+    /// The keys whose root it was built with
+    #[arg(long)]
+    update_keys: PathBuf,
     /// Wine's program for 64 bits
     #[arg(long)]
     wine: PathBuf,
@@ -42,6 +46,10 @@ const STOPS_WITHIN: Duration = Duration::from_secs(5);
 /// it prints in UTF-8 what it read is the agent's doing.
 const READ_BY_WINE: &str = "gr\u{251c}\u{255d}n \u{393}\u{ff}\u{e2}";
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Versions that this agent, which is older, is ordered to become.
+const NEWER: &str = "9.0.0";
+const BROKEN: &str = "9.1.0";
+const UPDATE_ENDS: [&str; 5] = ["confirmed", "rolled_back", "failed", "expired", "superseded"];
 const FINAL: [&str; 6] = ["completed", "failed", "timeout", "cancelled", "interrupted", "expired"];
 
 /// One of the trial's steps.
@@ -51,7 +59,7 @@ type Step = fn(&mut Trial) -> anyhow::Result<()>;
 pub fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     let folder = root.join(format!("target/windows-agent-{}", std::process::id()));
     let mut trial = Trial::begin(root, options, &folder)?;
-    let steps: [(&str, Step); 12] = [
+    let steps: [(&str, Step); 14] = [
         ("its unit tests pass", Trial::passes_its_unit_tests),
         ("it installs silently, runs as a service and comes online", Trial::installs),
         ("the key is worthless in a copy of the file", Trial::protects_its_key),
@@ -63,6 +71,8 @@ pub fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
         ("it ends with its watchdog, and comes back with it", Trial::survives_a_kill_of_its_watchdog),
         ("it stops in time while it is connected and a command runs", Trial::stops_while_connected),
         ("it stops in time while there is no server", Trial::stops_without_a_server),
+        ("it becomes a newer version, which stays", Trial::updates_itself),
+        ("it leaves a version that does not work", Trial::leaves_a_broken_version),
         ("it is removed without a trace", Trial::leaves_nothing),
     ];
     for (what, step) in steps {
@@ -86,6 +96,7 @@ struct Trial {
     wine: Wine,
     before: Inventory,
     agent_id: String,
+    update_keys: PathBuf,
 }
 
 impl Trial {
@@ -98,7 +109,14 @@ impl Trial {
         fs::copy(&options.program, setup.join("agent.exe"))?;
         fs::write(setup.join("key"), stack.enrollment()?.1)?;
         fs::copy(&options.unit_tests, setup.join("tests.exe"))?;
-        Ok(Self { stack, api, wine, before: Inventory::default(), agent_id: String::new() })
+        Ok(Self {
+            stack,
+            api,
+            wine,
+            before: Inventory::default(),
+            agent_id: String::new(),
+            update_keys: options.update_keys.clone(),
+        })
     }
 
     fn passes_its_unit_tests(&mut self) -> anyhow::Result<()> {
@@ -276,6 +294,66 @@ impl Trial {
         self.online()
     }
 
+    fn updates_itself(&mut self) -> anyhow::Result<()> {
+        let program = fs::read(self.wine.path(r"C:\setup\agent.exe"))?;
+        self.publish(NEWER, &as_version(program, NEWER)?)?;
+        // A folder of packages is looked for at the start.
+        self.stack.stop_server()?;
+        self.stack.start_server()?;
+        self.online()?;
+        let update = self.update()?;
+        ensure!(update["status"] == "confirmed", "{update}");
+        self.runs_version(NEWER)?;
+        // It is what runs after a restart, too.
+        self.stops_in_time()?;
+        self.start_service()?;
+        self.online()?;
+        self.runs_version(NEWER)
+    }
+
+    fn leaves_a_broken_version(&mut self) -> anyhow::Result<()> {
+        // A program that does not know what it is started with, and ends.
+        self.publish(BROKEN, &fs::read(self.wine.path(r"C:\setup\tests.exe"))?)?;
+        self.api.post("/api/v1/updates/check", &json!({}))?;
+        let update = self.update()?;
+        ensure!(update["status"] == "rolled_back", "{update}");
+        self.online()?;
+        self.runs_version(NEWER)
+    }
+
+    /// Orders the newest version, and waits for what becomes of it.
+    fn update(&self) -> anyhow::Result<Value> {
+        let ordered = self.api.post(&format!("/api/agents/{}/update", self.agent_id), &json!({}))?;
+        let id = ordered["update_id"].as_str().context("no update id")?.to_owned();
+        let path = format!("/api/v1/agents/{}/updates", self.agent_id);
+        wait_for("an update's end", 2 * PATIENCE, || {
+            let updates = self.api.get(&path).ok()?;
+            let update = updates["items"].as_array()?.iter().find(|update| update["id"] == id.as_str())?;
+            let is_over = update["status"].as_str().is_some_and(|status| UPDATE_ENDS.contains(&status));
+            is_over.then(|| update.clone())
+        })
+    }
+
+    fn runs_version(&self, version: &str) -> anyhow::Result<()> {
+        let path = format!("/api/agents/{}", self.agent_id);
+        wait_for(&format!("the agent to be {version}"), PATIENCE, || {
+            (self.api.get(&path).ok()?["agent_version"] == version).then_some(())
+        })
+    }
+
+    /// As `./dev dist --update-keys` does, into the folder where the server looks.
+    fn publish(&self, version: &str, program: &[u8]) -> anyhow::Result<()> {
+        let file = "gururmm-agent-windows-x86_64.exe";
+        let dist = self.stack.folder().join(format!("dist-{version}"));
+        fs::create_dir(&dist)?;
+        fs::write(dist.join(file), program)?;
+        let artefact = json!({ "file": file, "kind": "agent", "os": "windows", "arch": "x86_64", "version": version,
+            "sha256": update_repository::sha256(program) });
+        fs::write(dist.join("manifest.json"), json!({ "artefacts": [artefact] }).to_string())?;
+        let repository = self.stack.data_dir().join("dist/updates");
+        update_repository::publish_dist(&self.update_keys, &repository, &dist)
+    }
+
     fn leaves_nothing(&mut self) -> anyhow::Result<()> {
         // By the very program that is to be removed.
         self.wine.run(&[INSTALLED, "uninstall"])?;
@@ -356,6 +434,20 @@ impl Trial {
             command["stdout"].as_str()?.contains(text).then_some(())
         })
     }
+}
+
+/// The same program as another version: it stands in the file behind a mark.
+fn as_version(mut program: Vec<u8>, version: &str) -> anyhow::Result<Vec<u8>> {
+    const MARK: &[u8] = b"@(#)gururmm-agent ";
+    let place =
+        program.windows(MARK.len()).position(|bytes| bytes == MARK).context("the agent has no mark")?;
+    let room = program.get_mut(place + MARK.len()..).context("the mark is the end")?;
+    let length =
+        room.iter().position(|byte| *byte == 0).context("the version has no end")?.max(version.len());
+    let text = room.get_mut(..length).context("there is no room for the version")?;
+    text.fill(0);
+    text.iter_mut().zip(version.bytes()).for_each(|(place, byte)| *place = byte);
+    Ok(program)
 }
 
 fn expect(ended: &Value, status: &str, exit_code: i64) -> anyhow::Result<()> {
