@@ -8,7 +8,7 @@ check_other_systems() {
 }
 
 check_windows() {
-  need_packages gcc-mingw-w64-x86-64
+  need_packages gcc-mingw-w64-x86-64 nasm
   check_target Windows x86_64-pc-windows-gnu cargo
 }
 

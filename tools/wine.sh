@@ -15,7 +15,7 @@ try_windows_agent() {
 }
 
 need_wine64() {
-  need_packages gcc-mingw-w64-x86-64 libwine wine wine64
+  need_packages gcc-mingw-w64-x86-64 libwine nasm wine wine64
   rustup target add x86_64-pc-windows-gnu >/dev/null 2>&1 || need_packages cargo-web rustc-web rust-web-src
 }
 
