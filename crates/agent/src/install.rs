@@ -1,5 +1,8 @@
 //! Putting the agent on a machine as a service, and taking it away without a trace.
 
+#[cfg(unix)]
+mod files;
+
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]

@@ -1,6 +1,6 @@
 //! The agent logs from its first line: to the journal under systemd, to Windows' event log as a service, to standard
-//! error else. One that runs also keeps
-//! its log in its state folder, to be sent when someone asks for it and after a crash.
+//! error else. One that runs also keeps its log in its state folder, to be sent when someone asks for it and after a
+//! crash.
 
 #[cfg(windows)]
 mod events;

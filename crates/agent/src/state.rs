@@ -167,6 +167,19 @@ fn replace(path: &Path, bytes: &[u8], is_synced: bool) -> io::Result<()> {
     written
 }
 
+/// Removes a file or a folder with all that is in it; a link itself. What is not there is no error.
+pub(crate) fn remove_all(path: &Path) -> io::Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
 /// Makes a rename or a new name in `path`'s folder survive a power cut.
 pub fn sync_parent(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), os::sync_dir)

@@ -1,11 +1,11 @@
 //! Linux with systemd.
 
 use super::InstallError;
+use super::files::{remove, replace};
 use crate::os;
 use crate::update::programs::VERSIONS;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -127,41 +127,6 @@ fn systemctl(arguments: &[&str]) -> Result<(), InstallError> {
 
 fn create_dir_all(path: &Path) -> Result<(), InstallError> {
     fs::create_dir_all(path).map_err(|source| InstallError::Io { path: path.to_owned(), source })
-}
-
-/// Replaces a file by renaming a complete one over it: a running program's file cannot be written to.
-fn replace(
-    path: &Path,
-    mode: u32,
-    write: impl FnOnce(&mut File) -> io::Result<()>,
-) -> Result<(), InstallError> {
-    let temporary = path.with_extension("new");
-    let written = (|| {
-        remove_if_there(&temporary)?;
-        let mut file = OpenOptions::new().create_new(true).write(true).mode(mode).open(&temporary)?;
-        write(&mut file)?;
-        // The rights asked for when it was made are cut by the caller's umask.
-        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    })();
-    written.map_err(|source| InstallError::Io { path: path.to_owned(), source })
-}
-
-fn remove(path: &Path) -> Result<(), InstallError> {
-    remove_if_there(path).map_err(|source| InstallError::Io { path: path.to_owned(), source })
-}
-
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    let removed = match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    match removed {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! macOS: a folder of programs and state, a daemon of launchd's. Built here, not run.
 
 use super::InstallError;
+use super::files::{remove, replace};
 use crate::os;
 use crate::update::programs::VERSIONS;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -103,39 +104,4 @@ fn launchctl(arguments: &[&str]) -> Result<(), InstallError> {
         return Ok(());
     }
     Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
-}
-
-/// Replaces a file by renaming a complete one over it: a running program's file cannot be written to.
-fn replace(
-    path: &Path,
-    mode: u32,
-    write: impl FnOnce(&mut File) -> io::Result<()>,
-) -> Result<(), InstallError> {
-    let temporary = path.with_extension("new");
-    let written = (|| {
-        remove_if_there(&temporary)?;
-        let mut file = OpenOptions::new().create_new(true).write(true).mode(mode).open(&temporary)?;
-        write(&mut file)?;
-        // The rights asked for when it was made are cut by the caller's umask.
-        file.set_permissions(PermissionsExt::from_mode(mode))?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    })();
-    written.map_err(|source| InstallError::Io { path: path.to_owned(), source })
-}
-
-fn remove(path: &Path) -> Result<(), InstallError> {
-    remove_if_there(path).map_err(|source| InstallError::Io { path: path.to_owned(), source })
-}
-
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    let removed = match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    match removed {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
 }

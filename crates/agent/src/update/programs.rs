@@ -4,6 +4,7 @@
 use super::UpdateError;
 use super::ledger::Build;
 use crate::os;
+use crate::state::remove_all;
 use ring::digest;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -168,16 +169,4 @@ pub(super) fn hex(bytes: &[u8]) -> String {
         let _never_fails = write!(text, "{byte:02x}");
         text
     })
-}
-
-fn remove_all(path: &Path) -> io::Result<()> {
-    let removed = match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    match removed {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
 }
