@@ -11,6 +11,7 @@ use crate::observability::traces::spans;
 use crate::policies;
 use crate::telemetry;
 use crate::updates;
+use gururmm_protocol::command::OutputChunk;
 use gururmm_protocol::policy::AgentConfig;
 use gururmm_protocol::{AgentMessage, CommandId, ServerMessage};
 use std::time::Duration;
@@ -75,13 +76,40 @@ pub async fn handle(
         return Ok(Vec::new());
     }
     let (kind, command_id) = about(&message);
+    traced(session, kind, command_id, deliver(app, session, message)).await
+}
+
+/// [`handle`] for pieces of one command's output that came together: they are stored in one transaction.
+pub async fn output(
+    app: &App,
+    session: &AgentSession,
+    command_id: CommandId,
+    pieces: &[OutputChunk],
+) -> Result<Vec<ServerMessage>, Error> {
+    let stored = retrying(|| commands::agent::output(app, session, command_id, pieces));
+    traced(session, COMMAND_OUTPUT, Some(command_id), stored).await
+}
+
+/// Whether a piece of output may be put together with others.
+pub fn may_join(piece: &OutputChunk) -> bool {
+    commands::agent::is_piece(piece)
+}
+
+async fn traced(
+    session: &AgentSession,
+    kind: &'static str,
+    command_id: Option<CommandId>,
+    work: impl Future<Output = Result<Vec<ServerMessage>, Error>>,
+) -> Result<Vec<ServerMessage>, Error> {
     let span = spans::agent_message(kind, session.agent_id, command_id.map(|id| id.0));
-    let answers = deliver(app, session, message).instrument(span.clone()).await;
+    let answers = work.instrument(span.clone()).await;
     if answers.is_err() {
         spans::failed(&span);
     }
     answers
 }
+
+const COMMAND_OUTPUT: &str = "command_output";
 
 /// The message's word on the wire, and the command it is about.
 fn about(message: &AgentMessage) -> (&'static str, Option<CommandId>) {
@@ -91,7 +119,7 @@ fn about(message: &AgentMessage) -> (&'static str, Option<CommandId>) {
         AgentMessage::Metrics { .. } => ("metrics", None),
         AgentMessage::NetworkState { .. } => ("network_state", None),
         AgentMessage::CommandStarted { command_id, .. } => ("command_started", Some(*command_id)),
-        AgentMessage::CommandOutput(chunk) => ("command_output", Some(chunk.command_id)),
+        AgentMessage::CommandOutput(chunk) => (COMMAND_OUTPUT, Some(chunk.command_id)),
         AgentMessage::CommandEnded(end) => ("command_ended", Some(end.command_id)),
         AgentMessage::LogPart(_) => ("log_part", None),
         AgentMessage::LogEnd(_) => ("log_end", None),
@@ -128,7 +156,8 @@ async fn deliver(
             retrying(|| commands::agent::started(app, session, command_id, started_at)).await
         }
         AgentMessage::CommandOutput(chunk) => {
-            retrying(|| commands::agent::output(app, session, &chunk)).await
+            let pieces = std::slice::from_ref(&chunk);
+            retrying(|| commands::agent::output(app, session, chunk.command_id, pieces)).await
         }
         AgentMessage::CommandEnded(end) => retrying(|| commands::agent::ended(app, session, &end)).await,
         AgentMessage::LogPart(part) => {

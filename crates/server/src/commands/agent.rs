@@ -2,7 +2,7 @@
 //! acknowledged before it is committed.
 
 use super::state::Trigger;
-use super::store::{self, End};
+use super::store::{self, End, Heard};
 use super::{Locked, Status, apply, dispatch};
 use crate::app::App;
 use crate::auth::permission::System;
@@ -10,7 +10,7 @@ use crate::db::Tx;
 use crate::error::{Code, Error};
 use crate::gateway::AgentSession;
 use chrono::{DateTime, Utc};
-use gururmm_protocol::command::{CommandEnd, Outcome, OutputChunk, ResumedCommand};
+use gururmm_protocol::command::{CommandEnd, Outcome, OutputChunk, ResumedCommand, Stream};
 use gururmm_protocol::limits::{
     DEFAULT_OUTPUT_LIMIT_BYTES, MAX_OUTPUT_CHUNK_BYTES, MAX_TEXT_CHARS, clean_optional,
 };
@@ -100,40 +100,65 @@ pub async fn started(
     Ok(Vec::new())
 }
 
-/// A piece of output. Pieces are taken in order, so that one number acknowledges all before it.
+/// Whether a piece of output is one that an agent may send. To be asked before pieces are put together: what is refused
+/// of several is refused of all.
+pub fn is_piece(chunk: &OutputChunk) -> bool {
+    chunk.data.0.len() <= MAX_OUTPUT_CHUNK_BYTES
+}
+
+/// Pieces of one command's output. They are taken in order, so that one number acknowledges all before it.
 pub async fn output(
     app: &App,
     session: &AgentSession,
-    chunk: &OutputChunk,
+    command_id: CommandId,
+    pieces: &[OutputChunk],
 ) -> Result<Vec<ServerMessage>, Error> {
-    if chunk.data.0.len() > MAX_OUTPUT_CHUNK_BYTES {
+    if !pieces.iter().all(is_piece) {
         return Err(Error::with_detail(Code::ValidationFailed, "a piece of output is too large"));
     }
     let mut tx = app.db.begin(&session.scope()).await?;
-    let command = own(&mut tx, session, chunk.command_id).await?;
+    let command = own(&mut tx, session, command_id).await?;
     let acknowledge = |last_seq: i32| {
-        vec![ServerMessage::CommandOutputAck {
-            command_id: chunk.command_id,
-            seq: u32::try_from(last_seq).unwrap_or(0),
-        }]
+        vec![ServerMessage::CommandOutputAck { command_id, seq: u32::try_from(last_seq).unwrap_or(0) }]
     };
-    let next = command.last_seq.saturating_add(1);
-    let bytes = i64::try_from(chunk.data.0.len()).unwrap_or(i64::MAX);
+    let (mut last_seq, mut total) = (command.last_seq, command.stored_bytes);
+    let (mut kept, mut heard) = (Vec::with_capacity(pieces.len()), Heard::default());
     let takes_more = !command.status.is_final() || command.status == Status::Interrupted;
-    // Before the gap is looked at: behind the first piece that is too much, every further one would stand beyond a gap.
-    let is_new = i64::from(chunk.seq) > i64::from(command.last_seq);
-    if takes_more && is_new && command.stored_bytes.saturating_add(bytes) > MAX_HEARD_BYTES {
-        return Err(Error::with_detail(Code::ValidationFailed, "output far beyond the limit"));
+    for chunk in pieces {
+        let next = last_seq.saturating_add(1);
+        let bytes = i64::try_from(chunk.data.0.len()).unwrap_or(i64::MAX);
+        // Before the gap is looked at: behind the first piece that is too much, every further one would stand beyond a
+        // gap.
+        let is_new = i64::from(chunk.seq) > i64::from(last_seq);
+        if takes_more && is_new && total.saturating_add(bytes) > MAX_HEARD_BYTES {
+            if last_seq > command.last_seq {
+                // Those before it count, so that the next one is too much as well.
+                break;
+            }
+            return Err(Error::with_detail(Code::ValidationFailed, "output far beyond the limit"));
+        }
+        if !takes_more || chunk.seq != u32::try_from(next).unwrap_or(u32::MAX) {
+            // Stored before, beyond a gap, or after the end: what is stored is said again.
+            continue;
+        }
+        (last_seq, total) = (next, total.saturating_add(bytes));
+        match chunk.stream {
+            Stream::Stdout => heard.stdout += bytes,
+            Stream::Stderr => heard.stderr += bytes,
+        }
+        if total <= MAX_STORED_BYTES && next <= MAX_STORED_CHUNKS {
+            kept.push((next, chunk));
+        } else {
+            heard.truncated = true;
+        }
     }
-    if !takes_more || chunk.seq != u32::try_from(next).unwrap_or(u32::MAX) {
-        // Stored before, beyond a gap, or after the end: what is stored is said again.
-        return Ok(acknowledge(command.last_seq));
+    if last_seq == command.last_seq {
+        return Ok(acknowledge(last_seq));
     }
-    let fits = command.stored_bytes.saturating_add(bytes) <= MAX_STORED_BYTES && next <= MAX_STORED_CHUNKS;
-    store::put_chunk(&mut tx, &command, next, chunk, fits).await?;
+    store::put_chunks(&mut tx, &command, last_seq, &kept, heard).await?;
     tx.commit().await?;
-    app.commands.signals.wake(chunk.command_id.0);
-    Ok(acknowledge(next))
+    app.commands.signals.wake(command_id.0);
+    Ok(acknowledge(last_seq))
 }
 
 /// The end. Taken when all output before it is stored; a repetition is acknowledged again.

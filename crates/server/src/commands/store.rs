@@ -424,40 +424,51 @@ pub async fn request_cancel<P>(tx: &mut Tx<P>, id: Uuid) -> Result<(), Error> {
     Ok(())
 }
 
-/// Stores the next chunk and counts it; what does not fit is counted only.
-pub async fn put_chunk<P>(
+/// Stores the next chunks, in order, and counts them; what does not fit is counted only.
+pub async fn put_chunks<P>(
     tx: &mut Tx<P>,
     command: &Locked,
-    seq: i32,
-    chunk: &OutputChunk,
-    fits: bool,
+    last_seq: i32,
+    kept: &[(i32, &OutputChunk)],
+    heard: Heard,
 ) -> Result<(), Error> {
-    if fits {
+    if !kept.is_empty() {
+        let seqs: Vec<i32> = kept.iter().map(|(seq, _)| *seq).collect();
+        let streams: Vec<&str> = kept.iter().map(|(_, chunk)| chunk.stream.as_str()).collect();
+        let data: Vec<&[u8]> = kept.iter().map(|(_, chunk)| chunk.data.0.as_slice()).collect();
         sqlx::query!(
-            "INSERT INTO command_output (tenant_id, command_id, seq, stream, data) VALUES ($1, $2, $3, $4, $5)
+            "INSERT INTO command_output (tenant_id, command_id, seq, stream, data)
+             SELECT $1, $2, seq, stream, data
+             FROM unnest($3::integer[], $4::text[], $5::bytea[]) AS chunk (seq, stream, data)
              ON CONFLICT DO NOTHING",
             command.tenant_id,
             command.id,
-            seq,
-            chunk.stream.as_str(),
-            chunk.data.0
+            &seqs,
+            &streams as &[&str],
+            &data as &[&[u8]]
         )
         .execute(tx.conn())
         .await?;
     }
-    let bytes = i64::try_from(chunk.data.0.len()).map_err(Error::internal)?;
     sqlx::query!(
-        "UPDATE commands SET last_seq = $2, truncated = truncated OR NOT $5,
-           stdout_bytes = stdout_bytes + CASE WHEN $3 = 'stdout' THEN $4::bigint ELSE 0 END,
-           stderr_bytes = stderr_bytes + CASE WHEN $3 = 'stderr' THEN $4::bigint ELSE 0 END
+        "UPDATE commands SET last_seq = $2, truncated = truncated OR $5,
+           stdout_bytes = stdout_bytes + $3, stderr_bytes = stderr_bytes + $4
          WHERE id = $1",
         command.id,
-        seq,
-        chunk.stream.as_str(),
-        bytes,
-        fits
+        last_seq,
+        heard.stdout,
+        heard.stderr,
+        heard.truncated
     )
     .execute(tx.conn())
     .await?;
     Ok(())
+}
+
+/// What new chunks came to: bytes of each stream, kept or not, and whether some were not kept.
+#[derive(Default)]
+pub struct Heard {
+    pub stdout: i64,
+    pub stderr: i64,
+    pub truncated: bool,
 }

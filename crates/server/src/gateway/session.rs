@@ -9,7 +9,8 @@ use crate::pace::{Pace, Verdict};
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
 use chrono::Utc;
 use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
+use gururmm_protocol::command::OutputChunk;
 use gururmm_protocol::limits::{MAX_NAME_CHARS, MAX_RESUMED_COMMANDS, clean};
 use gururmm_protocol::policy::AgentConfig;
 use gururmm_protocol::to_agent::{GoodbyeReason, Welcome};
@@ -24,6 +25,8 @@ use uuid::Uuid;
 
 /// Frames that are no messages, before the agent is sent away.
 const FAULTS_AT_MOST: u32 = 5;
+/// Pieces of output that one transaction stores: half a mebibyte.
+const PIECES_AT_ONCE: usize = 16;
 /// For the last words to an agent that does not read them.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
 
@@ -129,7 +132,15 @@ async fn converse(
             other => {
                 (session.client_id, session.site_id, session.retention_days) = line.place();
                 // In a box: a session that waits for its next message must stay small.
-                match Box::pin(agent_router::handle(app, &session, other)).await {
+                let handled = match other {
+                    AgentMessage::CommandOutput(first) => {
+                        let command_id = first.command_id;
+                        let pieces = incoming.with_more_output(first);
+                        Box::pin(agent_router::output(app, &session, command_id, &pieces)).await
+                    }
+                    other => Box::pin(agent_router::handle(app, &session, other)).await,
+                };
+                match handled {
                     Ok(answers) => {
                         for answer in answers {
                             line.send_paced(&answer).await;
@@ -168,48 +179,95 @@ struct Incoming {
     stream: SplitStream<WebSocket>,
     pace: Pace,
     faults: u32,
+    /// What came behind pieces of output that were put together, and the pause that it costs.
+    ahead: Option<Result<AgentMessage, End>>,
+    owed: Duration,
 }
 
 impl Incoming {
     fn new(stream: SplitStream<WebSocket>, settings: &Settings) -> Self {
         let Settings { messages_per_second, bytes_per_second, throttled_at_most, .. } = *settings;
         let pace = Pace::new(messages_per_second, bytes_per_second, throttled_at_most, Instant::now());
-        Self { stream, pace, faults: 0 }
+        Self { stream, pace, faults: 0, ahead: None, owed: Duration::ZERO }
     }
 
     /// The next message of a kind this build knows, or how the session ends.
     async fn next(&mut self) -> Result<AgentMessage, End> {
         loop {
-            let frame = match self.stream.next().await {
-                Some(Ok(frame)) => frame,
-                None => return Err(None),
-                // Too large, not UTF-8, not WebSocket at all, or the link broke: nothing more can be read.
-                Some(Err(error)) => {
-                    tracing::debug!(%error, "an agent's socket failed");
-                    return Err(goodbye(GoodbyeReason::ProtocolError));
-                }
-            };
-            self.admit(size_of_frame(&frame)).await?;
-            match frame {
-                Message::Text(text) => match decode_agent_message(&text) {
-                    Ok(Decoded::Known(message)) => return Ok(message),
-                    Ok(Decoded::Unknown { kind }) => tracing::debug!(kind, "a message of an unknown kind"),
-                    Err(error) => self.fault(&error)?,
-                },
-                Message::Binary(_) => self.fault(&"no channel is open")?,
-                Message::Ping(_) | Message::Pong(_) => {}
-                Message::Close(_) => return Err(None),
+            self.pause().await;
+            if let Some(ahead) = self.ahead.take() {
+                return ahead;
+            }
+            let frame = self.stream.next().await;
+            self.owed = self.admit(frame.as_ref())?;
+            self.pause().await;
+            if let Some(message) = self.decode(frame)? {
+                return Ok(message);
             }
         }
     }
 
-    async fn admit(&mut self, bytes: usize) -> Result<(), End> {
-        match self.pace.admit(bytes, Instant::now()) {
-            Verdict::Take => Ok(()),
-            Verdict::Wait(wait) => {
-                tokio::time::sleep(wait).await;
-                Ok(())
+    async fn pause(&mut self) {
+        if !self.owed.is_zero() {
+            tokio::time::sleep(std::mem::take(&mut self.owed)).await;
+        }
+    }
+
+    /// `first`, and the pieces of the same command's output that have come already and cost no pause.
+    fn with_more_output(&mut self, first: OutputChunk) -> Vec<OutputChunk> {
+        let command_id = first.command_id;
+        let mut joins = agent_router::may_join(&first);
+        let mut pieces = vec![first];
+        while joins && self.owed.is_zero() && pieces.len() < PIECES_AT_ONCE {
+            let Some(frame) = self.stream.next().now_or_never() else {
+                break;
+            };
+            let came = self.admit(frame.as_ref()).and_then(|pause| {
+                self.owed = pause;
+                self.decode(frame)
+            });
+            match came {
+                Ok(None) => {}
+                Ok(Some(AgentMessage::CommandOutput(piece)))
+                    if piece.command_id == command_id
+                        && self.owed.is_zero()
+                        && agent_router::may_join(&piece) =>
+                {
+                    pieces.push(piece);
+                }
+                Ok(Some(other)) => (self.ahead, joins) = (Some(Ok(other)), false),
+                Err(end) => (self.ahead, joins) = (Some(Err(end)), false),
             }
+        }
+        pieces
+    }
+
+    /// The message in a frame. `None`: there is none, and that is no reason to end.
+    fn decode(&mut self, frame: Option<Result<Message, axum::Error>>) -> Result<Option<AgentMessage>, End> {
+        match frame {
+            Some(Ok(Message::Text(text))) => match decode_agent_message(&text) {
+                Ok(Decoded::Known(message)) => return Ok(Some(message)),
+                Ok(Decoded::Unknown { kind }) => tracing::debug!(kind, "a message of an unknown kind"),
+                Err(error) => self.fault(&error)?,
+            },
+            Some(Ok(Message::Binary(_))) => self.fault(&"no channel is open")?,
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+            Some(Ok(Message::Close(_))) | None => return Err(None),
+            // Too large, not UTF-8, not WebSocket at all, or the link broke: nothing more can be read.
+            Some(Err(error)) => {
+                tracing::debug!(%error, "an agent's socket failed");
+                return Err(goodbye(GoodbyeReason::ProtocolError));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The pause that a frame costs.
+    fn admit(&mut self, frame: Option<&Result<Message, axum::Error>>) -> Result<Duration, End> {
+        let Some(Ok(frame)) = frame else { return Ok(Duration::ZERO) };
+        match self.pace.admit(size_of_frame(frame), Instant::now()) {
+            Verdict::Take => Ok(Duration::ZERO),
+            Verdict::Wait(wait) => Ok(wait),
             Verdict::Abusive => Err(goodbye(GoodbyeReason::ProtocolError)),
         }
     }

@@ -2,12 +2,14 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use gururmm_protocol::command::{Bytes, CommandEnd, Outcome, OutputChunk, ResumedCommand, Stream};
+use gururmm_protocol::limits::MAX_OUTPUT_CHUNK_BYTES;
 use gururmm_protocol::to_agent::GoodbyeReason;
 use gururmm_protocol::{AgentMessage, CommandId, ServerMessage};
 use gururmm_server::commands::dispatch::keep_deadlines;
 use gururmm_testkit::world::{acme, globex};
 use gururmm_testkit::{ApiClient, SeededAgent, TestAgent, TestServer, eventually};
 use serde_json::{Value, json};
+use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
 struct Stage {
@@ -56,6 +58,9 @@ impl Stage {
         TestAgent::connect_with(&self.server, &self.machine, held).await
     }
 }
+
+/// Pieces that come together are refused together, as one fault.
+const AS_OFTEN_AS_SENDS_AWAY: u32 = 200;
 
 fn chunk(id: CommandId, seq: u32, data: &[u8]) -> AgentMessage {
     let data = Bytes(data.to_vec());
@@ -346,6 +351,89 @@ async fn long_output_of_both_streams_is_told_whole() {
     again.expect_problem(409, "INVALID_STATE");
 }
 
+/// A command that runs.
+async fn started(stage: &Stage, agent: &mut TestAgent) -> CommandId {
+    let (id, _) = stage.shell("yes").await;
+    agent.expect_command().await;
+    agent.send(&AgentMessage::CommandStarted { command_id: id, started_at: Utc::now() }).await;
+    stage.reaches(id, "running").await;
+    id
+}
+
+/// While this transaction is open the first piece of the command's output waits, and others come.
+async fn held_up(owner: &mut PgConnection, id: CommandId) -> Transaction<'_, Postgres> {
+    let mut held = owner.begin().await.unwrap();
+    let lock = sqlx::query("SELECT 1 FROM commands WHERE id = $1 FOR UPDATE").bind(id.0);
+    lock.execute(&mut *held).await.unwrap();
+    held
+}
+
+#[tokio::test]
+async fn pieces_that_come_together_are_stored_together() {
+    const PIECES: u32 = 120;
+    let stage = stage().await;
+    let mut agent = stage.agent().await;
+    let (one, other) = (started(&stage, &mut agent).await, started(&stage, &mut agent).await);
+    let mut owner = stage.server.owner().await;
+    let held = held_up(&mut owner, one).await;
+    let mut written = String::new();
+    for seq in 1..=PIECES {
+        let data = format!("{seq} ");
+        written.push_str(&data);
+        agent.send(&chunk(one, seq, data.as_bytes())).await;
+        match seq {
+            // Repeated, beyond a gap, of another command, no message at all: none of it spoils what is beside it.
+            20 => agent.send(&chunk(one, 3, b"again")).await,
+            21 => agent.send(&chunk(one, 500, b"beyond")).await,
+            40 => agent.send(&chunk(other, 1, b"other")).await,
+            60 => agent.socket.send_text("{").await,
+            _ => {}
+        }
+    }
+    agent.send(&end(one, Outcome::Completed, PIECES)).await;
+    held.commit().await.unwrap();
+
+    let (mut acks, mut other_acks) = (Vec::new(), Vec::new());
+    let until_end = |message| match message {
+        ServerMessage::CommandOutputAck { command_id, seq } if command_id == one => {
+            acks.push(seq);
+            None
+        }
+        ServerMessage::CommandOutputAck { seq, .. } => {
+            other_acks.push(seq);
+            None
+        }
+        ServerMessage::CommandEndAck { .. } => Some(()),
+        _ => None,
+    };
+    agent.expect("acknowledgement of the end", until_end).await;
+    assert!(acks.is_sorted() && acks.last() == Some(&PIECES), "{acks:?}");
+    assert!(acks.len() < PIECES as usize / 2, "{acks:?}");
+    assert_eq!(other_acks, [1]);
+    let done = stage.reaches(one, "completed").await;
+    assert_eq!((&done["stdout"], &done["truncated"]), (&json!(written), &json!(false)));
+    let other = stage.command(other).await;
+    assert_eq!((&other["stdout"], &other["stdout_bytes"]), (&json!("other"), &json!(5)));
+}
+
+#[tokio::test]
+async fn a_piece_that_is_too_large_takes_no_others_with_it() {
+    let stage = stage().await;
+    let mut agent = stage.agent().await;
+    let id = started(&stage, &mut agent).await;
+    let mut owner = stage.server.owner().await;
+    let held = held_up(&mut owner, id).await;
+    for seq in 1..=4 {
+        agent.send(&chunk(id, seq, b"small ")).await;
+    }
+    agent.send(&chunk(id, 5, &[b'x'; MAX_OUTPUT_CHUNK_BYTES + 1])).await;
+    agent.send(&chunk(id, 5, b"end")).await;
+    held.commit().await.unwrap();
+    let pick = |message| matches!(message, ServerMessage::CommandOutputAck { seq: 5, .. }).then_some(());
+    agent.expect("acknowledgement of the fifth piece", pick).await;
+    assert_eq!(stage.command(id).await["stdout"], "small small small small end");
+}
+
 #[tokio::test]
 async fn an_agent_that_never_stops_writing_is_sent_away() {
     const HEARD: i64 = 2 * 17 * 1024 * 1024;
@@ -367,7 +455,7 @@ async fn an_agent_that_never_stops_writing_is_sent_away() {
     assert_eq!(expect_output_ack(&mut agent).await, 2);
     let command = stage.command(id).await;
     assert_eq!((&command["truncated"], &command["stdout_bytes"]), (&json!(true), &json!(HEARD)));
-    for _ in 0..10 {
+    for _ in 0..AS_OFTEN_AS_SENDS_AWAY {
         agent.send(&chunk(id, 3, b"y")).await;
     }
     assert_eq!(agent.socket.closed().await.code, Some(1008));
@@ -542,9 +630,11 @@ async fn an_agent_that_goes_on_far_beyond_the_limit_is_sent_away() {
     agent.send(&AgentMessage::CommandStarted { command_id: id, started_at: Utc::now() }).await;
     agent.send(&chunk(id, 1, b"y")).await;
     assert_eq!(expect_output_ack(&mut agent).await, 1);
-    sqlx::query("UPDATE commands SET stdout_bytes = 34 * 1024 * 1024 WHERE id = $1")
+    let mut owner = stage.server.owner().await;
+    // Seven more bytes are listened to: the limit comes in the middle of pieces that come together.
+    sqlx::query("UPDATE commands SET stdout_bytes = 34 * 1024 * 1024 - 7 WHERE id = $1")
         .bind(id.0)
-        .execute(&mut stage.server.owner().await)
+        .execute(&mut owner)
         .await
         .unwrap();
     // What was stored and is sent again is no fault, however much there is.
@@ -552,9 +642,11 @@ async fn an_agent_that_goes_on_far_beyond_the_limit_is_sent_away() {
         agent.send(&chunk(id, 1, b"y")).await;
         assert_eq!(expect_output_ack(&mut agent).await, 1);
     }
-    for seq in 2..10 {
+    let held = held_up(&mut owner, id).await;
+    for seq in 2..2 + AS_OFTEN_AS_SENDS_AWAY {
         agent.send(&chunk(id, seq, b"y")).await;
     }
+    held.commit().await.unwrap();
     let pick = |message| match message {
         ServerMessage::Goodbye { reason, .. } => Some(reason),
         _ => None,
