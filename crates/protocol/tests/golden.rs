@@ -1,6 +1,7 @@
 //! The bytes of every released protocol version: a build that reads or writes them otherwise breaks agents out there.
 //!
-//! A file is never edited once its version is released; a new version gets a folder of its own.
+//! A file is never edited once its version is released: then `SHA256SUMS` stands beside it, and `xtask tidy` compares. A
+//! new version gets a folder of its own.
 #![expect(clippy::unwrap_used, reason = "tests fail by panic")]
 
 use gururmm_protocol::bootstrap::{EnrollRequest, EnrollResponse, HelloRequest, HelloResponse};

@@ -50,6 +50,7 @@ const RULES: &[Rule] = &[
     text::nothing_names_this_machine,
     text::test_data_is_invented,
     paper::migrations_are_numbered_without_gaps,
+    paper::released_protocol_versions_stay,
     paper::the_readme_names_every_capability,
     paper::every_error_code_is_documented,
 ];

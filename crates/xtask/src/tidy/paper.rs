@@ -1,10 +1,11 @@
 //! Lists that must be complete.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::rust::tokens;
 use super::{Finding, Repository};
 use crate::migrations;
+use crate::update_repository::sha256;
 
 /// `NNNN_name.sql` from 0001 on, no number left out or used twice, lines ending in LF: a migration's checksum is
 /// what a server compares, so a checkout must give the same bytes everywhere.
@@ -25,6 +26,46 @@ pub fn migrations_are_numbered_without_gaps(repository: &Repository, findings: &
         }
         if !text.ends_with('\n') {
             findings.push(finding(path, "a migration ends with a line's end".to_owned()));
+        }
+    }
+}
+
+/// Where a protocol version is recorded, and the list that freezes it once it is released: as `sha256sum` writes it.
+const GOLDEN: &str = "crates/protocol/tests/golden";
+const FROZEN: &str = "SHA256SUMS";
+
+/// What a released version looks like on the wire is never edited: agents that speak it are out there.
+pub fn released_protocol_versions_stay(repository: &Repository, findings: &mut Vec<Finding>) {
+    let below = |folder: &str| {
+        let folder = format!("{folder}/");
+        repository
+            .files()
+            .filter_map(move |(path, text)| Some((path.strip_prefix(&folder)?.to_owned(), text)))
+    };
+    let versions = below(GOLDEN).filter_map(|(path, sums)| {
+        let version = path.strip_suffix(FROZEN)?.strip_suffix('/')?.to_owned();
+        Some((format!("{GOLDEN}/{version}"), sums))
+    });
+    for (version, sums) in versions {
+        let sums: BTreeMap<&str, &str> =
+            sums.lines().filter_map(|line| line.split_once("  ")).map(|(sum, name)| (name, sum)).collect();
+        let files: BTreeMap<String, String> = below(&version)
+            .filter(|(name, _)| name != FROZEN)
+            .map(|(name, text)| (name, sha256(text.as_bytes())))
+            .collect();
+        let mut say = |name: &str, what: &str| {
+            let rule = format!("this protocol version is released: {what}");
+            findings.push(finding(&format!("{version}/{name}"), rule));
+        };
+        for (name, sum) in &files {
+            match sums.get(name.as_str()) {
+                Some(released) if released == sum => {}
+                Some(_) => say(name, "the file stays as it is, what is new goes into a newer version"),
+                None => say(name, "the file belongs to a newer version"),
+            }
+        }
+        for name in sums.keys().filter(|name| !files.contains_key(**name)) {
+            say(name, "the file stays");
         }
     }
 }

@@ -179,6 +179,26 @@ fn migrations_have_no_gaps_and_unix_lines() {
 }
 
 #[test]
+fn a_released_protocol_version_stays_as_it_is() {
+    let path = |name: &str| format!("crates/protocol/tests/golden/{name}");
+    let (sums, hello, young) =
+        (path("v1.0/SHA256SUMS"), path("v1.0/to_agent/hello.json"), path("v1.1/new.json"));
+    let released = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03  to_agent/hello.json\n";
+    let sums = (sums.as_str(), released);
+    assert_clean([sums, (&hello, "hello\n"), (&young, "anything")]);
+    assert_one(
+        [sums, (&hello, "hallo\n")],
+        &format!("{hello}: this protocol version is released: the file stays"),
+    );
+    assert_one([sums], &format!("{hello}: this protocol version is released: the file stays"));
+    let late = path("v1.0/to_agent/late.json");
+    assert_one(
+        [sums, (&hello, "hello\n"), (&late, "{}")],
+        &format!("{late}: this protocol version is released: the file belongs"),
+    );
+}
+
+#[test]
 fn the_capability_table_is_complete() {
     let list = ("docs/capability-ids.txt", "ENR-1\nENR-2\n");
     assert_clean([list, ("README.md", "| id | state |\n|---|---|\n| ENR-1 | yes |\n| ENR-2 | no |\n")]);
