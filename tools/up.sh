@@ -65,12 +65,14 @@ build_dashboard() {
   echo "$now" >"$stamp"
 }
 
+# build_programs [PACKAGE…]: server, agent and these
 build_programs() {
-  local quiet=()
+  local quiet=() packages=(--package gururmm-server --package gururmm-agent)
+  packages+=("${@/#/--package=}")
   # A person sees how far it is, a log does not need to.
   [[ -t 2 ]] || quiet=(--quiet)
   [[ -x $TARGET/up/gururmm-server ]] || say "Building server and agent; this first time takes a few minutes"
-  cargo build "${quiet[@]}" --profile up --package gururmm-server --package gururmm-agent ||
+  cargo build "${quiet[@]}" --profile up "${packages[@]}" ||
     die "Server and agent do not build."
 }
 

@@ -6,6 +6,7 @@ mod bench;
 mod chaos;
 mod dev_db;
 mod dist;
+mod fleet;
 mod retries;
 mod sqlx_prepare;
 mod stack;

@@ -79,6 +79,21 @@ impl Stack {
         Ok((self.site_code.clone(), fs::read_to_string(&self.key_file)?))
     }
 
+    /// URL of the server's database as its owner. It may hold a password.
+    pub fn database_url(&self) -> anyhow::Result<String> {
+        let output = Command::new(&self.server_binary)
+            .args(["admin", "db-url", "--data-dir"])
+            .arg(self.data_dir())
+            .stderr(self.log("db-url")?)
+            .output()?;
+        anyhow::ensure!(
+            output.status.success(),
+            "admin db-url failed; see {}",
+            self.folder.join("db-url.log").display()
+        );
+        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+    }
+
     /// The stack's folder.
     pub fn folder(&self) -> &Path {
         &self.folder

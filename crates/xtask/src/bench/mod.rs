@@ -2,7 +2,9 @@
 
 mod agent;
 mod first_run;
+mod heartbeat;
 mod hostile_load;
+mod lists;
 mod process;
 
 use clap::{Args, Subcommand};
@@ -28,12 +30,16 @@ enum Bench {
     Agent(agent::Options),
     /// Warm start, sign-in to a live page, command round trip, memory, idle CPU
     FirstRun(first_run::Options),
+    /// Samples a second, from many agents, stored and acknowledged
+    Heartbeat(heartbeat::Options),
     /// Ten thousand strangers' sockets, and an agent that floods its output
     HostileLoad(hostile_load::Options),
+    /// The list of machines with ten thousand of them, filtered and sorted
+    Lists(lists::Options),
 }
 
 /// One measurement. `theirs` is what it was compared with in the same run, where there is something to compare with;
-/// `goal` is the most that `ratio` may be, or `ours` where there is no `theirs`.
+/// `goal` is the most that `ratio` may be, or `ours` where there is no `theirs`, unless it is made to be the least.
 #[derive(Debug, Serialize)]
 pub struct Row {
     pub name: Cow<'static, str>,
@@ -57,6 +63,12 @@ impl Row {
         Self { name: name.into(), ours, theirs: None, unit, ratio: None, goal, ok }
     }
 
+    /// A figure by itself, of which there cannot be too much.
+    pub fn at_least(name: impl Into<Cow<'static, str>>, ours: f64, unit: &'static str, goal: f64) -> Self {
+        let ok = ours >= goal;
+        Self { name: name.into(), ours, theirs: None, unit, ratio: None, goal: Some(goal), ok }
+    }
+
     /// A figure against another one of the same run.
     pub fn against(
         name: impl Into<Cow<'static, str>>,
@@ -77,7 +89,9 @@ pub fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     let rows = match &options.bench {
         Bench::Agent(own) => agent::run(root, &bin_dir, own)?,
         Bench::FirstRun(own) => first_run::run(root, &bin_dir, own)?,
+        Bench::Heartbeat(own) => heartbeat::run(root, &bin_dir, own)?,
         Bench::HostileLoad(own) => hostile_load::run(root, &bin_dir, own)?,
+        Bench::Lists(own) => lists::run(root, &bin_dir, own)?,
     };
     if options.json {
         println!("{}", serde_json::to_string_pretty(&rows)?);
@@ -125,5 +139,7 @@ mod tests {
         assert!(!Row::against("a", 2.1, 1.0, "ms", Some(2.0)).ok);
         assert!(!Row::alone("a", 3.0, "MB", Some(2.0)).ok);
         assert!(!Row::alone("a", f64::NAN, "MB", None).ok);
+        assert!(Row::at_least("a", 3.0, "1/s", 3.0).ok);
+        assert!(!Row::at_least("a", 2.9, "1/s", 3.0).ok && !Row::at_least("a", f64::NAN, "1/s", 3.0).ok);
     }
 }

@@ -1,0 +1,95 @@
+//! Seeded agents, connected: as many as the process may open files.
+
+use crate::agent::{Agent, Manner, Shared};
+use crate::counts::Counts;
+use crate::seed::Secret;
+use crate::wire::Place;
+use crate::world::World;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How quickly agents are started: the server is measured with agents that are there, unless arriving is measured.
+pub const PER_SECOND: u32 = 500;
+
+/// Runs machines `from` up to `to` of the seeded world until standard input ends; a line of JSON says every second what
+/// they did.
+///
+/// # Errors
+/// When standard output is gone.
+pub async fn load(
+    data_dir: &Path,
+    world: World,
+    (from, to): (usize, usize),
+    per_second: u32,
+    place: Place,
+    manner: Manner,
+) -> anyhow::Result<()> {
+    let secret = Secret::of(data_dir)?;
+    let machines = world.machines.into_iter().skip(from).take(to.saturating_sub(from));
+    let agents = machines
+        .map(|machine| {
+            let (id, key) = (secret.id(machine.number).to_string(), secret.key(machine.number));
+            Agent::new(machine, id, key)
+        })
+        .collect();
+    run(agents, per_second, place, manner, say).await
+}
+
+/// Runs agents until `meanwhile` ends, which sees what they do.
+///
+/// # Errors
+/// Those of `meanwhile`.
+pub async fn run(
+    agents: Vec<Agent>,
+    per_second: u32,
+    place: Place,
+    manner: Manner,
+    meanwhile: impl AsyncFnOnce(&Shared) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
+    let shared = Arc::new(Shared { place, counts: Counts::default(), stop: stop.clone(), manner });
+    let tracker = TaskTracker::new();
+    let started = {
+        let (shared, tracker) = (Arc::clone(&shared), tracker.clone());
+        tokio::spawn(async move {
+            let mut turn = interval(Duration::from_secs(1) / per_second.max(1));
+            turn.set_missed_tick_behavior(MissedTickBehavior::Burst);
+            for agent in agents {
+                tokio::select! {
+                    _ = turn.tick() => {}
+                    () = shared.stop.cancelled() => return,
+                }
+                tracker.spawn(agent.live(Arc::clone(&shared)));
+            }
+        })
+    };
+    let ended = meanwhile(&shared).await;
+    stop.cancel();
+    started.await?;
+    tracker.close();
+    tracker.wait().await;
+    ended
+}
+
+/// Until standard input ends, a line of JSON a second.
+async fn say(shared: &Shared) -> anyhow::Result<()> {
+    let (mut input, mut output) = (tokio::io::stdin(), tokio::io::stdout());
+    let mut second = interval(Duration::from_secs(1));
+    let mut ignored = [0; 64];
+    loop {
+        tokio::select! {
+            _ = second.tick() => {
+                let mut line = serde_json::to_vec(&shared.counts.now())?;
+                line.push(b'\n');
+                output.write_all(&line).await?;
+                output.flush().await?;
+            }
+            read = input.read(&mut ignored) => if read? == 0 { return Ok(()) },
+        }
+    }
+}

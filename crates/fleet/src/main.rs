@@ -1,0 +1,147 @@
+//! `gururmm-fleet`: a simulated fleet for a server that is there already.
+
+use anyhow::Context as _;
+use chrono::TimeDelta;
+use clap::{Args, Parser, Subcommand};
+use gururmm_fleet::agent::Manner;
+use gururmm_fleet::demo::{self, Owner};
+use gururmm_fleet::load;
+use gururmm_fleet::seed;
+use gururmm_fleet::wire::Place;
+use gururmm_fleet::world::World;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use url::Url;
+
+/// Where the database's URL is looked for: it may hold a password.
+const DATABASE_URL: &str = "GURURMM_DATABASE_URL";
+
+#[derive(Parser)]
+#[command(
+    name = "gururmm-fleet",
+    version,
+    about = "A simulated fleet: thousands of agents with the real protocol"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// What everything about the machines follows from
+    #[arg(long, global = true, default_value_t = 1)]
+    seed: u64,
+    /// How many machines there are
+    #[arg(long, global = true, default_value_t = 300)]
+    machines: usize,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Write enrolled machines into the database whose owner's URL is in GURURMM_DATABASE_URL
+    Seed {
+        /// The server's data folder
+        #[arg(long)]
+        data_dir: PathBuf,
+    },
+    /// Connect seeded machines until standard input ends; a line of JSON a second says what they did
+    Load {
+        /// The server's data folder
+        #[arg(long)]
+        data_dir: PathBuf,
+        #[command(flatten)]
+        server: Server,
+        /// The first machine
+        #[arg(long, default_value_t = 0)]
+        from: usize,
+        /// The machine behind the last one [default: all]
+        #[arg(long)]
+        to: Option<usize>,
+        /// Machines that are started in a second
+        #[arg(long, default_value_t = load::PER_SECOND)]
+        per_second: u32,
+        /// Seconds between samples [default: what the server says]
+        #[arg(long)]
+        interval_seconds: Option<u64>,
+        /// Send samples as fast as they are taken, with as many on their way
+        #[arg(long)]
+        flood: Option<usize>,
+        /// Sleep at night, travel, lose the line
+        #[arg(long)]
+        lives: bool,
+    },
+    /// Enroll machines with clients and sites of their own and a day of history, and run them until this is interrupted
+    Demo {
+        #[command(flatten)]
+        server: Server,
+        /// The partner's owner
+        #[arg(long)]
+        email: String,
+        /// A file with the owner's password
+        #[arg(long)]
+        password_file: PathBuf,
+        /// Where the machines' keys are kept
+        #[arg(long)]
+        state: PathBuf,
+        /// Hours of history
+        #[arg(long, default_value_t = 24)]
+        history_hours: u32,
+    },
+}
+
+#[derive(Args)]
+struct Server {
+    /// The server's URL
+    #[arg(long = "server")]
+    url: Url,
+    /// The server's CA, where it is https
+    #[arg(long)]
+    ca_file: Option<PathBuf>,
+}
+
+impl Server {
+    async fn place(&self) -> anyhow::Result<Place> {
+        Place::new(&self.url, self.ca_file.as_deref()).await
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Cli::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("[ERROR] {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<()> {
+    let world = || World::new(cli.seed, cli.machines);
+    match cli.command {
+        Command::Seed { data_dir } => {
+            let url = std::env::var(DATABASE_URL).with_context(|| format!("{DATABASE_URL} is not set"))?;
+            seed::seed(&url, &data_dir, &world()).await
+        }
+        Command::Load { data_dir, server, from, to, per_second, interval_seconds, flood, lives } => {
+            let manner = Manner { lives, interval: interval_seconds.map(Duration::from_secs), flood };
+            let range = (from, to.unwrap_or(cli.machines));
+            load::load(&data_dir, world(), range, per_second, server.place().await?, manner).await
+        }
+        Command::Demo { server, email, password_file, state, history_hours } => {
+            let password = std::fs::read_to_string(&password_file)
+                .with_context(|| format!("cannot read {}", password_file.display()))?;
+            let owner = Owner { email, password: password.trim_end().to_owned() };
+            let history = TimeDelta::hours(i64::from(history_hours));
+            demo::demo(server.place().await?, &owner, &state, world(), history, say).await
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "for the person who started it")]
+fn say(text: &str) {
+    println!("{text}");
+}
+
+#[expect(clippy::print_stderr, reason = "a program's last word")]
+fn complain(text: &str) {
+    eprintln!("{text}");
+}
