@@ -2,6 +2,8 @@
 
 #[cfg(unix)]
 mod files;
+#[cfg(unix)]
+pub use files::start_service_with;
 
 #[cfg(target_os = "linux")]
 mod linux;
@@ -11,7 +13,7 @@ pub use linux::Layout;
 #[cfg(windows)]
 mod windows;
 #[cfg(windows)]
-pub use windows::Layout;
+pub use windows::{Layout, start_service_with};
 
 #[cfg(target_os = "macos")]
 mod macos;

@@ -50,6 +50,17 @@ enum Command {
     },
     /// Run the agent, start it again when it ends, and try its updates: what the service does.
     Watchdog {
+        /// Another watchdog, which is the service, runs this one.
+        #[arg(long, hide = true)]
+        hosted: bool,
+        #[command(flatten)]
+        state: State,
+        #[command(flatten)]
+        watching: Watching,
+    },
+    /// For the watchdog: whether this version could be it.
+    #[command(hide = true)]
+    CheckWatchdog {
         #[command(flatten)]
         state: State,
         #[command(flatten)]
@@ -122,7 +133,7 @@ impl Watching {
             arguments.extend(["--update-root".into(), std::path::absolute(root)?.into()]);
         }
         let confirm_within = Duration::from_secs(self.confirm_within);
-        Ok(watchdog::Options { state_dir, program_folder, confirm_within, arguments })
+        Ok(watchdog::Options { state_dir, program_folder, confirm_within, arguments, is_hosted: false })
     }
 }
 
@@ -185,6 +196,7 @@ fn main() -> ExitCode {
     // Nobody reads what a service or its child writes to standard error, on systems that have a place for it.
     let is_service = match &cli.command {
         Command::Run { supervision, .. } => supervision.supervised.is_some(),
+        Command::Watchdog { hosted, .. } => *hosted,
         command => matches!(command, Command::Service { .. }),
     };
     logging::init(cli.log, is_run.then(|| Arc::clone(&log)), is_service);
@@ -194,6 +206,9 @@ fn main() -> ExitCode {
             if let Some(PackageError::NothingToEnrollWith) = error.downcast_ref() {
                 tracing::info!("{error}");
                 return ExitCode::from(NOTHING_TO_ENROLL_WITH);
+            }
+            if let Some(WatchdogError::ForAnotherVersion) = error.downcast_ref() {
+                return ExitCode::from(watchdog::FOR_ANOTHER_VERSION);
             }
             tracing::error!("{error:#}");
             ExitCode::from(if needs_a_person(&error) { watchdog::NEEDS_A_PERSON } else { 1 })
@@ -213,13 +228,11 @@ fn run(command: Command, log: Arc<OwnLog>) -> anyhow::Result<ExitCode> {
             say(&describe(&enrolled))
         }
         Command::Run { state, supervision } => return block_on(work(state, supervision.supervised(), log)),
-        Command::Watchdog { state, watching } => {
-            let state_dir = state.path()?;
-            block_on(async {
-                let stop = os::stop_signal().context("signals cannot be watched")?;
-                Ok(watchdog::run(watching.options(state_dir)?, stop).await?)
-            })
+        Command::Watchdog { hosted, state, watching } => {
+            let options = watchdog::Options { is_hosted: hosted, ..watching.options(state.path()?)? };
+            block_on(async { Ok(watchdog::run(options, asked_to_stop(hosted)?).await?) })
         }
+        Command::CheckWatchdog { state, watching } => Ok(watchdog::check(&watching.options(state.path()?)?)?),
         Command::Service { state, watching } => {
             let options = watching.options(state.path()?)?;
             let body = move |stop: Stop| match block_on(async { Ok(watchdog::run(options, stop).await?) }) {
@@ -267,9 +280,17 @@ async fn work(state: State, supervised: Option<Supervised>, log: Arc<OwnLog>) ->
     let run = Run::begin(&state.path()?, log)?.supervised(supervised);
     run.report_panics();
     let supervisor = Supervisor::open(run)?;
+    Ok(match supervisor.run(asked_to_stop(is_supervised)?).await {
+        Stopped::Asked => ExitCode::SUCCESS,
+        Stopped::ForAnotherVersion => ExitCode::from(watchdog::FOR_ANOTHER_VERSION),
+    })
+}
+
+/// Ends when the system or a person asks, or the process that runs this one is gone or wants it to stop.
+fn asked_to_stop(has_parent: bool) -> anyhow::Result<impl Future<Output = ()>> {
     let asked = os::stop_signal().context("signals cannot be watched")?;
-    let stop = async {
-        if is_supervised {
+    Ok(async move {
+        if has_parent {
             tokio::select! {
                 () = asked => {}
                 () = watchdog::stop_with_parent() => {}
@@ -277,10 +298,6 @@ async fn work(state: State, supervised: Option<Supervised>, log: Arc<OwnLog>) ->
         } else {
             asked.await;
         }
-    };
-    Ok(match supervisor.run(stop).await {
-        Stopped::Asked => ExitCode::SUCCESS,
-        Stopped::ForAnotherVersion => ExitCode::from(watchdog::FOR_ANOTHER_VERSION),
     })
 }
 

@@ -4,21 +4,23 @@
 mod alarm;
 mod child;
 pub mod plan;
+mod succession;
 
 pub use child::{FOR_ANOTHER_VERSION, NEEDS_A_PERSON};
+pub use succession::check;
 
 use crate::os;
 use crate::state::{RunLock, StateDir, StateError};
 use crate::status::RuntimeStatus;
 use crate::update::ledger::Ledger;
-use crate::update::programs::Programs;
+use crate::update::programs::{self, Programs};
 use alarm::Alarm;
 use child::{Child, Ended};
 use plan::{Plan, Start};
 use std::ffi::OsString;
 use std::future::Future;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
@@ -37,6 +39,8 @@ const GOOD_AFTER: Duration = Duration::from_secs(600);
 const ALARM_AFTER: u32 = 3;
 /// How long a child may take to stop: a little more than it needs itself.
 const STOP_WITHIN: Duration = Duration::from_millis(5_500);
+/// Held by the watchdog of a state folder.
+const LOCK: &str = "watchdog.lock";
 
 /// What a watchdog is started with.
 #[derive(Debug, Clone)]
@@ -47,8 +51,10 @@ pub struct Options {
     pub program_folder: PathBuf,
     /// How long a new version has to connect.
     pub confirm_within: Duration,
-    /// Further arguments of the agent.
+    /// Further arguments of the agent, and of a watchdog after this one.
     pub arguments: Vec<OsString>,
+    /// Another watchdog, which is the service, runs this one as its child.
+    pub is_hosted: bool,
 }
 
 /// Why a watchdog cannot work.
@@ -66,6 +72,9 @@ pub enum WatchdogError {
     /// This program cannot find itself.
     #[error("the installed program cannot be found")]
     Own(#[source] io::Error),
+    /// One that is run as a child: its parent is to run another version.
+    #[error("another version is to be the watchdog")]
+    ForAnotherVersion,
     /// A restart would not help.
     #[error("the agent needs a person: see its log")]
     NeedsAPerson,
@@ -79,7 +88,11 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     tracing::info!(version = crate::version(), "watchdog started");
     loop {
         let begun = Instant::now();
-        match watchdog.run_once(stop.as_mut(), &mut failures).await {
+        let once = match watchdog.hand_over(stop.as_mut()).await? {
+            Some(once) => once,
+            None => watchdog.run_once(stop.as_mut(), &mut failures).await,
+        };
+        match once {
             Once::Stopped => break,
             Once::AgainNow => {}
             Once::NeedsAPerson => return Err(WatchdogError::NeedsAPerson),
@@ -121,7 +134,8 @@ struct Watchdog {
     state: StateDir,
     plan: Plan,
     alarm: Alarm,
-    _lock: RunLock,
+    /// Lent to the watchdog that this one runs, on Windows.
+    lock: Option<RunLock>,
 }
 
 /// How one run of the agent went.
@@ -142,14 +156,10 @@ enum Wake {
 impl Watchdog {
     fn open(options: Options) -> Result<Self, WatchdogError> {
         let state = StateDir::open(&options.state_dir)?;
-        let lock = state.lock_named("watchdog.lock")?.ok_or(WatchdogError::AlreadyRunning)?;
-        let folder = &options.program_folder;
-        let programs =
-            Programs::open(folder).map_err(|error| WatchdogError::Programs(folder.clone(), error))?;
-        let own = std::env::current_exe().map_err(WatchdogError::Own)?;
-        let plan = Plan::load(Ledger::open(&state)?, programs, own);
+        let lock = state.lock_named(LOCK)?.ok_or(WatchdogError::AlreadyRunning)?;
+        let plan = load(&options, &state)?;
         let alarm = Alarm::new(state.clone());
-        Ok(Self { options, state, plan, alarm, _lock: lock })
+        Ok(Self { options, state, plan, alarm, lock: Some(lock) })
     }
 
     async fn run_once(
@@ -169,8 +179,10 @@ impl Watchdog {
         };
         let mut trial_ends = start.is_trial.then(|| Instant::now() + self.options.confirm_within);
         let mut is_connected = false;
+        let mut is_to_succeed = self.plan.is_successor();
         loop {
-            let is_waiting = trial_ends.is_some() || (failures.in_a_row > 0 && !is_connected);
+            let is_waiting =
+                trial_ends.is_some() || is_to_succeed || (failures.in_a_row > 0 && !is_connected);
             let wake = tokio::select! {
                 () = stop.as_mut() => Wake::Stop,
                 ended = child.ended() => Wake::Ended(ended),
@@ -191,6 +203,10 @@ impl Watchdog {
             if is_connected {
                 failures.in_a_row = 0;
                 self.alarm.recovered();
+                if std::mem::take(&mut is_to_succeed) {
+                    os::do_not_end_this_process();
+                    self.plan.succeeded();
+                }
             }
             if trial_ends.is_some_and(|end| Instant::now() >= end) {
                 let seconds = self.options.confirm_within.as_secs();
@@ -209,6 +225,7 @@ impl Watchdog {
                 Once::AgainNow
             }
             Ended::NeedsAPerson => Once::NeedsAPerson,
+            // Nobody told it to.
             ended => Once::Failed(ended.to_string()),
         }
     }
@@ -219,10 +236,18 @@ impl Watchdog {
     }
 }
 
-/// The folder of the program that runs: the installed one's, when it is that.
+fn load(options: &Options, state: &StateDir) -> Result<Plan, WatchdogError> {
+    let folder = &options.program_folder;
+    let programs = Programs::open(folder).map_err(|error| WatchdogError::Programs(folder.clone(), error))?;
+    let own = std::env::current_exe().map_err(WatchdogError::Own)?;
+    Ok(Plan::load(Ledger::open(state)?, programs, own))
+}
+
+/// The folder of the installation that the running program belongs to.
 pub fn own_folder() -> io::Result<PathBuf> {
     let own = std::env::current_exe()?;
-    own.parent().map(Path::to_owned).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    let folder = own.parent().ok_or(io::ErrorKind::NotFound)?;
+    Ok(programs::installation_of(folder).to_owned())
 }
 
 /// Ends when whoever started this process is gone, or wants it to stop: what it holds of the pipe is closed then.

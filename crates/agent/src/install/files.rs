@@ -1,7 +1,9 @@
 //! Files of an installation, as Linux and macOS have them.
 
 use super::InstallError;
+use crate::os;
 use crate::state::remove_all;
+use crate::update::programs::{Opened, PROGRAM};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -24,6 +26,13 @@ pub(super) fn replace(
         fs::rename(&temporary, path)
     })();
     written.map_err(|source| InstallError::Io { path: path.to_owned(), source })
+}
+
+/// Has the service manager start this version's program from now on: a copy takes the place of the installed one in one
+/// step, so that there is a whole program at every moment, and what runs goes on.
+pub fn start_service_with(program: &mut Opened, installation: &Path) -> Result<(), InstallError> {
+    replace(&installation.join(PROGRAM), 0o755, |file| io::copy(&mut program.file, file).map(drop))?;
+    os::sync_dir(installation).map_err(|source| InstallError::Io { path: installation.to_owned(), source })
 }
 
 /// Removes a file or a folder with all that is in it; a link itself. What is not there is no error.

@@ -2,7 +2,7 @@
 
 use super::InstallError;
 use crate::os::{self, event_log, folders, service};
-use crate::update::programs::VERSIONS;
+use crate::update::programs::{Opened, VERSIONS};
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -90,20 +90,7 @@ impl Layout {
         check_rights()?;
         event_log::register().map_err(|error| refused("registering the event source", error.to_string()))?;
         let manager = manager(ServiceManagerAccess::CONNECT | ServiceManagerAccess::CREATE_SERVICE)?;
-        let info = ServiceInfo {
-            name: OsString::from(service::NAME),
-            display_name: OsString::from(DISPLAY_NAME),
-            service_type: ServiceType::OWN_PROCESS,
-            start_type: ServiceStartType::AutoStart,
-            error_control: ServiceErrorControl::Normal,
-            // The library puts it in quotes: a path with spaces and without quotes runs whatever stands at C:\Program.exe.
-            executable_path: self.program(),
-            launch_arguments: vec![OsString::from("service")],
-            dependencies: Vec::new(),
-            // The system's own account.
-            account_name: None,
-            account_password: None,
-        };
+        let info = service_info(self.program());
         let service = match manager.create_service(&info, ServiceAccess::all()) {
             Err(error) if is(&error, ERROR_SERVICE_EXISTS) => {
                 let service = manager.open_service(service::NAME, ServiceAccess::all());
@@ -139,6 +126,9 @@ impl Layout {
     /// What a package leaves to the agent when it goes: the state, versions beside the installed one, the event source.
     pub fn uninstall_from_package(&self) -> Result<(), InstallError> {
         check_rights()?;
+        if let Some(service) = open(&manager(ServiceManagerAccess::CONNECT)?, ServiceAccess::all())? {
+            stop(&service)?;
+        }
         unregister_event_source()?;
         remove(&self.state_dir)?;
         remove(&self.program_dir.join(VERSIONS))
@@ -156,6 +146,34 @@ impl Layout {
         remove(&self.state_dir)?;
         let is_own = std::env::current_exe().is_ok_and(|own| own.starts_with(&self.program_dir));
         if is_own { remove_after_end(&self.program_dir) } else { remove(&self.program_dir) }
+    }
+}
+
+/// Has the service manager start this version's program from now on: one value of the service's changes. The installed
+/// file could not be replaced while it runs, and between two renames the service would have no program.
+pub fn start_service_with(program: &mut Opened, _installation: &Path) -> Result<(), InstallError> {
+    let service = open(&manager(ServiceManagerAccess::CONNECT)?, ServiceAccess::CHANGE_CONFIG)?;
+    let service = service
+        .ok_or_else(|| refused("opening the service", "there is no service of the agent".to_owned()))?;
+    service
+        .change_config(&service_info(program.path.clone()))
+        .map_err(|error| manager_refused("changing the service's program", &error))
+}
+
+fn service_info(program: PathBuf) -> ServiceInfo {
+    ServiceInfo {
+        name: OsString::from(service::NAME),
+        display_name: OsString::from(DISPLAY_NAME),
+        service_type: ServiceType::OWN_PROCESS,
+        start_type: ServiceStartType::AutoStart,
+        error_control: ServiceErrorControl::Normal,
+        // The library puts it in quotes: a path with spaces and without quotes runs whatever stands at C:\Program.exe.
+        executable_path: program,
+        launch_arguments: vec![OsString::from("service")],
+        dependencies: Vec::new(),
+        // The system's own account.
+        account_name: None,
+        account_password: None,
     }
 }
 

@@ -1,13 +1,14 @@
 //! Private files and accounts on Linux and macOS.
 
 use crate::state::StateError;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 use zeroize::Zeroizing;
 
 /// Whether this process may do everything on the machine.
@@ -180,6 +181,25 @@ pub fn default_working_directory() -> PathBuf {
         .map(PathBuf::from)
         .filter(|path| path.is_dir())
         .unwrap_or_else(|| PathBuf::from("/"))
+}
+
+/// Executes a program in this process's place. Unless it says [`do_not_end_this_process`] within that time, the system ends
+/// it, whatever it does: an alarm is one of the few things that outlive this. Returns when it is not possible.
+pub fn become_program(
+    program: &OsStr,
+    name: &Path,
+    arguments: &[OsString],
+    within: Duration,
+) -> io::Result<()> {
+    nix::unistd::alarm::set(u32::try_from(within.as_secs().max(1)).unwrap_or(u32::MAX));
+    let error = Command::new(program).arg0(name).args(arguments).exec();
+    do_not_end_this_process();
+    Err(error)
+}
+
+/// Ends the time that [`become_program`] gave this process.
+pub fn do_not_end_this_process() {
+    nix::unistd::alarm::cancel();
 }
 
 /// The command gets a process group of its own, so that a signal to it spares the agent.

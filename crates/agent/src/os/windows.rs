@@ -21,11 +21,12 @@ pub use private::{check_only_ours, check_private, create_private_dir, private_mo
 pub use secret::{protect_secret, reveal_secret};
 
 use chrono::{DateTime, Utc};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 use windows_sys::Win32::System::Threading::{CREATE_NEW_PROCESS_GROUP, CREATE_NO_WINDOW};
 
 /// How a command's first process is made: in a process group of its own, which is asked to end as a whole, and on a
@@ -113,6 +114,19 @@ pub fn own_process_group(command: &mut Command) {
     use std::os::windows::process::CommandExt;
     command.creation_flags(COMMAND_FLAGS);
 }
+
+/// No process becomes another program here: it goes on, and has to run that program as a child.
+pub fn become_program(
+    _program: &OsStr,
+    _name: &Path,
+    _arguments: &[OsString],
+    _within: Duration,
+) -> io::Result<()> {
+    Ok(())
+}
+
+/// Nothing is to be done: who runs a program as a child can end it.
+pub fn do_not_end_this_process() {}
 
 /// Nothing is to be done: Windows writes a service's dump only where the machine's owner set that up for it by name.
 pub fn leave_no_core_dump() -> io::Result<()> {

@@ -34,6 +34,8 @@ pub(super) struct Updates {
     /// Came while a trial was not over.
     after_trial: Option<UpdateOrder>,
     said: Option<Said>,
+    /// This run began as a trial, after which the watchdog wants to become this version, too.
+    is_to_make_way: bool,
     clock: Arc<ServerClock>,
     next_look: Option<Instant>,
 }
@@ -76,12 +78,14 @@ impl Updates {
         if let Err(reason) = &means {
             tracing::info!(%reason, "this agent does not update itself");
         }
+        let trial = means.as_ref().ok().and_then(|means| means.source.ledger.record().trial);
         let said = means.as_ref().ok().and_then(|means| ledger::read(&means.source.ledger.file(REPORT)));
         Self {
             means,
             work: Work::None,
             after_trial: None,
             said,
+            is_to_make_way: trial.is_some_and(|trial| trial.build.version == crate::version()),
             clock: Arc::clone(clock),
             next_look: Some(Instant::now()),
         }
@@ -195,13 +199,13 @@ impl Updates {
             self.order(order, session);
         }
         self.take_fetched(session);
-        let stops = self.ask_watchdog(session, is_busy);
+        let stops = self.ask_watchdog(session, is_busy) || self.makes_way(is_busy);
         self.next_look = self.is_waiting().then(|| now + LOOK_EVERY);
         stops
     }
 
     fn is_waiting(&self) -> bool {
-        !matches!(self.work, Work::None) || self.trial().is_some()
+        !matches!(self.work, Work::None) || self.is_to_make_way || self.trial().is_some()
     }
 
     /// The trial the watchdog makes, which is of this agent.
@@ -285,6 +289,25 @@ impl Updates {
                 false
             }
         }
+    }
+
+    /// The watchdog becomes the version that it has confirmed between two runs of the agent: this run ends for it once, when
+    /// no command runs and the server knows that the update is over. Any other end of a run will do as well.
+    fn makes_way(&mut self, is_busy: bool) -> bool {
+        if !self.is_to_make_way {
+            return false;
+        }
+        let record = self.means.as_ref().map(|means| means.source.ledger.record()).unwrap_or_default();
+        let is_known = self.said.as_ref().is_none_or(|said| said.is_acknowledged);
+        if record.trial.is_some() || !is_known || is_busy || !matches!(self.work, Work::None) {
+            return false;
+        }
+        self.is_to_make_way = false;
+        record.successor.is_some_and(|successor| {
+            successor.build.version == crate::version()
+                && successor.starts == 0
+                && successor.failure.is_none()
+        })
     }
 
     /// What became of the last trial, unless the server knows.

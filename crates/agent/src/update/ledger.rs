@@ -48,6 +48,10 @@ pub struct Record {
     pub trial: Option<Trial>,
     /// How the last trial ended.
     pub outcome: Option<Outcome>,
+    /// What the updater has put where the service manager finds its program; absent: what a package put there.
+    pub watchdog: Option<Build>,
+    /// The confirmed version, as long as another one is the watchdog.
+    pub successor: Option<Successor>,
 }
 
 /// A program that has yet to show that it connects.
@@ -59,6 +63,17 @@ pub struct Trial {
     pub build: Build,
     /// How often a watchdog began with it: more than once when the machine went down meanwhile.
     pub starts: u32,
+}
+
+/// A confirmed version that is to be the watchdog as well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Successor {
+    /// What becomes the watchdog.
+    pub build: Build,
+    /// How often it was begun with and has not shown yet that it can.
+    pub starts: u32,
+    /// Why it does not become the watchdog; absent: it may yet.
+    pub failure: Option<String>,
 }
 
 /// The end of a trial.

@@ -8,7 +8,7 @@ use crate::state::remove_all;
 use ring::digest;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirEntry, File, OpenOptions};
 use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +17,14 @@ pub const VERSIONS: &str = "versions";
 const INCOMING: &str = ".incoming";
 /// Name of the program in every folder.
 pub const PROGRAM: &str = if cfg!(windows) { "gururmm-agent.exe" } else { "gururmm-agent" };
+
+/// The program folder of the installation that a program's folder belongs to: itself, or the one its version stands in.
+pub fn installation_of(folder: &Path) -> &Path {
+    match (folder.parent(), folder.parent().and_then(Path::parent)) {
+        (Some(versions), Some(installation)) if versions.ends_with(VERSIONS) => installation,
+        _ => folder,
+    }
+}
 
 /// The versions of one installation.
 #[derive(Debug, Clone)]
@@ -98,6 +106,11 @@ impl Programs {
         self.keep(Verified { build, incoming })
     }
 
+    /// The folder of the installed program.
+    pub fn installation(&self) -> &Path {
+        self.folder.parent().unwrap_or(&self.folder)
+    }
+
     /// Opens a version's program and hashes what was opened.
     pub fn open_verified(&self, build: &Build) -> Result<Opened, UpdateError> {
         let path = self.path(&build.version);
@@ -126,11 +139,13 @@ impl Programs {
         Ok(Opened { file, path })
     }
 
-    /// Removes all versions but these. What is being fetched is the agent's, and stays.
-    pub fn prune(&self, keep: &[&str]) {
+    /// Removes all versions but these, and the one whose program is `running`. What is being fetched is the agent's, and
+    /// stays.
+    pub fn prune(&self, keep: &[&str], running: &Path) {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         let is_kept = |name: &OsStr| name == INCOMING || keep.iter().any(|kept| *kept == name);
-        for entry in entries.filter(|entry| !is_kept(&entry.file_name())) {
+        let is_unused = |entry: &DirEntry| !is_kept(&entry.file_name()) && !running.starts_with(entry.path());
+        for entry in entries.filter(is_unused) {
             if let Err(error) = remove_all(&entry.path()) {
                 tracing::warn!(path = %entry.path().display(), %error, "an old version cannot be removed");
             }

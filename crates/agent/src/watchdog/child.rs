@@ -1,9 +1,9 @@
-//! The agent as the watchdog's child. Its standard input is a pipe that says nothing: where it ends, the agent stops,
-//! so that no agent outlives its watchdog, on any system.
+//! The agent, and what else the watchdog runs, as its children. Their standard input is a pipe that says nothing: where it ends, they stop, so
+//! that none outlives its watchdog, on any system.
 
 use super::plan::Start;
 use crate::os;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -26,6 +26,7 @@ pub(super) struct Child {
 /// How it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ended {
+    Well,
     ForAnotherVersion,
     NeedsAPerson,
     Otherwise(String),
@@ -34,6 +35,7 @@ pub(super) enum Ended {
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Well => f.write_str("it ended as if it had been told to"),
             Self::ForAnotherVersion => f.write_str("it asked for another version"),
             Self::NeedsAPerson => f.write_str("it needs a person"),
             Self::Otherwise(how) => f.write_str(how),
@@ -50,7 +52,26 @@ impl Child {
     ) -> io::Result<Self> {
         let mut command = process::Command::new(start.program()?);
         command.arg("run").arg("--state-dir").arg(state_dir).arg("--supervised").arg(run.to_string());
-        command.args(arguments).stdin(Stdio::piped()).kill_on_drop(true);
+        command.args(arguments);
+        Self::spawn(command)
+    }
+
+    /// A version that is asked whether it can be the watchdog.
+    pub(super) fn check(program: &OsStr, state_dir: &Path, arguments: &[OsString]) -> io::Result<Self> {
+        let mut command = process::Command::new(program);
+        command.arg("check-watchdog").arg("--state-dir").arg(state_dir).args(arguments);
+        Self::spawn(command)
+    }
+
+    /// A version that is the watchdog, for this process.
+    pub(super) fn watchdog(program: &OsStr, arguments: &[OsString]) -> io::Result<Self> {
+        let mut command = process::Command::new(program);
+        command.args(arguments);
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: process::Command) -> io::Result<Self> {
+        command.stdin(Stdio::piped()).kill_on_drop(true);
         // A person's Ctrl+C is the watchdog's to pass on, and a service has no console to show.
         os::own_process_group(command.as_std_mut());
         let mut process = command.spawn()?;
@@ -62,6 +83,7 @@ impl Child {
     pub(super) async fn ended(&mut self) -> Ended {
         match self.process.wait().await {
             Ok(status) => match status.code() {
+                Some(0) => Ended::Well,
                 Some(code) if code == i32::from(FOR_ANOTHER_VERSION) => Ended::ForAnotherVersion,
                 Some(code) if code == i32::from(NEEDS_A_PERSON) => Ended::NeedsAPerson,
                 _ => Ended::Otherwise(status.to_string()),

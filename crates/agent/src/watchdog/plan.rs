@@ -1,9 +1,10 @@
 //! Which version is started next. Every change is on the disk before it is acted on: a watchdog that is killed between
 //! any two steps goes on from there.
 
-use crate::update::ledger::{Build, Ledger, Outcome, Record, Trial};
+use crate::install;
+use crate::update::ledger::{Build, Ledger, Outcome, Record, Successor, Trial};
 use crate::update::programs::{Opened, Programs};
-use crate::update::{own_version, parse_version};
+use crate::update::{UpdateError, own_version, parse_version};
 use chrono::Utc;
 use std::ffi::OsString;
 use std::io;
@@ -49,17 +50,102 @@ impl Plan {
     /// Goes on from what is on the disk. `own` is the installed program, this one.
     pub fn load(ledger: Ledger, programs: Programs, own: PathBuf) -> Self {
         let mut record = ledger.record();
-        // A package brought a newer one: it runs, unless it is replaced again.
+        let is_own = |build: &Build| build.version == crate::version();
+        // A package brought a newer one: it runs, unless it is replaced again. What the updater put there itself did not
+        // come with a package: then the machine was sent back to an older one.
         let is_older =
             |build: &Build| parse_version(&build.version).is_ok_and(|version| version < own_version());
-        if record.confirmed.as_ref().is_some_and(is_older) {
+        let is_a_packages = !record.watchdog.as_ref().is_some_and(is_own);
+        if is_a_packages && record.confirmed.as_ref().is_some_and(is_older) {
             tracing::info!(
                 version = crate::version(),
                 "the installed version is newer than the one that ran last"
             );
             record.previous = record.confirmed.take();
         }
-        Self { ledger, programs, record, own }
+        let mut plan = Self { ledger, programs, record, own };
+        plan.name_successor();
+        plan
+    }
+
+    /// Whoever is confirmed is to be the watchdog as well, unless it was shown already that it cannot.
+    fn name_successor(&mut self) {
+        let build = self.record.confirmed.clone();
+        let known = self.record.successor.take();
+        self.record.successor = build.and_then(|build| match known {
+            Some(known) if known.build == build => Some(known),
+            _ if build.version == crate::version() => None,
+            _ => Some(Successor { build, starts: 0, failure: None }),
+        });
+    }
+
+    /// The version that is to be the watchdog instead of this one now, opened; not while a version is tried, which has to
+    /// be confirmed first.
+    pub fn successor(&mut self) -> Option<(Build, Opened)> {
+        let successor = self.record.successor.as_ref()?;
+        let is_due = successor.failure.is_none() && successor.build.version != crate::version();
+        if !is_due || self.record.trial.is_some() || self.ledger.request().is_some() {
+            return None;
+        }
+        let (build, starts) = (successor.build.clone(), successor.starts);
+        if starts >= MAX_STARTS {
+            self.does_not_succeed(&format!("its agent did not connect in {MAX_STARTS} starts"));
+            return None;
+        }
+        match self.programs.open_verified(&build) {
+            Ok(opened) => Some((build, opened)),
+            Err(error) => {
+                self.does_not_succeed(&error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Whether this is the successor and has yet to show that it can be the watchdog.
+    pub fn is_successor(&self) -> bool {
+        self.record.successor.as_ref().is_some_and(|successor| successor.build.version == crate::version())
+    }
+
+    /// Whether another process has this version started by the service manager by now.
+    pub fn is_established(&self, build: &Build) -> bool {
+        self.ledger.record().watchdog.as_ref() == Some(build)
+    }
+
+    /// The successor is about to be started. Not where that cannot be counted, as for a trial.
+    pub fn succession_begins(&mut self) -> bool {
+        if let Some(successor) = &mut self.record.successor {
+            successor.starts += 1;
+        }
+        self.save()
+    }
+
+    /// This version stays the watchdog.
+    pub fn does_not_succeed(&mut self, why: &str) {
+        let Some(successor) = &mut self.record.successor else { return };
+        tracing::error!(version = %successor.build.version, why, "the new version runs, and does not become the watchdog");
+        successor.failure = Some(why.to_owned());
+        self.save();
+    }
+
+    /// This is the successor, and its agent is connected: from now on the service manager starts it.
+    pub fn succeeded(&mut self) {
+        if !self.is_successor() {
+            return;
+        }
+        let Some(successor) = &self.record.successor else { return };
+        let started_from_now_on = self.programs.open_verified(&successor.build).and_then(|mut program| {
+            install::start_service_with(&mut program, self.programs.installation())
+                .map_err(|error| UpdateError::new("SERVICE", error))
+        });
+        match started_from_now_on {
+            Ok(()) => {
+                tracing::info!("this version is the watchdog from now on");
+                self.record.watchdog = self.record.successor.take().map(|successor| successor.build);
+                self.save();
+            }
+            // The one before is started at the next time, and hands over again.
+            Err(error) => tracing::error!(%error, "the service manager cannot be given this version"),
+        }
     }
 
     /// What to start now: what is being tried, what the agent asked for, or what was confirmed.
@@ -98,6 +184,7 @@ impl Plan {
         let before = self.record.confirmed.replace(trial.build);
         // Going back to the version before does not make the one that was left something to go back to.
         self.record.previous = before.filter(|before| Some(before) != self.record.confirmed.as_ref());
+        self.name_successor();
         self.save();
         self.prune();
     }
@@ -115,7 +202,7 @@ impl Plan {
     fn prune(&self) {
         let keep = [&self.record.confirmed, &self.record.previous];
         let keep: Vec<&str> = keep.into_iter().flatten().map(|build| build.version.as_str()).collect();
-        self.programs.prune(&keep);
+        self.programs.prune(&keep, &self.own);
     }
 
     /// A request becomes a trial in one step: the record is written, then the request goes. Killed between the two, the

@@ -51,19 +51,42 @@ impl Installed {
         names
     }
 
-    pub fn record(&self) -> Record {
+    pub fn ledger(&self) -> Ledger {
         let state = gururmm_agent::state::StateDir::open(&self.state_dir()).unwrap();
-        Ledger::open(&state).unwrap().record()
+        Ledger::open(&state).unwrap()
+    }
+
+    pub fn record(&self) -> Record {
+        self.ledger().record()
+    }
+
+    /// What the service manager would start.
+    pub fn program(&self) -> Vec<u8> {
+        fs::read(self.program_folder().join("gururmm-agent")).unwrap()
+    }
+
+    /// Puts another program there, as a package does.
+    pub fn install(&self, program: &[u8]) {
+        let (new, path) = (self.dir.path().join("packaged"), self.program_folder().join("gururmm-agent"));
+        fs::write(&new, program).unwrap();
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::rename(new, path).unwrap();
     }
 
     /// Starts the watchdog, as the service does.
     pub fn start(&self) -> Watchdog {
+        self.start_with(|_| {})
+    }
+
+    /// The same, with another environment.
+    pub fn start_with(&self, set: impl FnOnce(&mut Command)) -> Watchdog {
         let mut command = Command::new(self.program_folder().join("gururmm-agent"));
         command.arg("watchdog").arg("--state-dir").arg(self.state_dir());
         command.arg("--update-root").arg(self.dir.path().join("root.json"));
         command.arg("--confirm-within").arg(CONFIRM_SECONDS.to_string());
         let log = fs::File::options().create(true).append(true).open(self.dir.path().join("log")).unwrap();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        set(&mut command);
         Watchdog(command.spawn().unwrap())
     }
 

@@ -21,6 +21,12 @@ async fn whatever_is_killed_during_an_update_the_machine_comes_back_by_itself() 
     updates(3).await;
 }
 
+fn hash(bytes: &[u8]) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    std::hash::Hasher::write(&mut hasher, bytes);
+    std::hash::Hasher::finish(&hasher)
+}
+
 /// So many updates, one after the other, of which three in four are of builds that work.
 #[expect(clippy::print_stdout, reason = "the seed repeats this run")]
 pub async fn updates(cycles: u64) {
@@ -30,6 +36,8 @@ pub async fn updates(cycles: u64) {
     let mut watchdog = world.installed.start();
     let mut running = gururmm_agent::version().to_owned();
     let (mut confirmed, mut kills) = (0, 0);
+    // What the service manager finds is one of these, whole, whatever is killed while it is replaced.
+    let mut programs = vec![hash(&world.installed.program())];
     for cycle in 1..=cycles {
         let version = format!("9.0.{cycle}");
         let is_good = random.random_ratio(3, 4);
@@ -38,6 +46,7 @@ pub async fn updates(cycles: u64) {
             0 => fs::read("/bin/false").unwrap(),
             _ => without_its_id(agent_as(&version)),
         };
+        programs.push(hash(&bytes));
         world.publish(&version, bytes);
         let order = order(&version);
         let about = format!("cycle {cycle} of seed {seed}, {version}, good: {is_good}");
@@ -56,6 +65,10 @@ pub async fn updates(cycles: u64) {
                     None => {
                         watchdog.signal("-KILL");
                         watchdog.0.wait().unwrap();
+                        assert!(
+                            programs.contains(&hash(&world.installed.program())),
+                            "{about}: no program is whole"
+                        );
                         // As the service manager does.
                         watchdog = world.installed.start();
                     }
@@ -108,6 +121,7 @@ pub async fn updates(cycles: u64) {
         assert!(world.installed.versions().len() <= 3, "{about}: {:?}", world.installed.versions());
         world.forget(&version);
     }
-    println!("{cycles} updates, {kills} kills, {confirmed} confirmed, seed {seed}");
-    assert!(confirmed > 0 || cycles < 20);
+    let watchdog = world.installed.record().watchdog.map(|build| build.version);
+    println!("{cycles} updates, {kills} kills, {confirmed} confirmed, watchdog {watchdog:?}, seed {seed}");
+    assert!(confirmed > 0 && watchdog.is_some() || cycles < 20);
 }

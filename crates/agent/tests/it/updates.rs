@@ -1,5 +1,6 @@
 //! An installed agent becomes another version, or stays what it is: real processes, real metadata.
 
+use crate::binary::PROGRAM;
 use crate::harness::*;
 use crate::installed::*;
 use chrono::{TimeDelta, Utc};
@@ -8,6 +9,7 @@ use gururmm_protocol::update::{UpdateAction, UpdateOrder, UpdateReport, UpdateSt
 use gururmm_protocol::{AgentMessage, ServerMessage, UpdateId};
 use gururmm_testkit::repository::{Release, Repository};
 use std::fs;
+use std::time::Duration;
 use tempfile::TempDir;
 
 pub struct World {
@@ -60,13 +62,17 @@ impl World {
 }
 
 /// An agent that does not say who it is, and is let in nowhere.
-pub fn without_its_id(mut program: Vec<u8>) -> Vec<u8> {
-    let header = b"x-gururmm-agent";
+pub fn without_its_id(program: Vec<u8>) -> Vec<u8> {
+    with_other_words(program, b"x-gururmm-agent", b"y-gururmm-agent")
+}
+
+/// A program in which a word is another one wherever it stands.
+fn with_other_words(mut program: Vec<u8>, word: &[u8], other: &[u8]) -> Vec<u8> {
     let places: Vec<usize> =
-        program.windows(header.len()).enumerate().filter(|(_, w)| w == header).map(|(at, _)| at).collect();
+        program.windows(word.len()).enumerate().filter(|(_, w)| *w == word).map(|(at, _)| at).collect();
     assert!(!places.is_empty());
     for at in places {
-        program[at] = b'y';
+        program[at..][..word.len()].copy_from_slice(other);
     }
     program
 }
@@ -151,7 +157,7 @@ async fn an_update_waits_for_running_commands_unless_it_must_not() {
     };
     connection.wait_for(ready).await;
     // Two looks later it still waits.
-    tokio::time::sleep(std::time::Duration::from_millis(2_500)).await;
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
     assert!(world.installed.record().trial.is_none());
     order.at_once = true;
     connection.send(ServerMessage::UpdateOrder(order.clone())).await;
@@ -218,6 +224,154 @@ async fn an_agent_that_may_not_connect_any_more_becomes_one_that_may() {
         _ => None,
     });
     assert_eq!(report.await.state, UpdateState::Confirmed);
+}
+
+/// Waits until a version is the watchdog, too: what the service manager starts, and what runs. Its agent has stopped once
+/// more for that, in order; this is its connection.
+async fn is_watchdog(world: &mut World, version: &str) -> Connection {
+    let (connection, hello) = world.server.welcome().await;
+    assert_eq!(hello.agent_version, version);
+    eventually(&format!("{version} is the watchdog"), || {
+        let record = world.installed.record();
+        record.watchdog.is_some_and(|build| build.version == version) && record.successor.is_none()
+    })
+    .await;
+    assert!(
+        world.installed.program() == as_the_version(version),
+        "another program is installed than {version}"
+    );
+    connection
+}
+
+fn as_the_version(version: &str) -> Vec<u8> {
+    if version == gururmm_agent::version() { fs::read(PROGRAM).unwrap() } else { agent_as(version) }
+}
+
+#[tokio::test]
+async fn a_confirmed_version_becomes_the_watchdog_and_leaves_it_when_it_is_sent_back() {
+    let mut world = World::new().await;
+    world.publish("9.0.0", agent_as("9.0.0"));
+    // What a kill in the middle of it left.
+    fs::create_dir(world.installed.program_folder().join("gururmm-agent.new")).unwrap();
+    let mut watchdog = world.installed.start();
+    let (mut connection, _) = world.server.welcome().await;
+    let up = order("9.0.0");
+    connection.send(ServerMessage::UpdateOrder(up.clone())).await;
+    assert_eq!(world.outcome(&mut connection, up.update_id).await.state, UpdateState::Confirmed);
+    let _connection = is_watchdog(&mut world, "9.0.0").await;
+    // The service manager's process is the same.
+    let runs = fs::read_link(format!("/proc/{}/exe", watchdog.0.id())).unwrap();
+    assert!(runs.ends_with("versions/9.0.0/gururmm-agent"), "{runs:?}");
+
+    // From now on the service starts it.
+    watchdog.signal("-KILL");
+    watchdog.0.wait().unwrap();
+    watchdog = world.installed.start();
+    let (mut again, hello) = world.server.welcome().await;
+    assert_eq!(hello.agent_version, "9.0.0");
+    let back = UpdateOrder { action: UpdateAction::RollBack, ..order(gururmm_agent::version()) };
+    again.send(ServerMessage::UpdateOrder(back.clone())).await;
+    assert_eq!(world.outcome(&mut again, back.update_id).await.state, UpdateState::Confirmed);
+    let _connection = is_watchdog(&mut world, gururmm_agent::version()).await;
+    watchdog.signal("-KILL");
+    watchdog.0.wait().unwrap();
+    let _watchdog = world.installed.start();
+    assert_eq!(world.server.welcome().await.1.agent_version, gururmm_agent::version());
+}
+
+/// Between the new program under the service's name and the word about it, the machine went down; and the version was
+/// sent back before that. It was no package that put it there.
+#[tokio::test]
+async fn a_version_that_was_sent_back_does_not_return_with_the_watchdog_it_became() {
+    let mut world = World::new().await;
+    world.publish("9.0.0", agent_as("9.0.0"));
+    let mut watchdog = world.installed.start();
+    let (mut connection, _) = world.server.welcome().await;
+    let up = order("9.0.0");
+    connection.send(ServerMessage::UpdateOrder(up.clone())).await;
+    world.outcome(&mut connection, up.update_id).await;
+    let _connection = is_watchdog(&mut world, "9.0.0").await;
+    watchdog.signal("-KILL");
+    watchdog.0.wait().unwrap();
+    let ledger = world.installed.ledger();
+    let mut record = ledger.record();
+    // As it is left by a roll-back that could not give the watchdog back.
+    std::mem::swap(&mut record.confirmed, &mut record.previous);
+    ledger.write_record(&record).unwrap();
+    let _watchdog = world.installed.start();
+    is_watchdog(&mut world, gururmm_agent::version()).await;
+}
+
+/// It works as an agent, and not as a watchdog: it does not know the question, or starts no agent that works.
+#[tokio::test]
+async fn a_version_that_cannot_be_the_watchdog_runs_under_the_one_before() {
+    let cases = [
+        (b"check-watchdog".as_slice(), b"check-watchdoX".as_slice(), "does not find its way here", 0),
+        (b"--supervised", b"--supervisXd", "did not connect in 3 starts", 3),
+    ];
+    for (word, other, why, starts) in cases {
+        let mut world = World::new().await;
+        world.publish("9.0.0", with_other_words(agent_as("9.0.0"), word, other));
+        let mut watchdog = world.installed.start();
+        let (mut connection, _) = world.server.welcome().await;
+        let up = order("9.0.0");
+        connection.send(ServerMessage::UpdateOrder(up.clone())).await;
+        assert_eq!(world.outcome(&mut connection, up.update_id).await.state, UpdateState::Confirmed);
+        for start in 0..starts {
+            if start > 0 {
+                eventually("it is the watchdog again", || {
+                    world.installed.record().successor.unwrap().starts > start
+                })
+                .await;
+                watchdog.signal("-KILL");
+            }
+            // The first time nobody ends it but the deadline it was given.
+            let ended = watchdog.0.wait().unwrap();
+            let signal = std::os::unix::process::ExitStatusExt::signal(&ended);
+            let expected = if start == 0 { 14 } else { 9 };
+            assert_eq!(signal, Some(expected), "{}", world.installed.log());
+            watchdog = world.installed.start();
+        }
+        eventually("it is given up", || {
+            world.installed.record().successor.is_some_and(|successor| successor.failure.is_some())
+        })
+        .await;
+        let failure = world.installed.record().successor.unwrap().failure.unwrap();
+        assert!(failure.contains(why), "{failure}");
+        assert!(world.installed.program() == fs::read(PROGRAM).unwrap(), "another program is installed");
+        // The agent is the new version all the same, and the next one may become the watchdog.
+        let (mut connection, hello) = world.server.welcome().await;
+        assert_eq!(hello.agent_version, "9.0.0");
+        world.publish("9.0.1", agent_as("9.0.1"));
+        let next = order("9.0.1");
+        connection.send(ServerMessage::UpdateOrder(next.clone())).await;
+        assert_eq!(world.outcome(&mut connection, next.update_id).await.state, UpdateState::Confirmed);
+        is_watchdog(&mut world, "9.0.1").await;
+    }
+}
+
+/// A package that is installed over an updated agent brings an older program: the watchdog is renewed again.
+#[tokio::test]
+async fn a_package_with_an_older_program_than_the_confirmed_one_is_caught_up_with() {
+    let mut world = World::new().await;
+    world.publish("9.0.0", agent_as("9.0.0"));
+    let mut watchdog = world.installed.start();
+    let (mut connection, _) = world.server.welcome().await;
+    let up = order("9.0.0");
+    connection.send(ServerMessage::UpdateOrder(up.clone())).await;
+    world.outcome(&mut connection, up.update_id).await;
+    let _connection = is_watchdog(&mut world, "9.0.0").await;
+    watchdog.signal("-TERM");
+    watchdog.0.wait().unwrap();
+    world.installed.install(&agent_as("8.0.0"));
+    watchdog = world.installed.start();
+    is_watchdog(&mut world, "9.0.0").await;
+    // And one with a newer program is the agent, too.
+    watchdog.signal("-TERM");
+    watchdog.0.wait().unwrap();
+    world.installed.install(&agent_as("10.0.0"));
+    let _watchdog = world.installed.start();
+    assert_eq!(world.server.welcome().await.1.agent_version, "10.0.0");
 }
 
 /// The server was put back to an older version, which does not know this agent's protocol.
