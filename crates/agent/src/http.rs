@@ -111,6 +111,8 @@ pub enum CallError {
         code: String,
         /// For people.
         detail: String,
+        /// When to ask again, where the server says that it is busy (429 and 503) and for how long.
+        retry_after: Option<Duration>,
     },
 }
 
@@ -138,7 +140,7 @@ async fn exchange<A: DeserializeOwned>(
     if status.is_success() {
         return serde_json::from_slice(&body).map_err(|_| CallError::Malformed);
     }
-    Err(refusal(status.as_u16(), &body))
+    Err(refusal(status.as_u16(), &body, None))
 }
 
 /// Gets a short text, at most `max_bytes` long. How long it may take is the caller's business; a redirection is not
@@ -147,7 +149,7 @@ pub async fn get_text(connector: &Connector, path: &str, max_bytes: usize) -> Re
     let request = http::Request::get(path).header(header::ACCEPT, "text/plain");
     let (status, body) = call(connector, request, Vec::new(), max_bytes).await?;
     if !status.is_success() {
-        return Err(refusal(status.as_u16(), &body));
+        return Err(refusal(status.as_u16(), &body, None));
     }
     String::from_utf8(body.into()).map_err(|_| CallError::Malformed)
 }
@@ -173,11 +175,12 @@ pub async fn get(
     let (response, driver) = answer.map_err(|_| CallError::TimedOut)??;
     let status = response.status();
     if !status.is_success() {
+        let retry_after = retry_after(&response);
         let body =
             tokio::time::timeout(WITHIN, Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect())
                 .await;
         let body = body.map_err(|_| CallError::TimedOut)?.map_err(|_| CallError::Malformed)?.to_bytes();
-        return Err(refusal(status.as_u16(), &body));
+        return Err(refusal(status.as_u16(), &body, retry_after));
     }
     let pieces = futures_util::stream::unfold(
         (BodyStream::new(response.into_body()), driver),
@@ -260,7 +263,14 @@ async fn call(
     Ok((status, body.map_err(|_| CallError::Malformed)?.to_bytes()))
 }
 
-fn refusal(status: u16, body: &[u8]) -> CallError {
+/// The seconds a busy server names; a date is for browsers.
+fn retry_after(response: &http::Response<hyper::body::Incoming>) -> Option<Duration> {
+    let is_busy = matches!(response.status().as_u16(), 429 | 503);
+    let named = response.headers().get(header::RETRY_AFTER).filter(|_| is_busy)?;
+    named.to_str().ok()?.parse().ok().map(Duration::from_secs)
+}
+
+fn refusal(status: u16, body: &[u8], retry_after: Option<Duration>) -> CallError {
     #[derive(Deserialize)]
     struct Problem {
         #[serde(default)]
@@ -271,11 +281,12 @@ fn refusal(status: u16, body: &[u8]) -> CallError {
         title: String,
     }
     let Ok(problem) = serde_json::from_slice::<Problem>(body) else {
-        return CallError::Refused { status, code: "HTTP".into(), detail: "the server said no".into() };
+        let (code, detail) = ("HTTP".into(), "the server said no".into());
+        return CallError::Refused { status, code, detail, retry_after };
     };
     let printable = |text: String| text.chars().filter(|c| !c.is_control()).take(300).collect::<String>();
     let detail = if problem.detail.is_empty() { problem.title } else { problem.detail };
-    CallError::Refused { status, code: printable(problem.code), detail: printable(detail) }
+    CallError::Refused { status, code: printable(problem.code), detail: printable(detail), retry_after }
 }
 
 #[cfg(test)]

@@ -130,6 +130,11 @@ impl Repository {
         self.roots[0].clone()
     }
 
+    /// The root of this version.
+    pub fn root_json_of(&self, version: usize) -> Vec<u8> {
+        self.roots[version - 1].clone()
+    }
+
     /// The newest root.
     pub fn latest_root_json(&self) -> Vec<u8> {
         self.roots[self.roots.len() - 1].clone()

@@ -5,7 +5,7 @@ use super::programs::{Programs, Verified, hex};
 use super::wire::{NO_HOST, Wire};
 use super::{UpdateError, parse_version};
 use crate::clock::ServerClock;
-use crate::http::Credential;
+use crate::http::{CallError, Credential};
 use crate::os::OS_TYPE;
 use crate::transport::Connector;
 use chrono::{DateTime, Utc};
@@ -208,6 +208,9 @@ fn refused(error: TufError) -> UpdateError {
     let (mut innermost, mut cause): (&TufError, Option<&(dyn Error + 'static)>) = (&error, error.source());
     while let Some(source) = cause {
         innermost = source.downcast_ref().unwrap_or(innermost);
+        if let Some(CallError::Refused { retry_after: Some(_), .. }) = source.downcast_ref() {
+            return UpdateError::new("SERVER_BUSY", "the server was busy for too long");
+        }
         cause = source.source();
     }
     let code = match innermost {

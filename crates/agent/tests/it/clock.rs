@@ -19,13 +19,13 @@ const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// The clock of the processes that are started under it.
-struct Clock {
+pub struct Clock {
     library: PathBuf,
     file: PathBuf,
 }
 
 impl Clock {
-    fn new(dir: &Path) -> Self {
+    pub fn new(dir: &Path) -> Self {
         let folders = std::fs::read_dir("/usr/lib").unwrap().flatten();
         let library = folders
             .map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"))
@@ -37,7 +37,7 @@ impl Clock {
     }
 
     /// From now on it is this many hours ahead.
-    fn set(&self, hours: i64) {
+    pub fn set(&self, hours: i64) {
         let new = self.file.with_extension("new");
         std::fs::write(&new, format!("{:+}", hours * 3600)).unwrap();
         std::fs::rename(new, &self.file).unwrap();
@@ -45,13 +45,17 @@ impl Clock {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
+        self.hold(command.args(arguments));
         command
-            .args(arguments)
+    }
+
+    /// What the command starts, and what that starts, sees this clock.
+    pub fn hold(&self, command: &mut Command) {
+        command
             .env("LD_PRELOAD", &self.library)
             .env("FAKETIME_TIMESTAMP_FILE", &self.file)
             .env("FAKETIME_NO_CACHE", "1")
             .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-        command
     }
 
     fn run(&self, state: &Path) -> Process {

@@ -60,6 +60,8 @@ pub enum Reply {
     Endless,
     /// Bytes that end before the promised number.
     CutShort(Vec<u8>),
+    /// No place for now: come again in so many seconds.
+    Busy(u64),
 }
 
 /// What an agent of this version is told to do when it asks, and the order that comes with it.
@@ -117,6 +119,10 @@ async fn hand_out(mut stream: Box<dyn Io>, reply: Reply) {
         Reply::CutShort(bytes) => {
             let _ = stream.write_all(head(bytes.len() + 1).as_bytes()).await;
             stream.write_all(&bytes).await
+        }
+        Reply::Busy(seconds) => {
+            let head = "HTTP/1.1 503 Busy\r\ncontent-length: 0\r\nretry-after:";
+            stream.write_all(format!("{head} {seconds}\r\n\r\n").as_bytes()).await
         }
         Reply::Endless => {
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n").await;

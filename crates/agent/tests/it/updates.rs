@@ -9,7 +9,7 @@ use gururmm_protocol::update::{UpdateAction, UpdateOrder, UpdateReport, UpdateSt
 use gururmm_protocol::{AgentMessage, ServerMessage, UpdateId};
 use gururmm_testkit::repository::{Release, Repository};
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 pub struct World {
@@ -204,6 +204,70 @@ async fn an_agent_without_a_watchdog_says_that_it_cannot_update_itself() {
         })
         .await;
     assert_eq!((report.update_id, report.error_code.as_deref()), (order.update_id, Some("UNSUPPORTED")));
+}
+
+/// A machine that was off while the keys changed three times: it follows every root, and skips none.
+#[tokio::test]
+async fn an_agent_of_the_first_root_takes_an_update_after_three_rotations_and_follows_no_gap() {
+    let mut world = World::new().await;
+    world.repository.rotate_root().rotate_timestamp().rotate_root();
+    world.publish("9.0.0", agent_as("9.0.0"));
+    let (third, fourth) =
+        (world.repository.root_json_of(3), String::from_utf8(world.repository.latest_root_json()).unwrap());
+    assert!(fourth.contains("\"version\": 4"), "{fourth}");
+    let _watchdog = world.installed.start();
+    let (mut connection, _) = world.server.welcome().await;
+    // The third is missing, then it is the fourth under its name.
+    for (instead, code) in
+        [(Reply::NotFound, "METADATA_INVALID"), (Reply::Bytes(fourth.into_bytes()), "METADATA_ROLLED_BACK")]
+    {
+        world.server.updates.lock().unwrap().instead.insert("3.root.json".into(), instead);
+        let order = order("9.0.0");
+        connection.send(ServerMessage::UpdateOrder(order.clone())).await;
+        let report = world.outcome(&mut connection, order.update_id).await;
+        assert_eq!(
+            (report.state, report.error_code.as_deref()),
+            (UpdateState::Failed, Some(code)),
+            "{report:?}"
+        );
+    }
+    world.server.updates.lock().unwrap().instead.insert("3.root.json".into(), Reply::Bytes(third));
+    let order = order("9.0.0");
+    connection.send(ServerMessage::UpdateOrder(order.clone())).await;
+    let report = world.outcome(&mut connection, order.update_id).await;
+    assert_eq!(report.state, UpdateState::Confirmed, "{report:?}");
+    // From the first root on, one by one.
+    let asked = world.server.updates.lock().unwrap().asked.clone();
+    let roots: Vec<&str> =
+        asked.iter().rev().take_while(|name| *name != "2.root.json").map(String::as_str).collect();
+    assert!(roots.contains(&"3.root.json") && roots.contains(&"4.root.json"), "{asked:?}");
+}
+
+/// All places for downloads are taken: the agent comes again when it is told to, and the update goes on.
+#[tokio::test]
+async fn a_server_that_has_no_place_is_asked_again_when_it_says_and_the_update_does_not_fail() {
+    let mut world = World::new().await;
+    world.publish("9.0.0", agent_as("9.0.0"));
+    let name = Release::here("9.0.0", "").target_name();
+    let path = world.repository.target_path(&name);
+    let program = path.file_name().unwrap().to_str().unwrap().to_owned();
+    world.server.updates.lock().unwrap().instead.insert(program.clone(), Reply::Busy(2));
+    let _watchdog = world.installed.start();
+    let (mut connection, _) = world.server.welcome().await;
+    let order = order("9.0.0");
+    let begun = Instant::now();
+    connection.send(ServerMessage::UpdateOrder(order.clone())).await;
+    let times_asked = |world: &World| {
+        let updates = world.server.updates.lock().unwrap();
+        updates.asked.iter().filter(|asked| **asked == program).count()
+    };
+    eventually("it has come again", || times_asked(&world) == 3).await;
+    // Twice told to wait two seconds, and never earlier.
+    assert!(begun.elapsed() >= Duration::from_secs(4), "{:?}", begun.elapsed());
+    world.server.updates.lock().unwrap().instead.clear();
+    let report = world.outcome(&mut connection, order.update_id).await;
+    assert_eq!(report.state, UpdateState::Confirmed, "{report:?}");
+    assert_eq!(times_asked(&world), 4);
 }
 
 /// The agent was off for long, and the server takes it no more: it is told what to become before it may connect.
