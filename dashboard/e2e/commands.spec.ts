@@ -1,3 +1,4 @@
+import { existsSync, readdirSync } from "node:fs";
 import { expect, runCommand, test } from "./fixtures";
 
 // No second try: what these guard may not break now and then.
@@ -44,6 +45,26 @@ test("failure, time limit and options are shown as they are", async ({ page, age
   const run = page.getByRole("article", { name: "Chosen run" });
   await expect(run.getByRole("log")).toContainText("hello there");
   await expect(run).toContainText("Timed out");
+});
+
+const SESSIONS = "/run/systemd/sessions";
+
+test("a command for the user's session says when nobody is signed in", async ({
+  page,
+  agentId,
+}) => {
+  test.skip(existsSync(SESSIONS) && readdirSync(SESSIONS).length > 0, "somebody is signed in here");
+  await page.goto(`/agents/${agentId}/commands`);
+  await page.getByRole("button", { name: "Options" }).click();
+  await page.getByLabel("Elevated").click();
+  await page.getByLabel("In the user's session").click();
+  await expect(page.getByLabel("Elevated")).toBeDisabled();
+  await expect(page.getByLabel("Elevated")).not.toBeChecked();
+  await page.getByLabel("Command", { exact: true }).fill("id -un");
+  await page.getByRole("button", { name: "Run", exact: true }).click();
+  const run = page.getByRole("article", { name: "Chosen run" });
+  await expect(run).toContainText("Nobody is signed in at the machine");
+  await expect(run).toContainText("in the user's session");
 });
 
 test("ten thousand lines stay usable", async ({ page, agentId }) => {

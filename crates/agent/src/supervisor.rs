@@ -12,11 +12,12 @@ mod updates;
 pub use connect::connector;
 pub use run::{Run, Supervised};
 
-use crate::capabilities::commands::{Event, Leader, Runner, Stop, StopHandle, end_tree};
+use crate::capabilities::commands::{Event, Leader, Runner, Scripts, Stop, StopHandle, end_tree};
 use crate::capabilities::machine_uid::{self, NoMachineUid};
 use crate::clock::{Keeper, ServerClock};
 use crate::identity::{Identity, IdentityError};
 use crate::journal::{JOURNAL_DIR, Journal, Recovered, SpoolReader, SpoolState};
+use crate::os::run_folder;
 use crate::outbox::Outbox;
 use crate::session::backoff::Setback;
 use crate::session::ledger::{Ledger, Order, Sending};
@@ -143,8 +144,12 @@ impl Supervisor {
         let (journal, recovered) =
             Journal::open(&state.sub_dir(JOURNAL_DIR)?).map_err(StartError::Journal)?;
         let journal = Arc::new(journal);
-        let scripts = state.sub_dir("scripts")?;
-        remove_files(&scripts);
+        let scripts = Scripts {
+            own: state.sub_dir("scripts")?,
+            of_users: run_folder::of(&state).join(run_folder::SCRIPTS),
+        };
+        remove_files(&scripts.own);
+        run_folder::clear(&scripts.of_users);
         let machine = machine_uid::read(&state)?;
         let updates = Updates::open(&state, &identity, &connector, &clock, run.supervised.as_ref());
         let (sender, events) = mpsc::channel(EVENTS);

@@ -114,7 +114,7 @@ pub struct CommandEnd {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// Stable word beside `error`: `UNSUPPORTED`, `NOT_FOUND`, `SPAWN_FAILED`, `JOURNAL_FAILED`, `SIGNAL`,
-    /// `BUSY`.
+    /// `BUSY`, `NO_USER_SESSION`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_code: Option<String>,
     /// Bytes the command wrote to each stream, kept or not.

@@ -29,6 +29,11 @@ impl Layout {
         self.root.join("var/lib/gururmm-agent")
     }
 
+    /// What is there for users' sessions; it goes with a restart of the machine, too.
+    fn run_folder(&self) -> PathBuf {
+        self.root.join("run/gururmm-agent")
+    }
+
     fn program_dir(&self) -> PathBuf {
         self.root.join("usr/local/lib/gururmm")
     }
@@ -86,6 +91,7 @@ impl Layout {
             systemctl(&["daemon-reload"])?;
         }
         remove(&self.state_dir())?;
+        remove(&self.run_folder())?;
         remove(&self.program_dir())
     }
 
@@ -98,6 +104,7 @@ impl Layout {
     pub fn uninstall_from_package(&self) -> Result<(), InstallError> {
         self.check_rights()?;
         remove(&self.state_dir())?;
+        remove(&self.run_folder())?;
         remove(&self.program_dir().join(VERSIONS))
     }
 
@@ -159,7 +166,9 @@ mod tests {
         assert!(matches!(layout.install_service(), Err(InstallError::NoServiceManager)));
         crate::state::StateDir::create(&layout.state_dir()).unwrap().sub_dir("journal").unwrap();
         fs::write(layout.state_dir().join("identity.json"), "{}").unwrap();
-        assert_eq!(files_below(root.path()).len(), 3);
+        fs::create_dir_all(layout.run_folder()).unwrap();
+        fs::write(layout.run_folder().join("leftover"), "").unwrap();
+        assert_eq!(files_below(root.path()).len(), 4);
         layout.uninstall().unwrap();
         assert_eq!(files_below(root.path()), BTreeSet::new());
         layout.uninstall().unwrap();

@@ -7,9 +7,11 @@ use std::path::Path;
 /// Where logind keeps them.
 pub const SESSIONS_DIR: &str = "/run/systemd/sessions";
 
-/// An active session of a person.
+/// A session of a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoginSession {
+    /// logind's name for it.
+    pub id: String,
     /// Account name.
     pub user: String,
     /// Account number.
@@ -20,9 +22,16 @@ pub struct LoginSession {
     pub kind: SessionKind,
     /// The X display, as `DISPLAY` names it; not every display manager tells.
     pub display: Option<String>,
+    /// Whether it is the one in front on its seat; one without a seat always is.
+    pub is_active: bool,
+    /// When it began, in microseconds since 1970.
+    began: u64,
     /// Lower is nearer to the machine.
     rank: u8,
 }
+
+/// Of a session on a seat.
+const ON_SEAT: u8 = 0;
 
 /// What a person looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,23 +46,42 @@ pub enum SessionKind {
 
 /// The active session on a seat, else on a terminal, else from afar.
 pub fn on_console(sessions_dir: &Path) -> Option<LoginSession> {
-    let sessions = fs::read_dir(sessions_dir).ok()?;
-    let texts = sessions.flatten().filter_map(|entry| read_trimmed(entry.path()));
-    texts.filter_map(|text| parse_session(&text)).min_by_key(|session| session.rank)
+    signed_in(sessions_dir).filter(|session| session.is_active).min_by_key(|session| session.rank)
 }
 
-fn parse_session(text: &str) -> Option<LoginSession> {
+/// Whose session a command for the user runs in: the active one of a seat, else the one that began last.
+pub fn foremost(sessions_dir: &Path) -> Option<LoginSession> {
+    signed_in(sessions_dir).max_by_key(|session| (session.is_on_screen(), session.began))
+}
+
+/// All sessions of people, on whatever they are.
+pub fn signed_in(sessions_dir: &Path) -> impl Iterator<Item = LoginSession> {
+    let sessions = fs::read_dir(sessions_dir).into_iter().flatten().flatten();
+    sessions.filter_map(|entry| {
+        let id = entry.file_name().into_string().ok()?;
+        parse_session(&id, &read_trimmed(entry.path())?)
+    })
+}
+
+impl LoginSession {
+    fn is_on_screen(&self) -> bool {
+        self.is_active && self.rank == ON_SEAT
+    }
+}
+
+/// One that is closing has lost its user; only some of its programs are left.
+fn parse_session(id: &str, text: &str) -> Option<LoginSession> {
     let field = |name: &str| {
         text.lines()
             .filter_map(|line| line.split_once('='))
             .find(|(key, _)| *key == name)
             .map(|(_, value)| value)
     };
-    if field("ACTIVE") != Some("1") || field("CLASS") != Some("user") {
+    if field("CLASS") != Some("user") || field("STATE") == Some("closing") {
         return None;
     }
     let rank = match (field("SEAT"), field("REMOTE")) {
-        (Some(_), _) => 0,
+        (Some(_), _) => ON_SEAT,
         (None, Some("1")) => 2,
         _ => 1,
     };
@@ -63,6 +91,9 @@ fn parse_session(text: &str) -> Option<LoginSession> {
         _ => SessionKind::Text,
     };
     Some(LoginSession {
+        id: id.to_owned(),
+        is_active: field("ACTIVE") == Some("1"),
+        began: field("REALTIME").and_then(|time| time.parse().ok()).unwrap_or_default(),
         user: field("USER")?.to_owned(),
         uid: field("UID").and_then(|uid| uid.parse().ok()),
         terminal: field("TTY").map(str::to_owned),
@@ -76,21 +107,52 @@ fn parse_session(text: &str) -> Option<LoginSession> {
 mod tests {
     use super::*;
 
+    fn sessions(texts: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (id, text) in texts.iter().enumerate() {
+            fs::write(folder.path().join(id.to_string()), text).unwrap();
+        }
+        folder
+    }
+
+    fn user(session: Option<LoginSession>) -> Option<String> {
+        session.map(|session| session.user)
+    }
+
     #[test]
     fn a_session_on_a_seat_is_nearer_than_one_from_afar() {
-        let seat = parse_session("UID=1000\nUSER=ada\nACTIVE=1\nSEAT=seat0\nTTY=tty2\nCLASS=user\n").unwrap();
-        let remote = parse_session("USER=bob\nACTIVE=1\nREMOTE=1\nCLASS=user\n").unwrap();
-        assert!(seat.rank < remote.rank);
-        assert_eq!(seat.terminal.as_deref(), Some("tty2"));
-        assert_eq!(parse_session("USER=gdm\nACTIVE=1\nSEAT=seat0\nCLASS=greeter\n"), None);
-        assert_eq!(parse_session("USER=ada\nACTIVE=0\nSEAT=seat0\nCLASS=user\n"), None);
+        let folder = sessions(&[
+            "USER=bob\nACTIVE=1\nREMOTE=1\nCLASS=user\n",
+            "UID=1000\nUSER=ada\nACTIVE=1\nSEAT=seat0\nTTY=tty2\nCLASS=user\n",
+            "USER=gdm\nACTIVE=1\nSEAT=seat0\nCLASS=greeter\n",
+        ]);
+        let nearest = on_console(folder.path()).unwrap();
+        assert_eq!((nearest.user.as_str(), nearest.terminal.as_deref()), ("ada", Some("tty2")));
+        let away = sessions(&["USER=ada\nACTIVE=0\nSEAT=seat0\nCLASS=user\n"]);
+        assert_eq!(on_console(away.path()), None);
+    }
+
+    #[test]
+    fn the_foremost_session_is_the_one_on_the_screen_or_else_the_newest() {
+        let seat = "USER=ada\nACTIVE=1\nSEAT=seat0\nREALTIME=1\nCLASS=user\nSTATE=active\n";
+        let away = "USER=eve\nACTIVE=0\nSEAT=seat0\nREALTIME=2\nCLASS=user\nSTATE=online\n";
+        let old = "USER=old\nACTIVE=1\nREMOTE=1\nREALTIME=3\nCLASS=user\nSTATE=active\n";
+        let new = "USER=new\nACTIVE=1\nREMOTE=1\nREALTIME=4\nCLASS=user\nSTATE=active\n";
+        let closing = "USER=bob\nACTIVE=1\nREMOTE=1\nREALTIME=5\nCLASS=user\nSTATE=closing\n";
+        let greeter = "USER=gdm\nACTIVE=1\nSEAT=seat0\nREALTIME=6\nCLASS=greeter\nSTATE=active\n";
+        let foremost = |texts: &[&str]| user(foremost(sessions(texts).path()));
+        assert_eq!(foremost(&[new, seat, away, old, closing, greeter]).as_deref(), Some("ada"));
+        assert_eq!(foremost(&[away, old, new, closing, greeter]).as_deref(), Some("new"));
+        assert_eq!(foremost(&[away, greeter]).as_deref(), Some("eve"));
+        assert_eq!(foremost(&[closing, greeter]), None);
+        assert_eq!(user(super::foremost(Path::new("/nonexistent"))), None);
     }
 
     #[test]
     fn a_graphical_session_is_told_from_a_terminal() {
         let kind = |name: &str| {
             let text = format!("USER=ada\nACTIVE=1\nSEAT=seat0\nTTY=tty2\nTYPE={name}\nCLASS=user\n");
-            parse_session(&text).unwrap().kind
+            parse_session("2", &text).unwrap().kind
         };
         assert_eq!(kind("tty"), SessionKind::Text);
         assert_eq!(kind("x11"), SessionKind::X11);

@@ -17,9 +17,11 @@ pub mod own_limits;
 #[cfg(unix)]
 pub use own_limits::leave_no_core_dump;
 pub mod process_tree;
+pub mod run_folder;
 pub mod service;
 #[cfg(any(windows, test))]
 pub mod smbios;
+pub mod user_session;
 
 #[cfg(unix)]
 mod unix;

@@ -4,6 +4,7 @@ use crate::state::StateError;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -41,6 +42,28 @@ pub fn default_state_dir() -> PathBuf {
     }
     let home = std::env::var_os("HOME").unwrap_or_else(|| OsString::from("/tmp"));
     PathBuf::from(home).join(".local/state/gururmm-agent")
+}
+
+/// Where the agent with this state folder has its run folder: a folder of the system's with full rights, one of the
+/// account's own else.
+pub fn run_folder(state: &Path) -> PathBuf {
+    if !is_elevated() {
+        return state.join("run");
+    }
+    let folder = if cfg!(target_os = "macos") { "/var/run/gururmm-agent" } else { "/run/gururmm-agent" };
+    if state == default_state_dir() {
+        return PathBuf::from(folder);
+    }
+    let digest = ring::digest::digest(&ring::digest::SHA256, state.as_os_str().as_bytes());
+    let name: String = digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    PathBuf::from(format!("{folder}-{name}"))
+}
+
+/// Makes a folder that everyone can pass through who knows a name in it, and nobody but its owner can list or change.
+pub fn create_passable_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)?;
+    // Not by `mode`, from which the process's mask is taken.
+    fs::set_permissions(path, Permissions::from_mode(0o711))
 }
 
 /// Makes a folder that only its owner can enter.

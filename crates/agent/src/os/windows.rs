@@ -52,6 +52,17 @@ pub fn default_state_dir() -> PathBuf {
     }
 }
 
+/// Where the agent with this state folder has its run folder.
+pub fn run_folder(state: &Path) -> PathBuf {
+    state.join("run")
+}
+
+/// Makes a folder that nobody else can list or change. What is below can be reached all the same by whom its own access
+/// list lets: every account passes through folders here.
+pub fn create_passable_dir(path: &Path) -> io::Result<()> {
+    create_private_dir(path)
+}
+
 /// Opens what stands at the path itself, be it a link, and lets nobody write or rename it meanwhile.
 pub fn no_links(options: &mut OpenOptions) {
     use std::os::windows::fs::OpenOptionsExt;

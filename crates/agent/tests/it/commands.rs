@@ -3,7 +3,7 @@
 use crate::harness::*;
 use gururmm_agent::os::is_elevated;
 use gururmm_agent::os::process_tree::Enclosure;
-use gururmm_protocol::command::{CommandKind, CommandStart, Outcome, RunContext};
+use gururmm_protocol::command::{CommandKind, CommandStart, Outcome};
 use gururmm_protocol::policy::AgentConfig;
 use gururmm_protocol::{AgentMessage, CommandId, ServerMessage};
 use std::time::{Duration, Instant};
@@ -96,7 +96,6 @@ async fn what_cannot_run_ends_with_a_stable_word() {
         (CommandStart { kind: CommandKind::Script, interpreter: None, ..shell("x") }, "NOT_FOUND"),
         (CommandStart { working_directory: absent("/no/such/folder"), ..shell("true") }, "SPAWN_FAILED"),
         (CommandStart { environment: [("A\0B".into(), "c".into())].into(), ..shell("true") }, "SPAWN_FAILED"),
-        (CommandStart { context: RunContext::UserSession, ..shell("true") }, "UNSUPPORTED"),
     ];
     for (start, code) in cases {
         let end = connection.run(start).await.end;

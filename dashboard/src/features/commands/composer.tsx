@@ -55,6 +55,7 @@ export function Composer({
   );
   const { errors } = form.formState;
   const type = form.watch("command_type");
+  const inSession = form.watch("user_session");
   if (denied) {
     return (
       <Panel>
@@ -169,8 +170,13 @@ export function Composer({
               render={({ field }) => (
                 <Checkbox
                   label="Elevated"
-                  hint="With full administrator rights."
-                  checked={field.value}
+                  hint={
+                    inSession
+                      ? "Not in the user's session: there it has the user's rights."
+                      : "With full administrator rights."
+                  }
+                  checked={field.value && !inSession}
+                  disabled={inSession}
                   onCheckedChange={field.onChange}
                 />
               )}
@@ -181,7 +187,7 @@ export function Composer({
               render={({ field }) => (
                 <Checkbox
                   label="In the user's session"
-                  hint="As the person at the machine. Not every system can do this yet; the command then says so."
+                  hint="As the person who is signed in, on their desktop. Fails when nobody is."
                   checked={field.value}
                   onCheckedChange={field.onChange}
                 />

@@ -20,6 +20,15 @@ describe("toRequest", () => {
     expect(environment).toEqual({ A: "1", URL: "http://example.com/?q=2", EMPTY: "" });
   });
 
+  it("asks for no more than the user's rights in the user's session", () => {
+    const values = { ...EMPTY, command: "x", elevated: true };
+    expect(toRequest(values)).toMatchObject({ context: "system", elevated: true });
+    expect(toRequest({ ...values, user_session: true })).toMatchObject({
+      context: "user_session",
+      elevated: false,
+    });
+  });
+
   it("sends the interpreter with a script only", () => {
     const values = { ...EMPTY, command: "x", interpreter: "/usr/bin/perl" };
     expect(toRequest(values).interpreter).toBeUndefined();

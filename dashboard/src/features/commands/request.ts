@@ -63,7 +63,7 @@ export function toRequest(values: Values): CommandRequest {
     command_type: values.command_type,
     command: values.command,
     context: values.user_session ? "user_session" : "system",
-    elevated: values.elevated,
+    elevated: values.elevated && !values.user_session,
     ...(values.command_type === "script" && { interpreter: values.interpreter }),
     ...(values.timeout_seconds !== "" && { timeout_seconds: Number(values.timeout_seconds) }),
     ...(values.expires_in_seconds !== "" && {

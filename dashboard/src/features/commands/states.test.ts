@@ -47,6 +47,14 @@ describe("command states", () => {
     expect(outcome(command({ status: "interrupted" }))).toContain("not known");
   });
 
+  it("says plainly that nobody was signed in", () => {
+    const failed = { status: "failed" as const, error: "of the agent's" };
+    expect(outcome(command({ ...failed, error_code: "NO_USER_SESSION" }))).toContain(
+      "Nobody is signed in",
+    );
+    expect(outcome(command({ ...failed, error_code: "SPAWN_FAILED" }))).toBe("of the agent's");
+  });
+
   it("measures from the start, to the end or to now", () => {
     expect(elapsedMs(command({ started_at: null }), 0)).toBeNull();
     expect(elapsedMs(command({ started_at: "1970-01-01T00:00:01Z", ended_at: null }), 3_000)).toBe(

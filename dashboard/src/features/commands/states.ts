@@ -39,6 +39,8 @@ export function outcome(command: Command): string | null {
     case "running":
       return command.cancel_requested_at ? "Being cancelled." : null;
     case "failed":
+      if (command.error_code === "NO_USER_SESSION")
+        return "Nobody is signed in at the machine, so there was no session to run it in. It was not started.";
       return command.error ?? (command.exit_code === null ? "It could not be started." : null);
     case "timeout":
       return `Stopped after ${formatElapsed(command.timeout_seconds * 1000)}, its time limit.`;

@@ -11,9 +11,11 @@ mod windows;
 #[cfg(windows)]
 use windows as platform;
 
-use super::NotRun;
+use super::{NotRun, Scripts};
 use crate::os;
 use crate::os::process_tree::MARK;
+use crate::os::run_folder;
+use crate::os::user_session::UserSession;
 use gururmm_protocol::command::{CommandKind, CommandStart};
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
@@ -26,6 +28,8 @@ use tokio::process::Command;
 pub(super) struct Invocation {
     pub command: Command,
     pub script: Option<ScriptFile>,
+    /// As whom, where not as the agent.
+    pub session: Option<UserSession>,
 }
 
 /// What can run a script.
@@ -47,17 +51,27 @@ struct Program<'a> {
 }
 
 /// A script's text on disk while it runs.
-pub(super) struct ScriptFile(PathBuf);
+pub(super) struct ScriptFile {
+    path: PathBuf,
+    /// Made for it alone.
+    folder: Option<PathBuf>,
+}
 
 impl Drop for ScriptFile {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_file(&self.0) {
+        let removed =
+            fs::remove_file(&self.path).and_then(|()| self.folder.as_ref().map_or(Ok(()), fs::remove_dir));
+        if let Err(error) = removed {
             tracing::warn!(%error, "a script's text cannot be removed");
         }
     }
 }
 
-pub(super) fn prepare(start: &CommandStart, scripts: &Path) -> Result<Invocation, NotRun> {
+pub(super) fn prepare(
+    start: &CommandStart,
+    scripts: &Scripts,
+    session: Option<UserSession>,
+) -> Result<Invocation, NotRun> {
     let own;
     let interpreter = match start.kind {
         CommandKind::Shell => platform::SHELL,
@@ -71,7 +85,8 @@ pub(super) fn prepare(start: &CommandStart, scripts: &Path) -> Result<Invocation
             Interpreter { names: &own, arguments: &[], extension: "script", before: "" }
         }
     };
-    let search = start.environment.get("PATH").map(OsString::from).unwrap_or_else(os::search_path);
+    let default_search = || session.as_ref().map_or_else(os::search_path, UserSession::search_path);
+    let search = start.environment.get("PATH").map(OsString::from).unwrap_or_else(default_search);
     let path = interpreter.names.iter().find_map(|name| find(name, &search)).ok_or_else(|| {
         let names: Vec<_> = interpreter.names.iter().map(|name| platform::with_extension(name)).collect();
         NotRun::refused("NOT_FOUND", format!("{} is not installed on this machine", names.join(" or ")))
@@ -85,39 +100,55 @@ pub(super) fn prepare(start: &CommandStart, scripts: &Path) -> Result<Invocation
             format!("the working directory {directory} does not exist"),
         ));
     }
-    let script = write_script(start, scripts, &interpreter).map_err(|error| {
+    let script = write_script(start, scripts, &interpreter, session.as_ref()).map_err(|error| {
         NotRun::refused("JOURNAL_FAILED", format!("the command cannot be written to disk: {error}"))
     })?;
-    let mut command = platform::command(&program, &script.0, start);
-    os::set_base_environment(command.as_std_mut());
-    command.envs(&start.environment).env(MARK, start.command_id.to_string());
-    if let Some(directory) = &start.working_directory {
-        command.current_dir(directory);
-    } else {
-        command.current_dir(os::default_working_directory());
+    let mut command = platform::command(&program, &script.path, start);
+    match &session {
+        Some(session) => session.set_base_environment(command.as_std_mut()),
+        None => {
+            os::set_base_environment(command.as_std_mut());
+            let directory = start.working_directory.as_ref().map(PathBuf::from);
+            command.current_dir(directory.unwrap_or_else(os::default_working_directory));
+            os::own_process_group(command.as_std_mut());
+        }
     }
-    os::own_process_group(command.as_std_mut());
+    command.envs(&start.environment).env(MARK, start.command_id.to_string());
     command
         .stdin(if start.stdin.is_some() { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
-    Ok(Invocation { command, script: Some(script) })
+    Ok(Invocation { command, script: Some(script), session })
 }
 
+/// A user's is in a folder that the user can enter and not change: it cannot be exchanged for something that the agent
+/// would touch.
 fn write_script(
     start: &CommandStart,
-    scripts: &Path,
+    scripts: &Scripts,
     interpreter: &Interpreter<'_>,
+    session: Option<&UserSession>,
 ) -> io::Result<ScriptFile> {
-    let path = scripts.join(format!("{}.{}", start.command_id, interpreter.extension));
+    let name = format!("{}.{}", start.command_id, interpreter.extension);
+    let (path, folder) = match session {
+        Some(session) => {
+            let folder = run_folder::open_sub(&scripts.of_users)?.join(start.command_id.to_string());
+            session.create_folder(&folder)?;
+            (folder.join(name), Some(folder))
+        }
+        None => (scripts.own.join(name), None),
+    };
     let mut options = OpenOptions::new();
     options.create_new(true).write(true);
     os::private_mode(&mut options);
     let mut file = options.open(&path)?;
-    let script = ScriptFile(path);
+    let script = ScriptFile { path, folder };
     file.write_all(interpreter.before.as_bytes())?;
     file.write_all(platform::text(start).as_bytes())?;
+    if let Some(session) = session {
+        session.hand_over(&file)?;
+    }
     Ok(script)
 }
 

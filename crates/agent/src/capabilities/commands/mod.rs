@@ -10,14 +10,20 @@ use crate::clock::ServerClock;
 use crate::journal::{Journal, SpoolState, SpoolWriter};
 use crate::os;
 use crate::os::process_tree::Enclosure;
+use crate::os::user_session::{NoUserSession, UserSession};
 use crate::session::ledger::never_ran;
 use gururmm_protocol::CommandId;
 use gururmm_protocol::command::{CommandEnd, CommandStart, Outcome, RunContext};
 use invocation::Invocation;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::timeout;
+
+/// How long it may take to learn who is signed in: a directory service may be asked.
+const LOOKED_UP_WITHIN: Duration = Duration::from_secs(10);
 
 /// What happened to a command.
 #[derive(Debug)]
@@ -47,6 +53,15 @@ pub enum Stop {
 /// Ends a running command; dropping it changes nothing.
 pub type StopHandle = watch::Sender<Option<Stop>>;
 
+/// Folders for scripts' texts while they run.
+#[derive(Debug, Clone)]
+pub struct Scripts {
+    /// A private one.
+    pub own: PathBuf,
+    /// For those that run as somebody else; made when the first does.
+    pub of_users: PathBuf,
+}
+
 /// What every command needs.
 #[derive(Debug)]
 pub struct Runner {
@@ -54,8 +69,8 @@ pub struct Runner {
     pub journal: Arc<Journal>,
     /// What time it is.
     pub clock: Arc<ServerClock>,
-    /// A private folder for scripts' texts while they run.
-    pub scripts: PathBuf,
+    /// Where scripts' texts are while they run.
+    pub scripts: Scripts,
     /// Where events go.
     pub events: mpsc::Sender<Event>,
     /// Told whenever some spool grew.
@@ -126,8 +141,8 @@ impl Runner {
         output_limit_bytes: u64,
         stopped: &watch::Receiver<Option<Stop>>,
     ) -> Result<Spawned, NotRun> {
-        check_context(start)?;
-        let Invocation { mut command, script } = invocation::prepare(start, &self.scripts)?;
+        let session = session_for(start).await?;
+        let Invocation { mut command, script, session } = invocation::prepare(start, &self.scripts, session)?;
         match *stopped.borrow() {
             Some(Stop::Cancel) => return Err(NotRun::Stopped(Outcome::Cancelled)),
             Some(Stop::Shutdown) => return Err(NotRun::Stopped(Outcome::Interrupted)),
@@ -145,7 +160,11 @@ impl Runner {
         #[cfg(unix)]
         os::own_limits::without_ours(command.as_std_mut());
         let enclosure = Enclosure::around(command_id, command.as_std_mut());
-        let spawned = command.spawn().and_then(|child| {
+        let spawned = match &session {
+            Some(session) => session.spawn(&mut command, start.working_directory.as_deref().map(Path::new)),
+            None => command.spawn(),
+        };
+        let spawned = spawned.and_then(|child| {
             enclosure.as_ref().map_or(Ok(()), |enclosure| enclosure.take_in(&child))?;
             Ok(child)
         });
@@ -194,14 +213,29 @@ impl NotRun {
     }
 }
 
-fn check_context(start: &CommandStart) -> Result<(), NotRun> {
-    if start.context == RunContext::UserSession {
-        let unsupported = os::Unsupported::here("running in the signed-in user's session is not built yet");
-        return Err(NotRun::refused("UNSUPPORTED", unsupported.to_string()));
+/// As whom the command runs, if not as the agent.
+async fn session_for(start: &CommandStart) -> Result<Option<UserSession>, NotRun> {
+    let unsupported = |reason| Err(NotRun::refused("UNSUPPORTED", os::Unsupported::here(reason).to_string()));
+    match start.context {
+        RunContext::System if start.elevated && !os::is_elevated() => {
+            unsupported("this agent does not run with full rights")
+        }
+        RunContext::System => Ok(None),
+        RunContext::UserSession if start.elevated => {
+            unsupported("in a user's session a command has that user's rights and no others")
+        }
+        RunContext::UserSession => {
+            let looking = tokio::task::spawn_blocking(UserSession::foremost);
+            let found = timeout(LOOKED_UP_WITHIN, looking).await;
+            let found = found.map_err(io::Error::from).and_then(|found| found.map_err(io::Error::other));
+            found.map_err(NoUserSession::Account).flatten().map(Some).map_err(|error| {
+                let code = match error {
+                    NoUserSession::Nobody => "NO_USER_SESSION",
+                    NoUserSession::Unsupported(_) => "UNSUPPORTED",
+                    NoUserSession::Account(_) => "SPAWN_FAILED",
+                };
+                NotRun::refused(code, error.to_string())
+            })
+        }
     }
-    if start.elevated && !os::is_elevated() {
-        let unsupported = os::Unsupported::here("this agent does not run with full rights");
-        return Err(NotRun::refused("UNSUPPORTED", unsupported.to_string()));
-    }
-    Ok(())
 }
