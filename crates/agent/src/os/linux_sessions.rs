@@ -25,7 +25,7 @@ pub struct LoginSession {
     /// Whether it is the one in front on its seat; one without a seat always is.
     pub is_active: bool,
     /// When it began, in microseconds since 1970.
-    began: u64,
+    pub began: u64,
     /// Lower is nearer to the machine.
     rank: u8,
 }
@@ -54,9 +54,11 @@ pub fn foremost(sessions_dir: &Path) -> Option<LoginSession> {
     signed_in(sessions_dir).max_by_key(|session| (session.is_on_screen(), session.began))
 }
 
-/// All sessions of people, on whatever they are.
+/// All sessions of people, on whatever they are. Beside a session's file stands a pipe that its programs hold open
+/// (`ID.ref`): whoever reads that waits for ever.
 pub fn signed_in(sessions_dir: &Path) -> impl Iterator<Item = LoginSession> {
     let sessions = fs::read_dir(sessions_dir).into_iter().flatten().flatten();
+    let sessions = sessions.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
     sessions.filter_map(|entry| {
         let id = entry.file_name().into_string().ok()?;
         parse_session(&id, &read_trimmed(entry.path())?)
@@ -130,6 +132,17 @@ mod tests {
         assert_eq!((nearest.user.as_str(), nearest.terminal.as_deref()), ("ada", Some("tty2")));
         let away = sessions(&["USER=ada\nACTIVE=0\nSEAT=seat0\nCLASS=user\n"]);
         assert_eq!(on_console(away.path()), None);
+    }
+
+    #[test]
+    fn the_pipe_beside_a_sessions_file_is_not_waited_for() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let folder = sessions(&["UID=1000\nUSER=ada\nACTIVE=1\nSEAT=seat0\nCLASS=user\n"]);
+        let pipe = folder.path().join("0.ref");
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        // Somebody has it open, as the programs of a session do.
+        let _writer = fs::File::options().read(true).write(true).open(&pipe).unwrap();
+        assert_eq!(user(on_console(folder.path())).as_deref(), Some("ada"));
     }
 
     #[test]
