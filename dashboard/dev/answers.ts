@@ -1,4 +1,5 @@
 // What the stand-in for the server answers.
+import type { Agent, AgentVirtualization } from "../src/api/types";
 import {
   agentCrashes,
   agentLogs,
@@ -20,7 +21,7 @@ import {
   published,
   retiredAgent,
   rollouts,
-  sample,
+  sampleOf,
   series,
   server,
   session,
@@ -39,6 +40,25 @@ const siteCounts = (siteId: string) => {
   };
 };
 const page = <T>(items: T[]) => ({ items, next_cursor: null, total: items.length });
+
+/** What the machines of the list are: some virtual ones, and one that hosts others. */
+function virtualizationOf(agent: Agent): AgentVirtualization | null {
+  if (agent.machine_type === null) return null;
+  const none = { hypervisor: null, cloud: null, vm_uuid: null, container: null, host: null };
+  const { machine_type } = agent;
+  if (machine_type === "virtual_machine") {
+    const vm_uuid = "ec2e1916-9099-4caf-bd21-012345abcdef";
+    return { ...none, machine_type, hypervisor: "kvm", cloud: "aws", vm_uuid, appliance: null };
+  }
+  const running = [true, true, false];
+  const machines = running.map((running, n) => ({
+    name: `vm-0${n + 1}`,
+    uuid: id(16, n),
+    running,
+  }));
+  const host = { kind: "proxmox" as const, machines, total: 3, unlisted: null };
+  return { ...none, machine_type, host, appliance: null };
+}
 
 /** The answer to a request, or undefined for 404. */
 export function answer(method: string, url: URL): unknown {
@@ -151,6 +171,7 @@ export function answer(method: string, url: URL): unknown {
           serial: "PC2K4X9Q",
           kernel: "6.1.0-31-amd64",
         },
+        virtualization: virtualizationOf(agent),
         network: {
           interfaces: [
             {
@@ -182,7 +203,8 @@ export function answer(method: string, url: URL): unknown {
     );
   }
   if (path.endsWith("/metrics/at")) {
-    return sample(query.get("time") ? new Date(query.get("time") ?? "").getTime() : NOW);
+    const time = query.get("time") ? new Date(query.get("time") ?? "").getTime() : NOW;
+    return sampleOf(part[4], time);
   }
   if (path.endsWith("/metrics")) {
     return series(

@@ -19,6 +19,7 @@ import type {
   Published,
   Rollout,
   Sample,
+  Sensor,
   ServerInfo,
   SessionInfo,
   UpdateState,
@@ -134,6 +135,7 @@ export const agents: Agent[] = Array.from({ length: 2400 }, (_, n) => {
     client_name: site?.client_name ?? "",
     enrolled_at: ago(86400 * (n % 40)),
     machine_uid_source: "smbios_uuid",
+    machine_type: n % 5 === 1 ? "virtual_machine" : n % 13 === 7 ? null : "physical",
     public_ip: `203.0.113.${n % 250}`,
     logged_in_user: n % 3 === 0 ? "j.okafor" : null,
     uptime_seconds: 3600 * (n % 400) + 812,
@@ -173,6 +175,32 @@ const processes = [
   [1, "systemd", "root", 0.3, 14e6, "/sbin/init"],
   [611, "sshd", "root", 0.1, 9e6, "sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups"],
 ] as const;
+
+function sensors(wave: number): Sensor[] {
+  const none = { low: null, high: null, critical: null };
+  return [
+    {
+      ...{ device: "coretemp", name: "Package id 0", kind: "temperature", ...none },
+      ...{ value: 61 + wave / 4, high: 84, critical: 100, state: "normal" },
+    },
+    {
+      ...{ device: "nct6798", name: "fan1", kind: "fan", ...none },
+      ...{ value: 0, low: 300, state: "low" },
+    },
+    {
+      ...{ device: "nct6798", name: "in0", kind: "voltage", ...none },
+      ...{ value: 1.248, state: "normal" },
+    },
+    {
+      ...{ device: "nvme ACME SSD 980 1TB", name: "Composite", kind: "temperature", ...none },
+      ...{ value: 86.9, critical: 84.85, state: "critical" },
+    },
+    {
+      ...{ device: "power_meter", name: "power1", kind: "power", ...none },
+      ...{ value: 182.5, state: "normal" },
+    },
+  ];
+}
 
 export function sample(t: number): Sample {
   const wave = Math.sin(t / 37_000) * 14 + Math.sin(t / 9_000) * 6;
@@ -229,7 +257,25 @@ export function sample(t: number): Sample {
     top_cpu: top,
     top_memory: [...top].sort((a, b) => b.memory_bytes - a.memory_bytes),
     process_count: 287,
+    sensors: {
+      readings: sensors(wave),
+      omitted: 0,
+      unavailable: null,
+    },
   };
+}
+
+/** The sample of one machine: the second shows no sensors, the third cannot, and the fourth's agent does not tell. */
+export function sampleOf(agent: string | undefined, t: number): Sample {
+  const none = { readings: [], omitted: 0, unavailable: null };
+  const unavailable = "not supported on macos: macOS has no documented way to read sensors";
+  const told = new Map<string | undefined, Sample["sensors"]>([
+    [agents[1]?.id, none],
+    [agents[2]?.id, { ...none, unavailable }],
+    [agents[3]?.id, null],
+  ]);
+  const of = told.get(agent);
+  return of === undefined ? sample(t) : { ...sample(t), sensors: of };
 }
 
 export function series(from: number, to: number) {

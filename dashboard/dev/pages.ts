@@ -61,6 +61,31 @@ export const PAGES: Record<string, DashboardPage> = {
     empty: ["No figures yet", "No samples in this span"],
     steady: OBJECT,
   },
+  "agent-sensors-none": {
+    path: `/agents/${agents[1]?.id}`,
+    heading: "Sensors",
+    says: "No sensors",
+  },
+  "agent-sensors-unavailable": {
+    path: `/agents/${agents[2]?.id}`,
+    heading: "Sensors",
+    says: "Sensors cannot be read",
+  },
+  "agent-sensors-untold": {
+    path: `/agents/${agents[3]?.id}`,
+    heading: "Sensors",
+    says: "No sensors told of",
+  },
+  "agent-virtual": {
+    path: `/agents/${agents[1]?.id}/details`,
+    heading: "Hardware",
+    says: "Virtual machine on KVM (AWS)",
+  },
+  "agent-host": {
+    path: `/agents/${agent}/details`,
+    heading: "Hosts 3 virtual machines (Proxmox VE)",
+    says: "Hardware",
+  },
   "agent-gone": { path: `/agents/${agent}`, heading: "Agent", parts: 1 },
   "agent-pending": {
     path: `/agents/${pending}/details`,

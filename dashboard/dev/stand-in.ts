@@ -1,7 +1,7 @@
 // Stands in for the server, in whatever state the lists are wanted.
 import type { Page, Route } from "@playwright/test";
 import { answer } from "./answers";
-import { id, NOW, sample } from "./fixtures";
+import { id, NOW, sampleOf } from "./fixtures";
 
 export type State = "ordinary" | "loading" | "empty" | "error" | "many" | "first-day";
 
@@ -135,7 +135,7 @@ export async function standIn(page: Page, situation: Situation) {
             type: "metrics",
             sub: message.sub,
             agent_id: message.topic.agent_id,
-            sample: sample(NOW + n * 2000),
+            sample: sampleOf(message.topic.agent_id, NOW + n * 2000),
           }),
         );
       }

@@ -14,6 +14,7 @@ pub use run::{Run, Supervised};
 
 use crate::capabilities::commands::{Event, Leader, Runner, Scripts, Stop, StopHandle, end_tree};
 use crate::capabilities::machine_uid::{self, NoMachineUid};
+use crate::capabilities::virtualization::VirtualizationWatch;
 use crate::clock::{Keeper, ServerClock};
 use crate::identity::{Identity, IdentityError};
 use crate::journal::{JOURNAL_DIR, Journal, Recovered, SpoolReader, SpoolState};
@@ -83,6 +84,7 @@ pub struct Supervisor {
     identity: Identity,
     machine: MachineIdentity,
     connector: Connector,
+    virtualization: Arc<VirtualizationWatch>,
     socket_path: Option<String>,
     clock: Arc<ServerClock>,
     clock_keeper: Keeper,
@@ -173,6 +175,7 @@ impl Supervisor {
             identity,
             machine,
             connector,
+            virtualization: Arc::default(),
             socket_path: None,
             clock,
             clock_keeper: Keeper::default(),
@@ -270,7 +273,7 @@ impl Supervisor {
             Wake::Opened(Ok(opened)) => {
                 self.socket_path = Some(opened.socket_path);
                 self.link = Link::Up(opened.socket);
-                self.session.connected(now, self.hello(self.updates.ability()));
+                self.session.connected(now, self.hello(self.updates.ability(), opened.virtualization));
             }
             Wake::Opened(Err(failed)) => {
                 if failed.forget_path {
@@ -312,6 +315,7 @@ impl Supervisor {
                     self.connector.clone(),
                     self.identity.clone(),
                     self.socket_path.clone(),
+                    Arc::clone(&self.virtualization),
                 ));
             }
             Action::Disconnect { reason } => {

@@ -2,7 +2,7 @@
 // ordinary compiler.
 
 use gururmm_protocol::bootstrap::{EnrollRequest, EnrollResponse, HelloRequest, HelloResponse};
-use gururmm_protocol::limits::MAX_LOG_PART_BYTES;
+use gururmm_protocol::limits::{MAX_LIST_ITEMS, MAX_LOG_PART_BYTES};
 use gururmm_protocol::{
     AgentMessage, Decoded, ServerMessage, Version, decode_agent_message, decode_server_message, encode,
 };
@@ -32,6 +32,9 @@ pub fn agent_message(input: &[u8]) {
             assert!(sample.cpu_percent.is_finite() && sample.interval_seconds.is_finite());
             assert!(sample.disk_percent().is_none_or(|percent| (0.0..=100.0).contains(&percent)));
             assert!(sample.memory_percent().is_none_or(|percent| (0.0..=100.0).contains(&percent)));
+            let readings = sample.sensors.iter().flat_map(|sensors| &sensors.readings);
+            assert!(readings.clone().count() <= MAX_LIST_ITEMS);
+            assert!(readings.flat_map(|s| [Some(s.value), s.high]).flatten().all(f32::is_finite));
         }
         AgentMessage::NetworkState { state, .. } => state.clean(),
         AgentMessage::LogEnd(end) => end.clean(),

@@ -14,11 +14,13 @@ pub mod log;
 pub mod metrics;
 pub mod network;
 pub mod policy;
+pub mod sensors;
 pub mod system;
 pub mod to_agent;
 pub mod to_server;
 pub mod update;
 pub mod version;
+pub mod virtualization;
 pub mod watchdog;
 
 pub use frame::{DecodeError, Decoded, decode_agent_message, decode_server_message, encode};

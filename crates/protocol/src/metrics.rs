@@ -3,6 +3,7 @@
 use crate::limits::{
     MAX_LIST_ITEMS, MAX_NAME_CHARS, MAX_TEXT_CHARS, MAX_TOP_PROCESSES, clean, clean_optional, clean_time,
 };
+use crate::sensors::Sensors;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -60,6 +61,9 @@ pub struct Sample {
     /// At most ten, largest first.
     #[serde(default)]
     pub top_memory: Vec<Process>,
+    /// Since 1.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sensors: Option<Sensors>,
 }
 
 /// One mounted file system.
@@ -116,6 +120,9 @@ impl Sample {
                 process.cpu_percent = finite(f64::from(process.cpu_percent), 1e6) as f32;
                 process.memory_bytes = storable(process.memory_bytes);
             }
+        }
+        if let Some(sensors) = &mut self.sensors {
+            sensors.clean();
         }
         clean_optional(&mut self.logged_in_user, MAX_NAME_CHARS);
         clean_optional(&mut self.public_ip, 64);

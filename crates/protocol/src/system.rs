@@ -1,6 +1,7 @@
 //! What a machine is: operating system, hardware, identity.
 
 use crate::limits::{MAX_NAME_CHARS, clean, clean_optional, clean_time};
+use crate::virtualization::Virtualization;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -96,6 +97,9 @@ pub struct SystemInfo {
     pub serial: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_time: Option<DateTime<Utc>>,
+    /// Since 1.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub virtualization: Option<Box<Virtualization>>,
 }
 
 impl SystemInfo {
@@ -111,5 +115,8 @@ impl SystemInfo {
         }
         self.memory_bytes = self.memory_bytes.map(|bytes| bytes.min(i64::MAX as u64));
         clean_time(&mut self.boot_time);
+        if let Some(virtualization) = &mut self.virtualization {
+            virtualization.clean();
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! History:
 //! - 1.0: hello/welcome, heartbeat, metrics, network state, commands, config, acknowledgements, log, crash reports.
 //! - 1.1: updates of the agent: `update_order`, `update_report`, `update_report_ack`; `update` in a hello and in the
-//!   answer to `bootstrap/hello`.
+//!   answer to `bootstrap/hello`; `sensors` in a sample; `system.virtualization` in a hello.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;

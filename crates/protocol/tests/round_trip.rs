@@ -7,10 +7,14 @@ use gururmm_protocol::log::{CrashCause, CrashReport, LogEnd, LogPart, LogRequest
 use gururmm_protocol::metrics::{Disk, Process, Sample};
 use gururmm_protocol::network::{Interface, NetworkState};
 use gururmm_protocol::policy::AgentConfig;
+use gururmm_protocol::sensors::{Sensor, SensorKind, Sensors};
 use gururmm_protocol::system::{MachineIdentity, OsType, SystemInfo, UidSource};
 use gururmm_protocol::to_agent::{GoodbyeReason, Welcome};
 use gururmm_protocol::to_server::Hello;
 use gururmm_protocol::update::{UpdateAbility, UpdateAction, UpdateOrder, UpdateReport, UpdateState};
+use gururmm_protocol::virtualization::{
+    Appliance, ApplianceKind, Cloud, Container, HostKind, HostedMachine, Hypervisor, Virtualization, VmHost,
+};
 use gururmm_protocol::{
     AgentId, AgentMessage, CommandId, CrashId, Decoded, LogId, ServerMessage, UpdateId, Version,
     decode_agent_message, decode_server_message, encode,
@@ -75,12 +79,38 @@ fn process() -> impl Strategy<Value = Process> {
     )
 }
 
+fn sensors() -> impl Strategy<Value = Sensors> {
+    let kind = prop::sample::select(vec![
+        SensorKind::Temperature,
+        SensorKind::Fan,
+        SensorKind::Voltage,
+        SensorKind::Power,
+        SensorKind::Current,
+        SensorKind::Other,
+    ]);
+    let limits = prop::array::uniform3(prop::option::of(small_figure()));
+    let sensor = (text(), text(), kind, small_figure(), limits).prop_map(
+        |(device, name, kind, value, [low, high, critical])| Sensor {
+            device,
+            name,
+            kind,
+            value,
+            low,
+            high,
+            critical,
+        },
+    );
+    (prop::collection::vec(sensor, 0..3), any::<u32>(), optional_text())
+        .prop_map(|(readings, omitted, unavailable)| Sensors { readings, omitted, unavailable })
+}
+
 fn sample() -> impl Strategy<Value = Sample> {
     let numbers = (prop::array::uniform8(any::<u64>()), figure(), small_figure(), any::<u32>(), any::<u32>());
     let lists = (
         prop::collection::vec(disk(), 0..3),
         prop::collection::vec(process(), 0..3),
         prop::collection::vec(process(), 0..3),
+        prop::option::of(sensors()),
     );
     let absent = (
         prop::option::of(prop::array::uniform3(figure())),
@@ -93,7 +123,7 @@ fn sample() -> impl Strategy<Value = Sample> {
         |(
             taken_at,
             (big, interval_seconds, cpu_percent, cpu_count, process_count),
-            (disks, top_cpu, top_memory),
+            (disks, top_cpu, top_memory, sensors),
             (load, boot_time, logged_in_user, user_idle_seconds, public_ip),
         )| Sample {
             taken_at,
@@ -116,6 +146,7 @@ fn sample() -> impl Strategy<Value = Sample> {
             process_count,
             top_cpu,
             top_memory,
+            sensors,
         },
     )
 }
@@ -128,6 +159,75 @@ fn network_state() -> impl Strategy<Value = NetworkState> {
         .prop_map(|(interfaces, gateway, dns)| NetworkState { interfaces, gateway, dns })
 }
 
+fn virtualization() -> impl Strategy<Value = Virtualization> {
+    let hypervisor = prop::sample::select(vec![
+        Hypervisor::Kvm,
+        Hypervisor::Qemu,
+        Hypervisor::Vmware,
+        Hypervisor::HyperV,
+        Hypervisor::Xen,
+        Hypervisor::Virtualbox,
+        Hypervisor::Parallels,
+        Hypervisor::Bhyve,
+        Hypervisor::Apple,
+        Hypervisor::Other,
+    ]);
+    let cloud = prop::sample::select(vec![
+        Cloud::Aws,
+        Cloud::Azure,
+        Cloud::GoogleCloud,
+        Cloud::DigitalOcean,
+        Cloud::Hetzner,
+        Cloud::OracleCloud,
+        Cloud::AlibabaCloud,
+        Cloud::Other,
+    ]);
+    let container = prop::sample::select(vec![
+        Container::Docker,
+        Container::Podman,
+        Container::Kubernetes,
+        Container::Lxc,
+        Container::SystemdNspawn,
+        Container::Openvz,
+        Container::Windows,
+        Container::Other,
+    ]);
+    let host = prop::sample::select(vec![
+        HostKind::Libvirt,
+        HostKind::Proxmox,
+        HostKind::HyperV,
+        HostKind::Xen,
+        HostKind::Qemu,
+        HostKind::Other,
+    ]);
+    let appliance = prop::sample::select(vec![
+        ApplianceKind::Synology,
+        ApplianceKind::Qnap,
+        ApplianceKind::Truenas,
+        ApplianceKind::Unraid,
+        ApplianceKind::Openmediavault,
+        ApplianceKind::Other,
+    ]);
+    let machine = (text(), optional_text(), prop::option::of(any::<bool>()))
+        .prop_map(|(name, uuid, running)| HostedMachine { name, uuid, running });
+    let machines = prop::collection::vec(machine, 0..3);
+    let host = (host, machines, prop::option::of(any::<u32>()), optional_text())
+        .prop_map(|(kind, machines, total, unlisted)| VmHost { kind, machines, total, unlisted });
+    let appliance = (appliance, optional_text(), optional_text())
+        .prop_map(|(kind, model, version)| Appliance { kind, model, version });
+    let absent = (prop::option::of(hypervisor), prop::option::of(cloud), optional_text());
+    (absent, prop::option::of(container), prop::option::of(host), prop::option::of(appliance)).prop_map(
+        |((hypervisor, cloud, vm_uuid), container, host, appliance)| Virtualization {
+            hypervisor,
+            cloud,
+            vm_uuid,
+            container,
+            host,
+            appliance,
+        },
+    )
+}
+
 fn hello() -> impl Strategy<Value = Hello> {
     let os_type = prop::sample::select(vec![OsType::Linux, OsType::Windows, OsType::Macos]);
     let source = vec![UidSource::SmbiosUuid, UidSource::BoardAndDisk, UidSource::OsId];
@@ -135,9 +235,15 @@ fn hello() -> impl Strategy<Value = Hello> {
         (text(), os_type, text(), text()),
         prop::array::uniform6(optional_text()),
         (prop::option::of(any::<u32>()), prop::option::of(any::<u64>()), prop::option::of(time())),
+        prop::option::of(virtualization()),
     )
         .prop_map(
-            |((hostname, os_type, os_version, arch), texts, (cpu_cores, memory_bytes, boot_time))| {
+            |(
+                (hostname, os_type, os_version, arch),
+                texts,
+                (cpu_cores, memory_bytes, boot_time),
+                virtualization,
+            )| {
                 let [kernel, cpu_model, manufacturer, model, serial, _] = texts;
                 SystemInfo {
                     hostname,
@@ -152,6 +258,7 @@ fn hello() -> impl Strategy<Value = Hello> {
                     model,
                     serial,
                     boot_time,
+                    virtualization: virtualization.map(Box::new),
                 }
             },
         );

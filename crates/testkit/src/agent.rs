@@ -242,6 +242,7 @@ pub fn system(hostname: &str) -> SystemInfo {
         model: Some("Model One".into()),
         serial: None,
         boot_time: None,
+        virtualization: None,
     }
 }
 
@@ -268,5 +269,6 @@ pub fn sample() -> Sample {
         process_count: 100,
         top_cpu: Vec::new(),
         top_memory: Vec::new(),
+        sensors: None,
     }
 }

@@ -1692,6 +1692,7 @@ export interface components {
             /** Format: date-time */
             last_seen?: string | null;
             logged_in_user?: string | null;
+            machine_type?: components["schemas"]["MachineType"] | null;
             machine_uid_source: components["schemas"]["UidSource"];
             /** Format: float */
             memory_percent?: number | null;
@@ -1778,6 +1779,7 @@ export interface components {
             hardware?: components["schemas"]["Hardware"] | null;
             machine_uid: string;
             network?: components["schemas"]["AgentNetwork"] | null;
+            virtualization?: components["schemas"]["AgentVirtualization"] | null;
         };
         /**
          * Format: uuid
@@ -1870,6 +1872,17 @@ export interface components {
              */
             valid_until: string;
         };
+        /** @description What a machine runs on and what runs on it, as of its last connection. */
+        AgentVirtualization: {
+            appliance?: components["schemas"]["Appliance"] | null;
+            cloud?: components["schemas"]["Cloud"] | null;
+            container?: components["schemas"]["Container"] | null;
+            host?: components["schemas"]["VmHost"] | null;
+            hypervisor?: components["schemas"]["Hypervisor"] | null;
+            machine_type: components["schemas"]["MachineType"];
+            /** @description The id its hypervisor knows it by. */
+            vm_uuid?: string | null;
+        };
         /** @description An alert as people see it. */
         Alert: {
             /** Format: date-time */
@@ -1931,6 +1944,17 @@ export interface components {
             token: string;
             user: components["schemas"]["User"];
         };
+        /** @description A storage appliance. */
+        Appliance: {
+            kind: components["schemas"]["ApplianceKind"];
+            model?: string | null;
+            version?: string | null;
+        };
+        /**
+         * @description Whose appliance it is.
+         * @enum {string}
+         */
+        ApplianceKind: "synology" | "qnap" | "truenas" | "unraid" | "openmediavault" | "other";
         /**
          * @description As what a machine is let in.
          * @enum {string}
@@ -2036,6 +2060,11 @@ export interface components {
         Closed: {
             status: components["schemas"]["Status"];
         };
+        /**
+         * @description A provider of virtual machines.
+         * @enum {string}
+         */
+        Cloud: "aws" | "azure" | "google_cloud" | "digital_ocean" | "hetzner" | "oracle_cloud" | "alibaba_cloud" | "other";
         /** @description One command. */
         Command: {
             agent_hostname: string;
@@ -2125,6 +2154,11 @@ export interface components {
          * @enum {string}
          */
         CommandType: "shell" | "powershell" | "python" | "script";
+        /**
+         * @description What holds a container.
+         * @enum {string}
+         */
+        Container: "docker" | "podman" | "kubernetes" | "lxc" | "systemd_nspawn" | "openvz" | "windows" | "other";
         /**
          * @description As whom a command runs.
          * @enum {string}
@@ -2305,6 +2339,22 @@ export interface components {
             socket_path: string;
             update?: components["schemas"]["UpdateOrder"] | null;
         };
+        /**
+         * @description What runs the virtual machines of a host.
+         * @enum {string}
+         */
+        HostKind: "libvirt" | "proxmox" | "hyper_v" | "xen" | "qemu" | "other";
+        /** @description A virtual machine as its host knows it. */
+        HostedMachine: {
+            name: string;
+            running?: boolean | null;
+            uuid?: string | null;
+        };
+        /**
+         * @description A hypervisor.
+         * @enum {string}
+         */
+        Hypervisor: "kvm" | "qemu" | "vmware" | "hyper_v" | "xen" | "virtualbox" | "parallels" | "bhyve" | "apple" | "other";
         /** @description What to type on a machine. */
         InstallCommands: {
             /** @description One line for a shell; null where `reason` says why there is none. */
@@ -2462,6 +2512,11 @@ export interface components {
             machine_uid: string;
             machine_uid_source: components["schemas"]["UidSource"];
         };
+        /**
+         * @description What a machine is.
+         * @enum {string}
+         */
+        MachineType: "physical" | "virtual_machine" | "container";
         /**
          * @description Where a member stands.
          * @enum {string}
@@ -2638,6 +2693,7 @@ export interface components {
                 /** Format: date-time */
                 last_seen?: string | null;
                 logged_in_user?: string | null;
+                machine_type?: components["schemas"]["MachineType"] | null;
                 machine_uid_source: components["schemas"]["UidSource"];
                 /** Format: float */
                 memory_percent?: number | null;
@@ -3462,6 +3518,7 @@ export interface components {
              * @description Bytes received within `interval_seconds`.
              */
             rx_bytes: number;
+            sensors?: components["schemas"]["Sensors"] | null;
             /** Format: int64 */
             swap_total_bytes: number;
             /** Format: int64 */
@@ -3481,6 +3538,46 @@ export interface components {
             uptime_seconds: number;
             /** Format: int64 */
             user_idle_seconds?: number | null;
+        };
+        /** @description One sensor. Temperatures are degrees Celsius, fans revolutions per minute, the rest volts, watts and amperes. */
+        Sensor: {
+            /** Format: float */
+            critical?: number | null;
+            device: string;
+            /** Format: float */
+            high?: number | null;
+            kind: components["schemas"]["SensorKind"];
+            /**
+             * Format: float
+             * @description The limits that the machine's system names.
+             */
+            low?: number | null;
+            name: string;
+            state: components["schemas"]["SensorState"];
+            /** Format: float */
+            value: number;
+        };
+        /**
+         * @description What a sensor measures.
+         * @enum {string}
+         */
+        SensorKind: "temperature" | "fan" | "voltage" | "power" | "current" | "other";
+        /**
+         * @description How a value stands to its limits.
+         * @enum {string}
+         */
+        SensorState: "normal" | "low" | "high" | "critical";
+        /** @description All sensors of a machine at one moment. */
+        Sensors: {
+            /**
+             * Format: int32
+             * @description Sensors beyond those listed.
+             */
+            omitted: number;
+            /** @description By device, kind and name. */
+            readings: components["schemas"]["Sensor"][];
+            /** @description Why there are none to read. Absent where the system shows none. */
+            unavailable?: string | null;
         };
         /** @description What the dashboard needs to know of the server. */
         ServerInfo: {
@@ -3855,6 +3952,18 @@ export interface components {
             last_seen?: string | null;
             /** @description Absent for machines that have not connected yet. */
             protocol_version?: string | null;
+        };
+        /** @description Virtual machines that a machine hosts. */
+        VmHost: {
+            kind: components["schemas"]["HostKind"];
+            machines: components["schemas"]["HostedMachine"][];
+            /**
+             * Format: int32
+             * @description How many there are, those beyond the list included; absent where they cannot be listed.
+             */
+            total?: number | null;
+            /** @description Why they cannot be listed. */
+            unlisted?: string | null;
         };
         /** @description A machine that waits, with what speaks for it and against it. */
         WaitingMachine: {
@@ -6092,6 +6201,7 @@ export interface operations {
                 client_id?: string;
                 site_id?: string;
                 os_type?: components["schemas"]["OsType"];
+                machine_type?: components["schemas"]["MachineType"];
                 /** @description `hostname` when absent. */
                 sort?: "hostname" | "status" | "last_seen" | "os" | "client" | "site" | "cpu" | "memory" | "disk" | "asked_at";
                 /** @description `asc` when absent. */

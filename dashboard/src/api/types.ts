@@ -40,6 +40,7 @@ export type TreeSite = Sent<Schemas["TreeSite"]>;
 
 export type Agent = Sent<Schemas["Agent"]>;
 export type AgentDetail = Sent<Schemas["AgentDetail"]>;
+export type AgentVirtualization = Sent<Schemas["AgentVirtualization"]>;
 export type WaitingMachine = Sent<Schemas["WaitingMachine"]>;
 export type Decision = Schemas["Decision"];
 export type Outcome = Sent<Schemas["Outcome"]>;
@@ -54,6 +55,9 @@ export type MetricSeries = Sent<Schemas["Chart"]>;
 export type MetricPoint = Sent<Schemas["Point"]>;
 export type Sample = Sent<Schemas["Sample"]>;
 export type Process = Sent<Schemas["Process"]>;
+export type Sensor = Sent<Schemas["Sensor"]>;
+export type SensorKind = Schemas["SensorKind"];
+export type SensorState = Schemas["SensorState"];
 
 export type AgentLog = Sent<Schemas["AgentLog"]>;
 export type AgentLogStatus = Schemas["AgentLogStatus"];

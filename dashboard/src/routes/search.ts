@@ -16,6 +16,7 @@ export const agentFilter = z.object({
   search: text,
   status: z.enum(["online", "offline", "pending", "retired"]).optional().catch(undefined),
   os_type: z.enum(["linux", "windows", "macos"]).optional().catch(undefined),
+  machine_type: z.enum(["physical", "virtual_machine", "container"]).optional().catch(undefined),
   client_id: id,
   site_id: id,
   sort: z

@@ -5,5 +5,7 @@ pub mod machine_uid;
 pub mod metrics;
 pub mod network;
 pub mod public_ip;
+pub mod sensors;
 pub mod system_info;
 pub mod user_idle;
+pub mod virtualization;

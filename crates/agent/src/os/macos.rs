@@ -16,7 +16,12 @@ pub fn console_user() -> Option<String> {
 
 /// The kernel's random id of this start of the machine.
 pub(super) fn boot_session() -> Option<String> {
-    let output = Command::new("/usr/sbin/sysctl").args(["-n", "kern.bootsessionuuid"]).output().ok()?;
-    let id = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    (output.status.success() && !id.is_empty()).then_some(id)
+    sysctl("kern.bootsessionuuid")
+}
+
+/// A word of the kernel about itself.
+pub fn sysctl(name: &str) -> Option<String> {
+    let output = Command::new("/usr/sbin/sysctl").args(["-n", name]).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    (output.status.success() && !text.is_empty()).then_some(text)
 }

@@ -11,7 +11,7 @@ pub mod linux_sessions;
 #[cfg(target_os = "macos")]
 mod macos;
 #[cfg(target_os = "macos")]
-pub use macos::console_user;
+pub use macos::{console_user, sysctl};
 #[cfg(unix)]
 pub mod own_limits;
 #[cfg(unix)]

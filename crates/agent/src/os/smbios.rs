@@ -13,6 +13,14 @@ pub struct Smbios {
     pub serial: Option<String>,
     /// The board's serial.
     pub board_serial: Option<String>,
+    /// Who made the board.
+    pub board_vendor: Option<String>,
+    /// Who made the BIOS.
+    pub bios_vendor: Option<String>,
+    /// Which BIOS it is.
+    pub bios_version: Option<String>,
+    /// What the owner, or the hypervisor, calls the chassis.
+    pub chassis_tag: Option<String>,
 }
 
 /// Structures beyond this number are not looked at: a damaged table must not hold the agent up.
@@ -28,13 +36,21 @@ pub fn parse_raw(raw: &[u8]) -> Smbios {
     for _ in 0..MAX_STRUCTURES {
         let Some(structure) = Structure::read(&mut rest) else { break };
         match structure.kind {
+            0 => {
+                found.bios_vendor = found.bios_vendor.or_else(|| structure.text(0x04));
+                found.bios_version = found.bios_version.or_else(|| structure.text(0x05));
+            }
             1 => {
                 found.manufacturer = found.manufacturer.or_else(|| structure.text(0x04));
                 found.product = found.product.or_else(|| structure.text(0x05));
                 found.serial = found.serial.or_else(|| structure.text(0x07));
                 found.uuid = found.uuid.or_else(|| structure.uuid((*major, *minor) >= (2, 6)));
             }
-            2 => found.board_serial = found.board_serial.or_else(|| structure.text(0x07)),
+            2 => {
+                found.board_vendor = found.board_vendor.or_else(|| structure.text(0x04));
+                found.board_serial = found.board_serial.or_else(|| structure.text(0x07));
+            }
+            3 => found.chassis_tag = found.chassis_tag.or_else(|| structure.text(0x08)),
             // The end of the table.
             127 => break,
             _ => {}
@@ -93,8 +109,10 @@ mod tests {
         system.extend(b"Acme\0Model 9\0SYS-1\0\0");
         let bios = b"\0\x06\0\0\x01\0Acme BIOS\0\0";
         let board = b"\x02\x08\x02\0\x01\x02\x00\x03Acme\0Board\0 BOARD-1 \0\0";
+        let chassis = b"\x03\x09\x03\0\x00\x01\x00\x00\x01TAG-1\0\0";
         let end = b"\x7f\x04\x7f\0\0\0";
-        let structures = [&bios[..], &system, board, end, b"\x02\x08\x09\0\0\0\0\x01AFTER\0\0"].concat();
+        let structures =
+            [&bios[..], &system, board, chassis, end, b"\x02\x08\x09\0\0\0\0\x01AFTER\0\0"].concat();
         let mut raw = vec![0, 2, minor, 0];
         raw.extend((structures.len() as u32).to_le_bytes());
         raw.extend(structures);
@@ -108,6 +126,8 @@ mod tests {
         let told = |text: Option<String>| text.unwrap_or_default();
         assert_eq!((told(found.manufacturer), told(found.product)), ("Acme".into(), "Model 9".into()));
         assert_eq!((told(found.serial), told(found.board_serial)), ("SYS-1".into(), "BOARD-1".into()));
+        assert_eq!((told(found.board_vendor), told(found.chassis_tag)), ("Acme".into(), "TAG-1".into()));
+        assert_eq!((told(found.bios_vendor), found.bios_version), ("Acme BIOS".into(), None));
     }
 
     #[test]

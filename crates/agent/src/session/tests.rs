@@ -75,6 +75,7 @@ pub(super) fn hello() -> Hello {
             model: None,
             serial: None,
             boot_time: None,
+            virtualization: None,
         },
         identity: MachineIdentity {
             machine_uid: "uid".into(),

@@ -2,6 +2,7 @@
 
 use super::StartError;
 use crate::capabilities::system_info;
+use crate::capabilities::virtualization::VirtualizationWatch;
 use crate::clock::ServerClock;
 use crate::http::{CallError, post};
 use crate::identity::{CA_FILE, Identity};
@@ -12,8 +13,10 @@ use crate::transport::{CaPin, ConnectError, Connector, Socket};
 use crate::version;
 use gururmm_protocol::SUPPORTED;
 use gururmm_protocol::bootstrap::{BootstrapAction, HelloRequest, HelloResponse};
+use gururmm_protocol::system::SystemInfo;
 use gururmm_protocol::to_server::Hello;
 use gururmm_protocol::update::{UpdateAbility, UpdateOrder};
+use gururmm_protocol::virtualization::Virtualization;
 use std::fs;
 use std::future::Future;
 use std::pin::Pin;
@@ -30,6 +33,8 @@ pub(super) type Connecting = Pin<Box<dyn Future<Output = Result<Opened, Failed>>
 pub(super) struct Opened {
     pub socket: Socket,
     pub socket_path: String,
+    /// What this machine is, as far as it is known.
+    pub virtualization: Option<Virtualization>,
 }
 
 pub(super) struct Failed {
@@ -64,15 +69,20 @@ pub fn connector(
 }
 
 /// Opens the socket; the server is asked where it is unless that is known.
-pub(super) fn open(connector: Connector, identity: Identity, socket_path: Option<String>) -> Connecting {
+pub(super) fn open(
+    connector: Connector,
+    identity: Identity,
+    socket_path: Option<String>,
+    virtualization: Arc<VirtualizationWatch>,
+) -> Connecting {
     Box::pin(async move {
         let socket_path = match socket_path {
             Some(path) => path,
             None => ask(&connector, &identity).await?,
         };
-        let socket =
-            connector.open_socket(&socket_path, identity.agent_id, identity.agent_key.expose()).await?;
-        Ok(Opened { socket, socket_path })
+        let opening = connector.open_socket(&socket_path, identity.agent_id, identity.agent_key.expose());
+        let (socket, virtualization) = tokio::join!(opening, virtualization.look());
+        Ok(Opened { socket: socket?, socket_path, virtualization })
     })
 }
 
@@ -154,11 +164,11 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 impl super::Supervisor {
     /// Read anew for every connection: names and systems change while an agent runs.
-    pub(super) fn hello(&self, update: UpdateAbility) -> Hello {
+    pub(super) fn hello(&self, update: UpdateAbility, virtualization: Option<Virtualization>) -> Hello {
         Hello {
             protocols: Vec::new(),
             agent_version: version().to_owned(),
-            system: system_info::read(),
+            system: SystemInfo { virtualization: virtualization.map(Box::new), ..system_info::read() },
             identity: self.machine.clone(),
             commands: Vec::new(),
             update: Some(update),

@@ -3,6 +3,7 @@
 use crate::capabilities::metrics::Sampler;
 use crate::capabilities::network;
 use crate::capabilities::public_ip::PublicIp;
+use crate::capabilities::sensors::SensorWatch;
 use crate::capabilities::user_idle::UserIdle;
 use crate::clock::ServerClock;
 use crate::session::Session;
@@ -37,6 +38,7 @@ pub(super) struct Schedule {
 struct Facts {
     public_ip: PublicIp,
     user_idle: UserIdle,
+    sensors: SensorWatch,
 }
 
 #[derive(Debug)]
@@ -66,7 +68,11 @@ impl Schedule {
     pub(super) fn new(now: Instant) -> Self {
         let config = AgentConfig::default();
         let kept = Series::new(now, FIRST_SAMPLE, interval(&config));
-        let facts = Facts { public_ip: PublicIp::new(now), user_idle: UserIdle::default() };
+        let facts = Facts {
+            public_ip: PublicIp::new(now),
+            user_idle: UserIdle::default(),
+            sensors: SensorWatch::default(),
+        };
         Self { config, kept, live: None, next_network: now, network: None, facts }
     }
 
@@ -106,7 +112,8 @@ impl Schedule {
     pub(super) fn next(&self) -> Instant {
         let network = self.config.network_state.then_some(self.next_network);
         let sample = self.next_sample();
-        let facts = [self.facts.public_ip.next(), self.facts.user_idle.next(sample)];
+        let Facts { public_ip, user_idle, sensors } = &self.facts;
+        let facts = [public_ip.next(), user_idle.next(sample), sensors.next(sample)];
         facts.into_iter().chain([network]).flatten().fold(sample, Instant::min)
     }
 
@@ -119,6 +126,7 @@ impl Schedule {
         self.facts.public_ip.run(now);
         let next_sample = self.next_sample();
         self.facts.user_idle.run(now, next_sample);
+        self.facts.sensors.run(now, next_sample);
         if self.kept.is_due(now) {
             let sample = self.kept.sampler.sample(&self.config, now, clock.at(now));
             session.push_sample(self.facts.complete(now, sample));
@@ -151,6 +159,7 @@ impl Facts {
     fn complete(&mut self, now: Instant, mut sample: Sample) -> Sample {
         sample.public_ip = self.public_ip.current().map(|address| address.to_string());
         self.user_idle.complete(now, &mut sample);
+        self.sensors.complete(now, &mut sample);
         sample
     }
 }
@@ -176,15 +185,15 @@ mod tests {
         let mut schedule = Schedule::new(now);
         let mut session = Session::new(now, 1, Ledger::default(), Outbox::new(1));
         schedule.configure(now, with_interval(600));
-        assert_eq!(schedule.next(), now + FIRST_SAMPLE);
+        assert_eq!(schedule.next_sample(), now + FIRST_SAMPLE);
         let now = now + FIRST_SAMPLE;
         schedule.run(now, &mut session, &ServerClock::default());
-        assert_eq!(schedule.next(), now + Duration::from_secs(600));
+        assert_eq!(schedule.next_sample(), now + Duration::from_secs(600));
         schedule.configure(now, with_interval(30));
-        assert_eq!(schedule.next(), now + Duration::from_secs(30));
+        assert_eq!(schedule.next_sample(), now + Duration::from_secs(30));
         // Out of range: brought within it.
         schedule.configure(now, with_interval(0));
-        assert_eq!(schedule.next(), now + Duration::from_secs(10));
+        assert_eq!(schedule.next_sample(), now + Duration::from_secs(10));
     }
 
     #[test]
@@ -193,9 +202,9 @@ mod tests {
         let mut schedule = Schedule::new(now);
         schedule.configure(now, with_interval(600));
         schedule.watch(now, Some(Duration::from_secs(2)));
-        assert_eq!(schedule.next(), now + FIRST_LIVE_SAMPLE);
+        assert_eq!(schedule.next_sample(), now + FIRST_LIVE_SAMPLE);
         schedule.watch(now, None);
-        assert_eq!(schedule.next(), now + FIRST_SAMPLE);
+        assert_eq!(schedule.next_sample(), now + FIRST_SAMPLE);
     }
 
     #[test]

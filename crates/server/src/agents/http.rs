@@ -1,8 +1,8 @@
 //! Routes of machines.
 
 use super::{
-    Agent, AgentDetail, ApproveAs, DecisionsInput, Duplicate, Filter, MergeInput, Outcome, Sort, SortBy,
-    Status, WaitingMachine,
+    Agent, AgentDetail, ApproveAs, DecisionsInput, Duplicate, Filter, MachineType, MergeInput, Outcome, Sort,
+    SortBy, Status, WaitingMachine,
 };
 use crate::app::AppState;
 use crate::auth::Scope;
@@ -49,6 +49,7 @@ struct AgentQuery {
     client_id: Option<Uuid>,
     site_id: Option<Uuid>,
     os_type: Option<OsType>,
+    machine_type: Option<MachineType>,
     /// `hostname` when absent.
     #[param(inline)]
     sort: Option<SortBy>,
@@ -132,8 +133,8 @@ async fn list_agents(
     Query(query): Query<AgentQuery>,
     Query(page): Query<PageQuery>,
 ) -> Result<Json<Page<Agent>>, Error> {
-    let AgentQuery { search, status, client_id, site_id, os_type, sort, order } = query;
-    let filter = Filter { search, status, client_id, site_id, os_type, ..Filter::default() };
+    let AgentQuery { search, status, client_id, site_id, os_type, machine_type, sort, order } = query;
+    let filter = Filter { search, status, client_id, site_id, os_type, machine_type, ..Filter::default() };
     let sort = Sort { by: sort.unwrap_or_default(), is_descending: order == Some(Order::Desc) };
     super::list(&app, &scope, &filter, sort, &page).await.map(Json)
 }

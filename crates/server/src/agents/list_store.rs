@@ -1,7 +1,7 @@
 //! The list of machines: the one place where SQL is put together at run time. What is pushed as text are constants
 //! of this file; everything that comes from outside is bound.
 
-use super::{Agent, PendingReason, Status};
+use super::{Agent, MachineType, PendingReason, Status};
 use crate::db::{Tx, stored_as_text};
 use crate::error::{Code, Error};
 use chrono::{DateTime, Utc};
@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 stored_as_text!(Status);
+stored_as_text!(MachineType);
 
 /// Which machines. Rejected ones are in no list, retired ones only where they are asked for.
 #[derive(Debug, Default)]
@@ -27,6 +28,7 @@ pub struct Filter {
     pub client_id: Option<Uuid>,
     pub site_id: Option<Uuid>,
     pub os_type: Option<OsType>,
+    pub machine_type: Option<MachineType>,
     /// Offline, or with open alerts.
     pub needs_attention: bool,
 }
@@ -150,7 +152,7 @@ pub async fn list<P>(
     let key = sort.by.expression();
     let mut query = QueryBuilder::<Postgres>::new(
         "SELECT a.id, a.hostname, a.os_type, a.os_version, a.arch, a.agent_version, a.protocol_version, a.client_id,
-           a.site_id, d.name AS site_name, d.client_name, a.enrolled_at, a.machine_uid_source, s.last_seen,
+           a.site_id, d.name AS site_name, d.client_name, a.enrolled_at, a.machine_uid_source, a.machine_type, s.last_seen,
            coalesce(s.is_connected, false) AS is_connected, s.public_ip, s.logged_in_user, s.uptime_seconds,
            s.cpu_percent, s.memory_percent, s.disk_percent, coalesce(o.alerts, 0) AS open_alerts,
            CASE WHEN a.state IN ('pending', 'retired') THEN a.state WHEN s.is_connected THEN 'online' ELSE 'offline'
@@ -226,6 +228,9 @@ fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
     if let Some(os_type) = filter.os_type {
         query.push(" AND a.os_type = ").push_bind(os_type.as_str());
     }
+    if let Some(machine_type) = filter.machine_type {
+        query.push(" AND a.machine_type = ").push_bind(machine_type.as_str());
+    }
     if filter.needs_attention {
         query.push(" AND (o.alerts > 0 OR (a.state = 'active' AND s.is_connected IS NOT TRUE))");
     }
@@ -258,6 +263,7 @@ impl<'r> FromRow<'r, PgRow> for Agent {
             client_name: row.try_get("client_name")?,
             enrolled_at: row.try_get("enrolled_at")?,
             machine_uid_source: word(row, "machine_uid_source", &UID_SOURCES, UidSource::as_str)?,
+            machine_type: row.try_get("machine_type")?,
             public_ip: row.try_get("public_ip")?,
             logged_in_user: row.try_get("logged_in_user")?,
             uptime_seconds: row.try_get("uptime_seconds")?,

@@ -9,6 +9,7 @@ mod decision;
 pub mod http;
 mod life;
 mod list_store;
+mod machine_type;
 mod store;
 
 pub use admission::{
@@ -27,6 +28,7 @@ pub use life::{
     retire,
 };
 pub use list_store::{Filter, Sort, SortBy};
+pub use machine_type::{AgentVirtualization, Appliance, HostedMachine, MachineType, VmHost};
 
 use crate::app::App;
 use crate::audit::Entry;
@@ -65,6 +67,8 @@ pub struct Agent {
     pub client_name: String,
     pub enrolled_at: DateTime<Utc>,
     pub machine_uid_source: UidSource,
+    /// Absent while the machine does not tell: its agent speaks an older protocol.
+    pub machine_type: Option<MachineType>,
     pub public_ip: Option<String>,
     pub logged_in_user: Option<String>,
     pub uptime_seconds: Option<i64>,
@@ -106,6 +110,8 @@ words! {
 pub struct AgentDetail {
     pub agent: Agent,
     pub hardware: Option<Hardware>,
+    /// Absent while the machine does not tell.
+    pub virtualization: Option<AgentVirtualization>,
     pub network: Option<AgentNetwork>,
     pub machine_uid: String,
     pub board_serial: Option<String>,
@@ -184,9 +190,11 @@ pub async fn get_detail(app: &App, scope: &Scope<ReadFleet>, id: Uuid) -> Result
     let facts = store::facts(&mut tx, id).await?.ok_or_else(Error::not_found)?;
     // What cannot be read any more is not shown; the next hello writes it anew.
     let network = facts.network.and_then(|state| serde_json::from_value::<NetworkState>(state).ok());
-    let system = serde_json::from_value::<SystemInfo>(facts.system).ok();
+    let mut system = serde_json::from_value::<SystemInfo>(facts.system).ok();
+    let virtualization = system.as_mut().and_then(|system| system.virtualization.take());
     Ok(AgentDetail {
         agent,
+        virtualization: virtualization.map(|said| AgentVirtualization::from(*said)),
         boot_time: system.as_ref().and_then(|system| system.boot_time),
         hardware: system.map(|system| Hardware {
             cpu_model: system.cpu_model,

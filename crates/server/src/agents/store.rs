@@ -1,11 +1,11 @@
 //! SQL of agents. Row-level security confines every query to the transaction's partner and its confinement.
 
-use super::Agent;
 use super::admission::{Entrance, Hardware, Newcomer, PendingReason};
 use super::approvals::{KnownMachine, WaitingMachine};
 use super::credential::NewKey;
 use super::decision::WaitingAgent;
 use super::life::{Likeness, MergeKey, Pruned};
+use super::{Agent, MachineType};
 use crate::db::{Tx, stored_as_text};
 use crate::enrollment;
 use crate::error::Error;
@@ -303,12 +303,13 @@ pub async fn set_system<P>(
     agent_version: &str,
     protocol: Option<&str>,
 ) -> Result<bool, Error> {
+    let machine_type = system.virtualization.as_deref().map(|said| MachineType::of(said).as_str());
     let changed = sqlx::query!(
         "UPDATE agents SET hostname = $3, os_type = $4, os_version = $5, arch = $6, agent_version = $7,
-           protocol_version = $8, system = $9
+           protocol_version = $8, system = $9, machine_type = $10
          WHERE id = $1 AND session_epoch = $2
-           AND (hostname, os_type, os_version, arch, agent_version, protocol_version, system)
-             IS DISTINCT FROM ($3, $4, $5, $6, $7, $8, $9)",
+           AND (hostname, os_type, os_version, arch, agent_version, protocol_version, system, machine_type)
+             IS DISTINCT FROM ($3, $4, $5, $6, $7, $8, $9, $10)",
         session.agent_id,
         session.epoch,
         system.hostname,
@@ -317,7 +318,8 @@ pub async fn set_system<P>(
         system.arch,
         agent_version,
         protocol,
-        system_json
+        system_json,
+        machine_type
     );
     Ok(changed.execute(tx.conn()).await?.rows_affected() == 1)
 }

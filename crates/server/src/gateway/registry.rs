@@ -375,6 +375,7 @@ mod tests {
             model: None,
             serial: None,
             boot_time,
+            virtualization: None,
         };
         let identity = MachineIdentity {
             machine_uid: "0123456789abcdef".to_owned(),

@@ -4,7 +4,10 @@ pub mod agent;
 pub mod http;
 pub mod ingest;
 pub mod live;
+mod sensors;
 mod store;
+
+pub use sensors::{Sensor, SensorState, Sensors};
 
 use crate::app::App;
 use crate::auth::Scope;
@@ -89,6 +92,8 @@ pub struct Sample {
     /// Largest first, at most ten.
     pub top_memory: Vec<Process>,
     pub process_count: i32,
+    /// Absent where the agent does not tell: before protocol 1.1, or while it has not read them yet.
+    pub sensors: Option<Sensors>,
 }
 
 /// One mounted file system.
@@ -235,6 +240,7 @@ impl From<metrics::Sample> for Sample {
             top_cpu: sample.top_cpu.into_iter().map(Process::from).collect(),
             top_memory: sample.top_memory.into_iter().map(Process::from).collect(),
             process_count: int(sample.process_count),
+            sensors: sample.sensors.map(Sensors::from),
         }
     }
 }

@@ -1,10 +1,11 @@
 //! SQL of samples. Reading goes through a person's transaction; writing is the ingest's.
 
 use super::ingest::Queued;
-use super::{Disk, Point, Processes, Sample};
+use super::{Disk, Point, Processes, Sample, Sensors};
 use crate::db::Tx;
 use crate::error::Error;
 use chrono::{DateTime, Utc};
+use gururmm_protocol as protocol;
 use sqlx::types::Json;
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
@@ -51,7 +52,7 @@ pub async fn sample_at<P>(
         r#"SELECT taken_at, interval_seconds, cpu_percent, cpu_count, memory_used_bytes, memory_total_bytes,
              swap_used_bytes, swap_total_bytes, load_1, load_5, load_15, rx_bytes, tx_bytes, uptime_seconds,
              process_count, boot_time, logged_in_user, user_idle_seconds, public_ip,
-             disks AS "disks: Json<Vec<Disk>>", processes AS "processes: Json<Processes>"
+             disks AS "disks: Json<Vec<Disk>>", processes AS "processes: Json<Processes>", sensors
            FROM metric_samples WHERE agent_num = $1 AND taken_at <= $2 ORDER BY taken_at DESC LIMIT 1"#,
         agent_num,
         time
@@ -81,6 +82,10 @@ pub async fn sample_at<P>(
         top_cpu: row.processes.0.cpu,
         top_memory: row.processes.0.memory,
         process_count: row.process_count,
+        // What cannot be read any more is not shown.
+        sensors: row.sensors.and_then(|sensors| {
+            serde_json::from_value::<protocol::sensors::Sensors>(sensors).ok().map(Sensors::from)
+        }),
     }))
 }
 
@@ -98,11 +103,12 @@ pub async fn insert_samples(
         "INSERT INTO metric_samples (tenant_id, agent_num, taken_at, retention_days, interval_seconds, cpu_percent,
            memory_used_bytes, memory_total_bytes, swap_used_bytes, swap_total_bytes, load_1, load_5, load_15,
            disk_percent, rx_bytes, tx_bytes, uptime_seconds, process_count, cpu_count, boot_time, logged_in_user,
-           user_idle_seconds, public_ip, disks, processes)
+           user_idle_seconds, public_ip, disks, processes, sensors)
          SELECT * FROM UNNEST($1::uuid[], $2::bigint[], $3::timestamptz[], $4::smallint[], $5::real[], $6::real[],
            $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::real[], $12::real[], $13::real[],
            $14::real[], $15::bigint[], $16::bigint[], $17::bigint[], $18::integer[], $19::integer[],
-           $20::timestamptz[], $21::text[], $22::bigint[], $23::text[], $24::jsonb[], $25::jsonb[])
+           $20::timestamptz[], $21::text[], $22::bigint[], $23::text[], $24::jsonb[], $25::jsonb[],
+           $26::jsonb[])
          ON CONFLICT DO NOTHING",
         &column(rows, |queued, _| queued.tenant_id),
         &column(rows, |queued, _| queued.num),
@@ -129,6 +135,9 @@ pub async fn insert_samples(
         &column(rows, |_, sample| sample.public_ip.clone()) as &[Option<String>],
         &column(rows, |_, sample| serde_json::json!(sample.disks)),
         &column(rows, |_, sample| processes(sample)),
+        &column(rows, |_, sample| {
+            sample.sensors.as_ref().map(|sensors| serde_json::json!(sensors.stored()))
+        }) as &[Option<serde_json::Value>],
     )
     .execute(&mut **tx)
     .await?;

@@ -2,6 +2,7 @@
 
 use gururmm_protocol::to_agent::GoodbyeReason;
 use gururmm_protocol::{AgentMessage, ServerMessage};
+use gururmm_testkit::agent::hello;
 use gururmm_testkit::world::{Site, acme, globex};
 use gururmm_testkit::{ApiClient, SeededAgent, TestAgent, TestServer, eventually};
 use serde_json::{Value, json};
@@ -73,7 +74,8 @@ async fn fleet(server: &TestServer) {
     }
     sqlx::query(
         "WITH n AS (SELECT id, row_number() OVER (ORDER BY id)::integer AS i FROM agents),
-           os AS (UPDATE agents a SET os_type = CASE WHEN i % 5 = 0 THEN 'windows' ELSE 'linux' END FROM n
+           os AS (UPDATE agents a SET os_type = CASE WHEN i % 5 = 0 THEN 'windows' ELSE 'linux' END,
+               machine_type = CASE WHEN i % 3 = 0 THEN 'virtual_machine' WHEN i % 3 = 1 THEN 'physical' END FROM n
              WHERE n.id = a.id)
          UPDATE agent_status s SET is_connected = i % 2 = 0, cpu_percent = nullif(i % 7, 0) * 3.37,
            memory_percent = i * 1.3731, disk_percent = CASE WHEN i > 3 THEN 33.3 END,
@@ -190,6 +192,8 @@ async fn a_list_is_filtered() {
         ("status=offline", 15),
         ("status=pending", 0),
         ("os_type=windows", 6),
+        ("machine_type=virtual_machine", 10),
+        ("machine_type=container", 0),
         ("search=sAmE", 10),
         // Wildcards are letters like any other.
         ("search=%25", 0),
@@ -215,6 +219,51 @@ async fn a_list_is_filtered() {
     ] {
         reader.get(&format!("/api/v1/agents?{bad}")).await.expect_problem(400, "INVALID_QUERY");
     }
+}
+
+/// What is shown of a machine that connects and says `said` of itself.
+async fn shown_virtualization(server: &TestServer, said: Option<Value>) -> (Value, Value) {
+    let machine = server.seed_agent(&acme::HQ, "vm-01").await;
+    let mut hello = hello(&machine, Vec::new());
+    hello.system.virtualization = said.map(|said| serde_json::from_value(said).unwrap());
+    hello.agent_version = "7.0.0".to_owned();
+    let _agent = TestAgent::connect_saying(server, &machine, hello).await;
+    let reader = server.client_as(&acme::READER).await;
+    eventually("what the machine said", async || {
+        let detail = reader.get(&format!("/api/v1/agents/{}", machine.id)).await.expect(200);
+        (detail["agent"]["agent_version"] == "7.0.0")
+            .then(|| (detail["agent"]["machine_type"].clone(), detail["virtualization"].clone()))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_machine_is_shown_as_what_it_says_it_is() {
+    let server = TestServer::start().await;
+    let cases = [
+        (json!({}), "physical"),
+        (json!({ "hypervisor": "kvm", "cloud": "aws" }), "virtual_machine"),
+        (json!({ "hypervisor": "made_by_someone_new" }), "virtual_machine"),
+        (json!({ "hypervisor": "hyper_v", "container": "docker" }), "container"),
+        (json!({ "host": { "kind": "xen", "machines": [], "unlisted": "not read" } }), "physical"),
+    ];
+    for (said, expected) in cases {
+        let (machine_type, shown) = shown_virtualization(&server, Some(said.clone())).await;
+        assert_eq!((&machine_type, &shown["machine_type"]), (&json!(expected), &json!(expected)), "{said}");
+    }
+    let (machine_type, shown) = shown_virtualization(&server, None).await;
+    assert_eq!((machine_type, shown), (Value::Null, Value::Null), "an agent that does not tell");
+}
+
+#[tokio::test]
+async fn the_virtual_machines_of_a_host_are_shown() {
+    let server = TestServer::start().await;
+    let machines = (0..200).map(|n| json!({ "name": format!("vm-{n}\0"), "running": n == 0 }));
+    let host = json!({ "kind": "proxmox", "machines": machines.collect::<Vec<_>>(), "total": 200 });
+    let (_, shown) = shown_virtualization(&server, Some(json!({ "host": host }))).await;
+    let machines = shown["host"]["machines"].as_array().unwrap();
+    assert_eq!((machines.len(), &shown["host"]["total"]), (128, &json!(200)));
+    assert_eq!(machines[0], json!({ "name": "vm-0", "uuid": null, "running": true }));
 }
 
 #[tokio::test]

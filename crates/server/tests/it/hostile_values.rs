@@ -5,6 +5,8 @@ use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use gururmm_protocol::command::{CommandEnd, Outcome};
 use gururmm_protocol::log::{CrashCause, CrashReport};
 use gururmm_protocol::metrics::{Disk, Process, Sample};
+use gururmm_protocol::sensors::{Sensor, SensorKind, Sensors};
+use gururmm_protocol::virtualization::Virtualization;
 use gururmm_protocol::{AgentMessage, CommandId, CrashId, Decoded, ServerMessage, decode_agent_message};
 use gururmm_testkit::agent::{hello, sample};
 use gururmm_testkit::world::{acme, globex};
@@ -122,6 +124,19 @@ async fn whatever_a_sample_says_it_is_stored_and_so_are_others() {
         memory_bytes: 1,
         command_line: "init".into(),
     };
+    let sensors = Sensors {
+        readings: vec![Sensor {
+            device: "coretemp".into(),
+            name: "Core 0".into(),
+            kind: SensorKind::Temperature,
+            value: 45.5,
+            low: Some(1.0),
+            high: Some(80.0),
+            critical: Some(100.0),
+        }],
+        omitted: 1,
+        unavailable: Some("no".into()),
+    };
     let said = variants(
         |seq| {
             let sample = Sample {
@@ -133,6 +148,7 @@ async fn whatever_a_sample_says_it_is_stored_and_so_are_others() {
                 public_ip: Some("192.0.2.7".into()),
                 top_cpu: vec![process.clone()],
                 top_memory: vec![process.clone()],
+                sensors: Some(sensors.clone()),
                 ..sample()
             };
             AgentMessage::Metrics { seq, sample }
@@ -194,12 +210,20 @@ async fn whatever_a_hello_says_it_is_stored() {
     let is_gone = async || (!server.app().gateway.is_connected(machine.id)).then_some(());
     agent.socket.close().await;
     eventually("the end of the session", is_gone).await;
+    let virtualization: Box<Virtualization> = serde_json::from_value(json!({
+        "hypervisor": "kvm", "cloud": "aws", "container": "docker", "vm_uuid": "V-1",
+        "host": { "kind": "libvirt", "total": 1, "unlisted": "no",
+                  "machines": [{ "name": "dc-01", "uuid": "V-2", "running": true }] },
+        "appliance": { "kind": "qnap", "model": "Model One", "version": "5.1" },
+    }))
+    .unwrap();
     let said = variants(
         |seq| {
             let mut hello = hello(&machine, Vec::new());
             hello.agent_version = format!("{seq}.0.0");
             hello.system.serial = Some("S-1".into());
             hello.system.boot_time = Some(Utc::now());
+            hello.system.virtualization = Some(virtualization.clone());
             hello.identity.board_serial = Some("B-1".into());
             hello.identity.disk_serial = Some("D-1".into());
             AgentMessage::Hello(hello)

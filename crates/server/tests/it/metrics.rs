@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use gururmm_protocol::metrics::{Process, Sample};
+use gururmm_protocol::sensors::{Sensor, SensorKind, Sensors};
 use gururmm_protocol::{AgentMessage, ServerMessage};
 use gururmm_server::telemetry;
 use gururmm_testkit::agent::sample;
@@ -66,6 +67,71 @@ async fn an_acknowledged_sample_is_stored_once_and_shown() {
         let path = format!("/api/v1/agents/{}/{path}", machine.id);
         stranger.get(&path).await.expect_problem(404, "NOT_FOUND");
     }
+}
+
+/// What is shown of the sensors of a machine, after it sent `sensors`.
+async fn shown_sensors(sensors: Option<Sensors>) -> Value {
+    let (server, machine) = stage().await;
+    let mut agent = TestAgent::connect(&server, &machine).await;
+    agent.send(&AgentMessage::Metrics { seq: 1, sample: Sample { sensors, ..sample() } }).await;
+    expect_ack(&mut agent, 1).await;
+    let reader = server.client_as(&acme::READER).await;
+    let shown = reader.get(&format!("/api/v1/agents/{}/metrics/at", machine.id)).await.expect(200);
+    shown["sensors"].clone()
+}
+
+#[tokio::test]
+async fn sensors_are_kept_with_their_sample_and_shown_with_how_they_stand_to_their_limits() {
+    let sensor = |device: &str, name: &str, value, critical| Sensor {
+        device: device.into(),
+        name: name.into(),
+        kind: SensorKind::Temperature,
+        value,
+        low: None,
+        high: None,
+        critical,
+    };
+    let readings =
+        vec![sensor("nvme", "<b>\0", 101.5, Some(84.0)), sensor("coretemp", "Core 0", 45.5, Some(100.0))];
+    let shown = shown_sensors(Some(Sensors { readings, omitted: 3, unavailable: None })).await;
+    let expected = serde_json::json!({
+        "readings": [
+            { "device": "coretemp", "name": "Core 0", "kind": "temperature", "value": 45.5, "low": null,
+              "high": null, "critical": 100.0, "state": "normal" },
+            { "device": "nvme", "name": "<b>", "kind": "temperature", "value": 101.5, "low": null, "high": null,
+              "critical": 84.0, "state": "critical" },
+        ],
+        "omitted": 3,
+        "unavailable": null,
+    });
+    assert_eq!(shown, expected);
+}
+
+#[tokio::test]
+async fn a_machine_without_sensors_differs_from_one_that_cannot_read_them_and_one_that_does_not_tell() {
+    assert_eq!(shown_sensors(None).await, Value::Null);
+    let none = shown_sensors(Some(Sensors::default())).await;
+    assert_eq!((&none["readings"], &none["unavailable"]), (&serde_json::json!([]), &Value::Null));
+    let unavailable = Some("not supported on macos: nobody knows how".to_owned());
+    let cannot = shown_sensors(Some(Sensors { unavailable, ..Sensors::default() })).await;
+    assert_eq!(cannot["unavailable"], "not supported on macos: nobody knows how");
+}
+
+#[tokio::test]
+async fn a_flood_of_sensors_is_cut_and_counted() {
+    let sensor = Sensor {
+        device: "chip".into(),
+        name: "x".repeat(400),
+        kind: SensorKind::Fan,
+        value: 1.0,
+        low: None,
+        high: None,
+        critical: None,
+    };
+    let shown = shown_sensors(Some(Sensors { readings: vec![sensor; 300], ..Sensors::default() })).await;
+    let readings = shown["readings"].as_array().unwrap();
+    assert_eq!((readings.len(), &shown["omitted"]), (128, &serde_json::json!(172)));
+    assert_eq!(readings[0]["name"].as_str().unwrap().len(), 255);
 }
 
 #[tokio::test]

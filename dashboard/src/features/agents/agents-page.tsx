@@ -12,6 +12,7 @@ import { PageHeader } from "../shell/page-header";
 import { treeQuery } from "../tenancy/queries";
 import { AGENT_STATUSES } from "./agent-status";
 import { AgentTable } from "./agent-table";
+import { MACHINE_TYPES } from "./virtualization";
 
 const OS = [
   { value: "", label: "Any system" },
@@ -19,6 +20,8 @@ const OS = [
   { value: "windows", label: "Windows" },
   { value: "macos", label: "macOS" },
 ] as const;
+
+const TYPES = [{ value: "", label: "Any type" }, ...MACHINE_TYPES] as const;
 
 export function AgentsPage() {
   const filter = useSearch({ from: "/app/agents" });
@@ -68,6 +71,12 @@ export function AgentsPage() {
               options={OS}
               value={filter.os_type ?? ""}
               onChange={(value) => set({ os_type: value || undefined })}
+            />
+            <FilterMenu
+              label="Type"
+              options={TYPES}
+              value={filter.machine_type ?? ""}
+              onChange={(value) => set({ machine_type: value || undefined })}
             />
             <PlaceFilter filter={filter} onChange={set} />
             {narrowed && (

@@ -6,6 +6,7 @@ import { Badge } from "../../ui/badge";
 import { Level } from "../../ui/level";
 import { RelativeTime } from "../../ui/time";
 import { AgentStatusLabel } from "./agent-status";
+import { machineTypeLabel } from "./virtualization";
 
 export const features = tableFeatures({ columnVisibilityFeature });
 const column = createColumnHelper<typeof features, Agent>();
@@ -31,6 +32,7 @@ export const AGENT_COLUMNS: readonly AgentColumn[] = [
   { id: "disk", label: "Disk", width: 100, sort: "disk", shown: true },
   { id: "last_seen", label: "Last seen", width: 104, sort: "last_seen", shown: true },
   { id: "alerts", label: "Alerts", width: 90, shown: false },
+  { id: "type", label: "Type", width: 120, shown: false },
   { id: "user", label: "Signed-in user", width: 120, shown: false },
   { id: "public_ip", label: "Public IP", width: 135, shown: false },
   { id: "uptime", label: "Uptime", width: 110, shown: false },
@@ -94,6 +96,10 @@ export const columns = column.columns([
       ) : (
         <span className="text-ink-3">none</span>
       ),
+  }),
+  column.display({
+    id: "type",
+    cell: ({ row }) => machineTypeLabel(row.original.machine_type),
   }),
   column.display({ id: "user", cell: ({ row }) => row.original.logged_in_user ?? "–" }),
   column.display({

@@ -1,7 +1,7 @@
 import { useSuspenseQuery } from "@tanstack/react-query";
 import { useParams } from "@tanstack/react-router";
-import type { NetworkState } from "../../api/types";
-import { formatBytes, formatClockOffset, formatOs } from "../../lib/format";
+import type { AgentVirtualization, NetworkState } from "../../api/types";
+import { formatBytes, formatClockOffset, formatOs, plural } from "../../lib/format";
 import { Status } from "../../ui/badge";
 import { Fact, Facts, Panel } from "../../ui/panel";
 import { ScrollX } from "../../ui/scroll-x";
@@ -9,10 +9,13 @@ import { EmptyState } from "../../ui/states";
 import { Table, Td, Th, Tr } from "../../ui/table";
 import { DateTime, RelativeTime } from "../../ui/time";
 import { agentQuery } from "./queries";
+import { describeAppliance, describeHost, describeMachine } from "./virtualization";
 
 export function DetailsTab() {
   const { agentId } = useParams({ from: "/app/agents/$agentId/details" });
-  const { agent, hardware, network, ...detail } = useSuspenseQuery(agentQuery(agentId)).data;
+  const { agent, hardware, network, virtualization, ...detail } = useSuspenseQuery(
+    agentQuery(agentId),
+  ).data;
   return (
     <div className="grid gap-5">
       <div className="grid items-start gap-5 lg:grid-cols-2">
@@ -23,6 +26,15 @@ export function DetailsTab() {
             <Fact label="Serial number" mono>
               {hardware?.serial}
             </Fact>
+            {virtualization && <Fact label="Machine">{describeMachine(virtualization)}</Fact>}
+            {virtualization?.vm_uuid && (
+              <Fact label="Virtual machine id" mono>
+                {virtualization.vm_uuid}
+              </Fact>
+            )}
+            {virtualization?.appliance && (
+              <Fact label="Appliance">{describeAppliance(virtualization.appliance)}</Fact>
+            )}
             <Fact label="Processor">{hardware?.cpu_model}</Fact>
             <Fact label="Cores">{hardware?.cpu_cores}</Fact>
             <Fact label="Memory">
@@ -71,6 +83,7 @@ export function DetailsTab() {
           </Facts>
         </Panel>
       </div>
+      {virtualization?.host && <Hosted host={virtualization.host} />}
       <Network network={network} />
     </div>
   );
@@ -84,6 +97,53 @@ const UID_SOURCES: Record<string, string> = {
 
 function uidSource(source: string): string {
   return UID_SOURCES[source] ?? source;
+}
+
+function Hosted({ host }: { host: NonNullable<AgentVirtualization["host"]> }) {
+  const missing = (host.total ?? 0) - host.machines.length;
+  return (
+    <Panel title={describeHost(host)} description="As of the last connection" flush>
+      {host.unlisted !== null ? (
+        <EmptyState title="They cannot be listed">{host.unlisted}</EmptyState>
+      ) : host.machines.length === 0 ? (
+        <EmptyState title="No virtual machine is set up on it" />
+      ) : (
+        <ScrollX label="Virtual machines">
+          <Table>
+            <thead>
+              <tr>
+                <Th>Virtual machine</Th>
+                <Th>State</Th>
+                <Th>Id</Th>
+              </tr>
+            </thead>
+            <tbody>
+              {host.machines.map((machine) => (
+                <Tr key={machine.uuid ?? machine.name}>
+                  <Td className="font-medium wrap-anywhere">{machine.name}</Td>
+                  <Td>
+                    {machine.running === null ? (
+                      "–"
+                    ) : (
+                      <Status tone={machine.running ? "ok" : "idle"}>
+                        {machine.running ? "Running" : "Off"}
+                      </Status>
+                    )}
+                  </Td>
+                  <Td className="font-mono text-sm">{machine.uuid ?? "–"}</Td>
+                </Tr>
+              ))}
+            </tbody>
+          </Table>
+        </ScrollX>
+      )}
+      {missing > 0 && host.unlisted === null && (
+        <p className="border-t px-4 py-3 text-ink-2 text-sm">
+          {plural(missing, "further one is", "further ones are")} not listed.
+        </p>
+      )}
+    </Panel>
+  );
 }
 
 function Network({ network }: { network: NetworkState | null }) {

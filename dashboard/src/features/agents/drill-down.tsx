@@ -9,9 +9,10 @@ import { Segmented } from "../../ui/segmented";
 import { EmptyState, ErrorState, SkeletonRows } from "../../ui/states";
 import { Table, Td, Th, Tr } from "../../ui/table";
 import { sampleAtQuery } from "./queries";
+import { Sensors } from "./sensor-list";
 import { memoryPercent, networkRate, share } from "./series";
 
-export type DrillView = "cpu" | "memory" | "disks";
+export type DrillView = "cpu" | "memory" | "disks" | "sensors";
 
 /** A moment to look into: a sample at hand, or a time whose sample is fetched. */
 export type Moment = { view: DrillView } & ({ sample: Sample } | { time: string });
@@ -20,6 +21,7 @@ const VIEWS = [
   { value: "cpu", label: "By CPU" },
   { value: "memory", label: "By memory" },
   { value: "disks", label: "Disks" },
+  { value: "sensors", label: "Sensors" },
 ] as const;
 
 export function DrillDown({
@@ -105,6 +107,8 @@ function SampleView({ sample, initial }: { sample: Sample; initial: DrillView })
       <div className="[&_tr>:first-child]:pl-5 [&_tr>:last-child]:pr-5">
         {view === "disks" ? (
           <Disks disks={sample.disks} />
+        ) : view === "sensors" ? (
+          <Sensors sensors={sample.sensors} />
         ) : (
           <Processes
             by={view}

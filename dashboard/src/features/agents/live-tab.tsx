@@ -10,6 +10,7 @@ import { Gauges, GaugesSkeleton } from "./gauges";
 import { History } from "./history";
 import { useLiveSamples } from "./live-samples";
 import { agentQuery } from "./queries";
+import { Sensors } from "./sensor-list";
 
 export function LiveTab() {
   const { agentId } = useParams({ from: "/app/agents/$agentId/" });
@@ -71,6 +72,11 @@ export function LiveTab() {
             </Facts>
           </Panel>
         </div>
+      )}
+      {now && (
+        <Panel title="Sensors" flush>
+          <Sensors sensors={now.sensors} />
+        </Panel>
       )}
       <DrillDown
         agentId={agentId}

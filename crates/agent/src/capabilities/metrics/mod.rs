@@ -66,6 +66,7 @@ impl Sampler {
             process_count: 0,
             top_cpu: Vec::new(),
             top_memory: Vec::new(),
+            sensors: None,
         };
         self.platform.fill(&mut sample, config);
         for process in sample.top_cpu.iter_mut().chain(&mut sample.top_memory) {

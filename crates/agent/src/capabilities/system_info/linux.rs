@@ -22,6 +22,7 @@ pub(super) fn read() -> SystemInfo {
         model: dmi("product_name"),
         serial: dmi("product_serial"),
         boot_time: boot_time(),
+        virtualization: None,
     }
 }
 

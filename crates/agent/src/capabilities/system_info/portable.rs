@@ -30,5 +30,6 @@ pub(super) fn read() -> SystemInfo {
             .ok()
             .and_then(|seconds| i64::try_from(seconds).ok())
             .and_then(|seconds| DateTime::from_timestamp(seconds, 0)),
+        virtualization: None,
     }
 }

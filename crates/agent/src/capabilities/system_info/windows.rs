@@ -29,6 +29,7 @@ pub(super) fn read() -> SystemInfo {
         model: told(smbios.product),
         serial: told(smbios.serial),
         boot_time: hardware::boot_time(),
+        virtualization: None,
     }
 }
 

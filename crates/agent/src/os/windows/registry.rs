@@ -6,8 +6,8 @@ use std::io;
 use std::ptr::null_mut;
 use windows_sys::Win32::Foundation::{ERROR_FILE_NOT_FOUND, ERROR_SUCCESS};
 use windows_sys::Win32::System::Registry::{
-    HKEY_LOCAL_MACHINE, REG_DWORD, REG_EXPAND_SZ, RRF_RT_REG_SZ, RRF_SUBKEY_WOW6464KEY, RegDeleteTreeW,
-    RegGetValueW, RegSetKeyValueW,
+    HKEY_LOCAL_MACHINE, REG_DWORD, REG_EXPAND_SZ, RRF_RT_REG_DWORD, RRF_RT_REG_SZ, RRF_SUBKEY_WOW6464KEY,
+    RegDeleteTreeW, RegGetValueW, RegSetKeyValueW,
 };
 
 /// Longest text that is read, in UTF-16 units.
@@ -31,6 +31,25 @@ pub fn read_text(key: &str, name: &str) -> Option<String> {
         )
     };
     (status == ERROR_SUCCESS).then(|| wide::text(&buffer).trim().to_owned())
+}
+
+/// A number; `None` when it is absent or something else.
+pub fn read_number(key: &str, name: &str) -> Option<u32> {
+    let (mut number, mut size) = (0u32, size_of::<u32>() as u32);
+    let (key, name) = (wide(key), wide(name));
+    // SAFETY: both names end with a NUL, and the buffer is as large as is said.
+    let status = unsafe {
+        RegGetValueW(
+            HKEY_LOCAL_MACHINE,
+            key.as_ptr(),
+            name.as_ptr(),
+            RRF_RT_REG_DWORD | RRF_SUBKEY_WOW6464KEY,
+            null_mut(),
+            (&raw mut number).cast(),
+            &mut size,
+        )
+    };
+    (status == ERROR_SUCCESS).then_some(number)
 }
 
 /// Writes a text in which the system replaces environment variables, making the key if needed.
@@ -85,8 +104,9 @@ mod tests {
         write_number(KEY, "number", 7).unwrap();
         write_expandable(KEY, "text", "%SystemDrive%\\x").unwrap();
         assert!(read_text(KEY, "text").is_some_and(|text| text.ends_with(r":\x")));
-        // Something else than a text.
+        // Something else than a text, and than a number.
         assert_eq!(read_text(KEY, "number"), None);
+        assert_eq!((read_number(KEY, "number"), read_number(KEY, "text")), (Some(7), None));
         remove(r"SOFTWARE\GuruRMM-test").unwrap();
         assert_eq!(read_text(KEY, "text"), None);
         remove(r"SOFTWARE\GuruRMM-test").unwrap();

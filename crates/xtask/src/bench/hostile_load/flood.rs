@@ -174,6 +174,7 @@ impl FloodingAgent {
             model: None,
             serial: None,
             boot_time: None,
+            virtualization: None,
         };
         let hello = Hello {
             protocols: SUPPORTED.to_vec(),
