@@ -21,8 +21,6 @@ import {
   published,
   retiredAgent,
   rollouts,
-  sampleOf,
-  series,
   server,
   session,
   sites,
@@ -31,6 +29,7 @@ import {
   versions,
   waiting,
 } from "./fixtures";
+import { sampleOf, series } from "./samples";
 
 const siteCounts = (siteId: string) => {
   const here = agents.filter((agent) => agent.site_id === siteId);

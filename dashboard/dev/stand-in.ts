@@ -1,7 +1,8 @@
 // Stands in for the server, in whatever state the lists are wanted.
 import type { Page, Route } from "@playwright/test";
 import { answer } from "./answers";
-import { id, NOW, sampleOf } from "./fixtures";
+import { id, NOW } from "./fixtures";
+import { sampleOf } from "./samples";
 
 export type State = "ordinary" | "loading" | "empty" | "error" | "many" | "first-day";
 

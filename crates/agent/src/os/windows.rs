@@ -14,6 +14,7 @@ mod secret;
 pub(super) mod service;
 pub mod sessions;
 pub mod wide;
+pub mod wmi;
 
 pub use account::is_elevated;
 pub(crate) use console::interrupt;

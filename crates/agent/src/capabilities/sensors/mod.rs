@@ -6,6 +6,8 @@ mod linux;
 #[cfg(target_os = "linux")]
 use linux as platform;
 
+#[cfg(any(windows, test))]
+mod reported;
 #[cfg(windows)]
 mod windows;
 #[cfg(windows)]

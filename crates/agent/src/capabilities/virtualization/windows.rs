@@ -2,8 +2,12 @@
 
 use super::cpu;
 use super::verdict::{Evidence, Firmware, judge};
+use crate::os::wmi::Namespace;
 use crate::os::{hardware, registry};
-use gururmm_protocol::virtualization::{Container, HostKind, Hypervisor, Virtualization, VmHost};
+use gururmm_protocol::virtualization::{
+    Container, HostKind, HostedMachine, Hypervisor, Virtualization, VmHost,
+};
+use uuid::Uuid;
 
 /// What Hyper-V's host tells its guest.
 const GUEST: &str = r"SOFTWARE\Microsoft\Virtual Machine\Guest\Parameters";
@@ -38,7 +42,31 @@ pub(super) fn read() -> Virtualization {
     }
 }
 
+/// By Hyper-V's own service. The host itself is among what it answers with; only machines have an id for a name.
 fn hosted() -> VmHost {
-    let unlisted = Some("the agent does not ask Hyper-V for its machines".to_owned());
-    VmHost { kind: HostKind::HyperV, machines: Vec::new(), total: None, unlisted }
+    /// `EnabledState` of a machine that runs (Msvm_ComputerSystem).
+    const RUNNING: f64 = 2.0;
+    let (kind, machines) = (HostKind::HyperV, Vec::new());
+    let namespace = match Namespace::open(r"ROOT\virtualization\v2") {
+        Ok(Some(namespace)) => namespace,
+        Ok(None) => {
+            let unlisted = Some("Hyper-V's service does not answer".to_owned());
+            return VmHost { kind, machines, total: None, unlisted };
+        }
+        Err(error) => {
+            let unlisted = Some(format!("WMI does not answer: {error}"));
+            return VmHost { kind, machines, total: None, unlisted };
+        }
+    };
+    let query = "SELECT Name, ElementName, EnabledState FROM Msvm_ComputerSystem";
+    let mut machines = namespace.query(query, |object| {
+        let uuid = Uuid::try_parse(&object.text("Name")?).ok()?;
+        Some(HostedMachine {
+            name: object.text("ElementName").unwrap_or_else(|| "unnamed".to_owned()),
+            uuid: Some(uuid.to_string()),
+            running: object.number("EnabledState").map(|state| state == RUNNING),
+        })
+    });
+    machines.sort();
+    VmHost { kind, total: u32::try_from(machines.len()).ok(), machines, unlisted: None }
 }
