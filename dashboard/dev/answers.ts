@@ -24,6 +24,7 @@ import {
   server,
   session,
   sites,
+  uninstalls,
   updateState,
   users,
   versions,
@@ -156,11 +157,13 @@ export function answer(method: string, url: URL): unknown {
   }
   if (path.endsWith("/duplicates")) return duplicates;
   if (path.endsWith("/reenroll")) return keyOnce;
+  if (/\/uninstall(\/cancel)?$/.test(path)) return [...uninstalls.values()][0];
   if (/^\/api\/v1\/agents\/[^/]+$/.test(path)) {
     const agent = [...agents, retiredAgent].find((entry) => entry.id === part[4]);
     return (
       agent && {
         agent,
+        uninstall: uninstalls.get(agent.id) ?? null,
         hardware: {
           cpu_model: "AMD Ryzen 7 PRO 7840U",
           cpu_cores: 8,

@@ -3,6 +3,7 @@ import type {
   Agent,
   AgentCrash,
   AgentLog,
+  AgentUninstall,
   AgentUpdate,
   Alert,
   AuditEntry,
@@ -469,6 +470,33 @@ export const retiredAgent: Agent = {
   is_connected: false,
   retired_at: ago(9 * 86_400),
 };
+
+/** Machines whose agents are to go, by how far that is. */
+export const uninstalls = new Map<string, AgentUninstall>(
+  (
+    [
+      [8, "ordered"],
+      [9, "uninstalling"],
+      [10, "failed"],
+      [11, "unconfirmed"],
+      [12, "expired"],
+      [null, "uninstalled"],
+    ] as const
+  ).map(([at, status]) => [
+    (at === null ? retiredAgent : (agents[at] as Agent)).id,
+    {
+      id: id(23, at ?? 0),
+      status,
+      ordered_by_name: "Jonas Reuter",
+      ordered_at: ago(2 * 86_400),
+      changed_at: ago(1_200),
+      valid_until: ago(-28 * 86_400),
+      ended_at: status === "ordered" || status === "uninstalling" ? null : ago(1_200),
+      error_code: status === "failed" ? "PACKAGE_MANAGER" : null,
+      error: status === "failed" ? "dpkg --purge gururmm-agent failed: no space left" : null,
+    },
+  ]),
+);
 
 export const duplicates: Duplicate[] = [
   { agent: agents[7] as Agent, reasons: ["board_serial", "hostname"] },

@@ -97,6 +97,27 @@ export const PAGES: Record<string, DashboardPage> = {
     heading: "This machine is retired",
     says: "Bring it back",
   },
+  "agent-uninstall-ordered": {
+    path: `/agents/${agents[8]?.id}/details`,
+    heading: "The agent will be uninstalled when the machine is next online",
+    says: "Do not uninstall",
+  },
+  "agent-uninstalling": {
+    path: `/agents/${agents[9]?.id}/details`,
+    heading: "The agent is being uninstalled",
+  },
+  "agent-uninstall-failed": {
+    path: `/agents/${agents[10]?.id}/details`,
+    heading: "The agent was not uninstalled",
+  },
+  "agent-uninstall-unconfirmed": {
+    path: `/agents/${agents[11]?.id}/details`,
+    heading: "The agent was probably uninstalled",
+  },
+  "agent-uninstalled": {
+    path: `/agents/${retiredAgent.id}/details`,
+    heading: "The agent was uninstalled",
+  },
   "agent-commands": {
     path: `/agents/${agent}/commands`,
     heading: "History",
@@ -373,6 +394,15 @@ export const ACTS: Record<string, DashboardPage & { act: (page: Page) => Promise
     act: async (page) => {
       await page.getByRole("button", { name: /^More actions for/ }).click();
       await page.getByRole("menuitem", { name: "Retire" }).click();
+    },
+  },
+  "uninstall-agent": {
+    path: `/agents/${agent}/details`,
+    heading: "Uninstall the agent of",
+    act: async (page) => {
+      await page.getByRole("button", { name: /^More actions for/ }).click();
+      await page.getByRole("menuitem", { name: "Uninstall" }).click();
+      await page.getByLabel(/to confirm$/).fill(agents[0]?.hostname ?? "");
     },
   },
   "reenroll-agent": {

@@ -12,6 +12,7 @@ pub mod journal;
 pub mod logging;
 pub mod os;
 pub mod outbox;
+pub mod removal;
 pub mod session;
 pub mod state;
 pub mod status;

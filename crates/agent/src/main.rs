@@ -8,7 +8,7 @@ use gururmm_agent::logging::OwnLog;
 use gururmm_agent::os::service::{self, Ending, Stop};
 use gururmm_agent::supervisor::{Run, StartError, Stopped, Supervised, Supervisor};
 use gururmm_agent::watchdog::{self, WatchdogError};
-use gururmm_agent::{install, logging, os, state::StateDir, status, version};
+use gururmm_agent::{install, logging, os, removal, state::StateDir, status, version};
 use std::ffi::OsString;
 use std::future::Future;
 use std::io::Write;
@@ -88,6 +88,9 @@ enum Command {
     },
     /// Remove the service, the program and its state.
     Uninstall,
+    /// What an agent starts whose server ordered it to leave the machine.
+    #[command(hide = true)]
+    UninstallOrdered,
     /// For packages' scripts: enroll with what standard input says, in lines `server=`, `sitekey=`, `package=`.
     #[command(hide = true)]
     EnrollFromPackage {
@@ -197,7 +200,7 @@ fn main() -> ExitCode {
     let is_service = match &cli.command {
         Command::Run { supervision, .. } => supervision.supervised.is_some(),
         Command::Watchdog { hosted, .. } => *hosted,
-        command => matches!(command, Command::Service { .. }),
+        command => matches!(command, Command::Service { .. } | Command::UninstallOrdered),
     };
     logging::init(cli.log, is_run.then(|| Arc::clone(&log)), is_service);
     match run(cli.command, log) {
@@ -264,6 +267,10 @@ fn run(command: Command, log: Arc<OwnLog>) -> anyhow::Result<ExitCode> {
             install::Layout::system().uninstall().context("the agent cannot be removed")?;
             say("the agent is removed")
         }
+        Command::UninstallOrdered => {
+            let layout = install::Layout::system();
+            block_on(async { Ok(removal::carry_out(&layout).await?) }).context("the agent is not removed")
+        }
         Command::EnrollFromPackage { state } => enroll_from_package(&state.path()?),
         Command::UninstallFromPackage => {
             install::Layout::system().uninstall_from_package().context("the agent's state cannot be removed")
@@ -283,6 +290,8 @@ async fn work(state: State, supervised: Option<Supervised>, log: Arc<OwnLog>) ->
     Ok(match supervisor.run(asked_to_stop(is_supervised)?).await {
         Stopped::Asked => ExitCode::SUCCESS,
         Stopped::ForAnotherVersion => ExitCode::from(watchdog::FOR_ANOTHER_VERSION),
+        // It must not be started again.
+        Stopped::ForRemoval => ExitCode::from(watchdog::NEEDS_A_PERSON),
     })
 }
 

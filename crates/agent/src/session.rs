@@ -19,9 +19,10 @@ use gururmm_protocol::network::NetworkState;
 use gururmm_protocol::policy::AgentConfig;
 use gururmm_protocol::to_agent::{GoodbyeReason, Welcome};
 use gururmm_protocol::to_server::Hello;
+use gururmm_protocol::uninstall::{UninstallOrder, UninstallReport, UninstallState};
 use gururmm_protocol::update::{UpdateOrder, UpdateReport, UpdateState};
 use gururmm_protocol::{
-    AgentId, AgentMessage, CommandId, CrashId, LogId, SUPPORTED, ServerMessage, UpdateId,
+    AgentId, AgentMessage, CommandId, CrashId, LogId, SUPPORTED, ServerMessage, UninstallId, UpdateId,
 };
 use ledger::{Ledger, Order, Sending};
 use reports::Reports;
@@ -80,6 +81,12 @@ pub enum Action {
     Update(UpdateOrder),
     /// The server has this stage of an update for good.
     UpdateAcknowledged(UpdateId, UpdateState),
+    /// The agent is to remove itself from the machine.
+    Uninstall(UninstallOrder),
+    /// It is not to, if it has not begun.
+    UninstallCancelled(UninstallId),
+    /// The server has this stage of the removal for good.
+    UninstallAcknowledged(UninstallId, UninstallState),
 }
 
 /// One agent's side of its connections, one after the other.
@@ -231,6 +238,16 @@ impl Session {
             ServerMessage::UpdateReportAck { update_id, state } => {
                 if self.reports.forget_update(update_id, state) {
                     self.actions.push_back(Action::UpdateAcknowledged(update_id, state));
+                }
+            }
+            ServerMessage::UninstallOrder(order) => self.actions.push_back(Action::Uninstall(order)),
+            ServerMessage::UninstallCancel { uninstall_id } => {
+                self.reports.drop_uninstall(uninstall_id);
+                self.actions.push_back(Action::UninstallCancelled(uninstall_id));
+            }
+            ServerMessage::UninstallReportAck { uninstall_id, state } => {
+                if self.reports.forget_uninstall(uninstall_id, state) {
+                    self.actions.push_back(Action::UninstallAcknowledged(uninstall_id, state));
                 }
             }
             ServerMessage::Unknown => {}
@@ -390,6 +407,11 @@ impl Session {
     /// An update came this far: reported until the server has it, or something newer.
     pub fn set_update_report(&mut self, report: UpdateReport) {
         self.reports.set_update(report);
+    }
+
+    /// The agent's removal came this far: reported until the server has it.
+    pub fn set_uninstall_report(&mut self, report: UninstallReport) {
+        self.reports.set_uninstall(report);
     }
 
     /// The end of this log was sent.

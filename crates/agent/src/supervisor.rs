@@ -3,6 +3,7 @@
 //! One task, one loop: the session says what to do, this does it, and tells the session what came of it.
 
 mod connect;
+mod removal;
 mod reports;
 mod run;
 mod schedule;
@@ -32,6 +33,7 @@ use gururmm_protocol::command::{CommandEnd, OutputChunk};
 use gururmm_protocol::limits::{DEFAULT_OUTPUT_LIMIT_BYTES, MAX_OUTPUT_CHUNK_BYTES};
 use gururmm_protocol::system::MachineIdentity;
 use gururmm_protocol::{AgentId, AgentMessage, CommandId, Decoded, decode_server_message, encode};
+use removal::Removal;
 use reports::Reports;
 use schedule::Schedule;
 use std::collections::HashMap;
@@ -100,8 +102,9 @@ pub struct Supervisor {
     status_due: Option<Instant>,
     reports: Reports,
     updates: Updates,
-    /// The watchdog is to start another version.
-    is_asked_for: bool,
+    removal: Removal,
+    /// Why it is to stop, once something is.
+    stopped: Option<Stopped>,
     _run: Run,
 }
 
@@ -112,6 +115,8 @@ pub enum Stopped {
     Asked,
     /// The watchdog is to start another version.
     ForAnotherVersion,
+    /// Another process removes it.
+    ForRemoval,
 }
 
 #[derive(Debug)]
@@ -154,6 +159,7 @@ impl Supervisor {
         run_folder::clear(&scripts.of_users);
         let machine = machine_uid::read(&state)?;
         let updates = Updates::open(&state, &identity, &connector, &clock, run.supervised.as_ref());
+        let removal = Removal::open(&state, &clock, run.supervised.as_ref());
         let (sender, events) = mpsc::channel(EVENTS);
         let runner = Arc::new(Runner {
             journal,
@@ -192,21 +198,23 @@ impl Supervisor {
             status_due: None,
             reports: Reports::new(&run),
             updates,
-            is_asked_for: false,
+            removal,
+            stopped: None,
             _run: run,
         };
         supervisor.end_leftovers(interrupted);
         Ok(supervisor)
     }
 
-    /// Runs until `stop` resolves, or until the watchdog is to start another version; then stops within five seconds.
+    /// Runs until `stop` resolves, until the watchdog is to start another version, or until the agent is removed; then
+    /// stops within five seconds.
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> Stopped {
         tracing::info!(agent_id = %self.identity.agent_id, version = crate::version(), "agent started");
         let mut stop = std::pin::pin!(stop);
         self.update_status(|status| status.since = None);
         loop {
             self.turn();
-            if self.is_asked_for {
+            if self.stopped.is_some() {
                 break;
             }
             match self.wait(stop.as_mut()).await {
@@ -214,7 +222,7 @@ impl Supervisor {
                 wake => self.handle(wake),
             }
         }
-        let stopped = if self.is_asked_for { Stopped::ForAnotherVersion } else { Stopped::Asked };
+        let stopped = self.stopped.unwrap_or(Stopped::Asked);
         self.shut_down().await;
         stopped
     }
@@ -225,7 +233,12 @@ impl Supervisor {
         self.session.tick(now, self.clock.at(now));
         self.schedule.run(now, &mut self.session, &self.clock);
         self.reports.look_for_crashes(&mut self.session);
-        self.is_asked_for |= self.updates.run(now, &mut self.session, !self.running.is_empty());
+        if self.updates.run(now, &mut self.session, !self.running.is_empty()) {
+            self.stopped = Some(Stopped::ForAnotherVersion);
+        }
+        if self.removal.run(now, &mut self.session) {
+            self.stopped = Some(Stopped::ForRemoval);
+        }
         while let Some(action) = self.session.poll_action() {
             self.act(now, action);
         }
@@ -242,7 +255,8 @@ impl Supervisor {
 
     async fn wait(&mut self, stop: impl Future<Output = ()>) -> Wake {
         let schedule = self.schedule.next().min(self.session.deadline());
-        let schedule = self.updates.next().map_or(schedule, |due| due.min(schedule));
+        let others = [self.updates.next(), self.removal.next()];
+        let schedule = others.into_iter().flatten().fold(schedule, Instant::min);
         let deadline = self.status_due.map_or(schedule, |due| due.min(schedule));
         let (opened, received, room) = match &mut self.link {
             Link::Down => (None, None, None),
@@ -343,6 +357,9 @@ impl Supervisor {
             Action::ForgetCrash(crash_id) => self.reports.forget_crash(crash_id),
             Action::Update(order) => self.updates.order(order, &mut self.session),
             Action::UpdateAcknowledged(update_id, state) => self.updates.acknowledged(update_id, state),
+            Action::Uninstall(order) => self.removal.order(&order, &mut self.session),
+            Action::UninstallCancelled(id) => self.removal.cancelled(id),
+            Action::UninstallAcknowledged(id, state) => self.removal.acknowledged(now, id, state),
         }
     }
 

@@ -4,6 +4,7 @@ use crate::machine::{DiskPlan, Machine, Role, Story};
 use crate::noise::Noise;
 use chrono::{DateTime, Datelike as _, TimeDelta, Timelike as _, Utc, Weekday};
 use gururmm_protocol::metrics::{Disk, Process, Sample};
+use gururmm_protocol::sensors::{Sensor, SensorKind, Sensors};
 use gururmm_protocol::system::OsType;
 
 const MIB: u64 = 1024 * 1024;
@@ -50,6 +51,39 @@ impl Machine {
             process_count: 120 + noise.part(33).below(180) as u32,
             top_cpu,
             top_memory,
+            sensors: Some(self.sensors(time, cpu)),
+        }
+    }
+
+    fn sensors(&self, time: DateTime<Utc>, cpu: f64) -> Sensors {
+        if self.is_virtual() {
+            return Sensors::default();
+        }
+        let wobble = self.noise.part(90).at(time, 30);
+        let sensor = |device: &str, name: &str, kind, value: f64, high, critical| Sensor {
+            device: device.to_owned(),
+            name: name.to_owned(),
+            kind,
+            value: value as f32,
+            low: None,
+            high,
+            critical,
+        };
+        let warmth = 34.0 + 0.45 * cpu + 2.0 * wobble;
+        Sensors {
+            readings: vec![
+                sensor("coretemp", "Package", SensorKind::Temperature, warmth, Some(85.0), Some(100.0)),
+                sensor(
+                    "nvme",
+                    "Composite",
+                    SensorKind::Temperature,
+                    31.0 + 4.0 * wobble,
+                    Some(80.0),
+                    Some(85.0),
+                ),
+                sensor("board", "Fan 1", SensorKind::Fan, 700.0 + 14.0 * cpu, None, None),
+            ],
+            ..Sensors::default()
         }
     }
 

@@ -3,7 +3,10 @@
 use crate::noise::Noise;
 use gururmm_protocol::network::{Interface, NetworkState};
 use gururmm_protocol::system::{MachineIdentity, OsType, SystemInfo, UidSource};
+use gururmm_protocol::virtualization::{Hypervisor, Virtualization};
 
+/// Who makes virtual machines, as they say.
+const VIRTUAL: &str = "QEMU";
 const GIB: u64 = 1024 * 1024 * 1024;
 
 /// A machine. How it behaves follows from this and the time.
@@ -79,6 +82,7 @@ impl Machine {
         };
         let hostname = format!("{short}-{kind}-{number:04}");
         let (manufacturer, model) = hardware_of(role, os, noise.part(12));
+        let hypervisor = (manufacturer == VIRTUAL).then_some(Hypervisor::Kvm);
         let (os_version, kernel) = version_of(role, os, noise.part(13));
         let cores =
             *noise.part(14).pick(if role == Role::Server { &[8, 16, 32] } else { &[4, 8, 12] }).unwrap_or(&4);
@@ -109,6 +113,7 @@ impl Machine {
                 model: Some(model.to_owned()),
                 serial: Some(format!("EX{number:08}")),
                 boot_time: None,
+                virtualization: Some(Box::new(Virtualization { hypervisor, ..Virtualization::default() })),
             },
             identity: MachineIdentity {
                 machine_uid: uid,
@@ -121,6 +126,11 @@ impl Machine {
             user: (role != Role::Server).then(|| noise.part(18).pick(USERS).copied()).flatten(),
             noise,
         }
+    }
+
+    /// Whether it is a virtual machine.
+    pub fn is_virtual(&self) -> bool {
+        self.system.manufacturer.as_deref() == Some(VIRTUAL)
     }
 
     /// The agent on it.
@@ -145,7 +155,7 @@ fn os_of(role: Role, noise: Noise) -> OsType {
 fn hardware_of(role: Role, os: OsType, noise: Noise) -> (&'static str, &'static str) {
     let all: &[(&str, &str)] = match (role, os) {
         (_, OsType::Macos) => &[("Apple Inc.", "Mac14,2"), ("Apple Inc.", "Mac15,6")],
-        (Role::Server, _) => &[("QEMU", "Standard PC (Q35 + ICH9, 2009)"), ("Example Systems", "Rack 2U")],
+        (Role::Server, _) => &[(VIRTUAL, "Standard PC (Q35 + ICH9, 2009)"), ("Example Systems", "Rack 2U")],
         (Role::Workstation, _) => &[("Example Systems", "Desk 400"), ("Example Systems", "Desk 600")],
         (Role::Laptop, _) => &[("Example Systems", "Book 13"), ("Example Systems", "Book 15")],
     };

@@ -2,7 +2,7 @@
 // ordinary compiler.
 
 use gururmm_protocol::bootstrap::{EnrollRequest, EnrollResponse, HelloRequest, HelloResponse};
-use gururmm_protocol::limits::{MAX_LIST_ITEMS, MAX_LOG_PART_BYTES};
+use gururmm_protocol::limits::{MAX_LIST_ITEMS, MAX_LOG_PART_BYTES, MAX_TEXT_CHARS};
 use gururmm_protocol::{
     AgentMessage, Decoded, ServerMessage, Version, decode_agent_message, decode_server_message, encode,
 };
@@ -38,6 +38,10 @@ pub fn agent_message(input: &[u8]) {
         }
         AgentMessage::NetworkState { state, .. } => state.clean(),
         AgentMessage::LogEnd(end) => end.clean(),
+        AgentMessage::UninstallReport(report) => {
+            report.clean();
+            assert!(report.error.as_ref().is_none_or(|error| error.chars().count() <= MAX_TEXT_CHARS));
+        }
         AgentMessage::CrashReport(report) => {
             report.clean();
             assert!(report.log.0.len() <= MAX_LOG_PART_BYTES);

@@ -60,3 +60,7 @@ id!(
     /// One update of one agent.
     UpdateId
 );
+id!(
+    /// One removal of one agent from its machine.
+    UninstallId
+);

@@ -18,13 +18,14 @@ pub mod sensors;
 pub mod system;
 pub mod to_agent;
 pub mod to_server;
+pub mod uninstall;
 pub mod update;
 pub mod version;
 pub mod virtualization;
 pub mod watchdog;
 
 pub use frame::{DecodeError, Decoded, decode_agent_message, decode_server_message, encode};
-pub use ids::{AgentId, CommandId, CrashId, LogId, UpdateId};
+pub use ids::{AgentId, CommandId, CrashId, LogId, UninstallId, UpdateId};
 pub use to_agent::ServerMessage;
 pub use to_server::AgentMessage;
 pub use version::{SUPPORTED, Version, negotiate};

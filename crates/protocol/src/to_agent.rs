@@ -1,9 +1,10 @@
 //! Messages from the server to an agent.
 
 use crate::command::CommandStart;
-use crate::ids::{AgentId, CommandId, CrashId, UpdateId};
+use crate::ids::{AgentId, CommandId, CrashId, UninstallId, UpdateId};
 use crate::log::LogRequest;
 use crate::policy::AgentConfig;
+use crate::uninstall::{UninstallOrder, UninstallState};
 use crate::update::{UpdateOrder, UpdateState};
 use crate::version::Version;
 use chrono::{DateTime, Utc};
@@ -45,6 +46,12 @@ pub enum ServerMessage {
     UpdateOrder(UpdateOrder),
     /// This stage of an update is stored for good.
     UpdateReportAck { update_id: UpdateId, state: UpdateState },
+    /// Remove yourself from the machine.
+    UninstallOrder(UninstallOrder),
+    /// The order is void: forget it, unless the removal has begun.
+    UninstallCancel { uninstall_id: UninstallId },
+    /// This stage of a removal is stored for good. The word that `uninstalling` is stored begins it.
+    UninstallReportAck { uninstall_id: UninstallId, state: UninstallState },
     /// The server is about to close. The agent comes back after a random time within `reconnect_within_seconds`.
     Goodbye {
         reason: GoodbyeReason,

@@ -6,6 +6,7 @@ use crate::log::{CrashReport, LogEnd, LogPart};
 use crate::metrics::Sample;
 use crate::network::NetworkState;
 use crate::system::{MachineIdentity, SystemInfo};
+use crate::uninstall::UninstallReport;
 use crate::update::{UpdateAbility, UpdateReport};
 use crate::version::Version;
 use chrono::{DateTime, Utc};
@@ -46,6 +47,8 @@ pub enum AgentMessage {
     CrashReport(CrashReport),
     /// How far an update of the agent is; sent again until acknowledged.
     UpdateReport(UpdateReport),
+    /// How far the agent's own removal is; sent again until acknowledged.
+    UninstallReport(UninstallReport),
     /// The agent stops on purpose: do not wait for its silence.
     Goodbye {},
     /// A kind this build does not know.

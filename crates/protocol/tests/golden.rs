@@ -93,6 +93,7 @@ fn every_kind_has_a_golden_file() {
         | AgentMessage::LogEnd(_)
         | AgentMessage::CrashReport(_)
         | AgentMessage::UpdateReport(_)
+        | AgentMessage::UninstallReport(_)
         | AgentMessage::Goodbye {}
         | AgentMessage::Unknown => {}
     };
@@ -108,6 +109,7 @@ fn every_kind_has_a_golden_file() {
         "log_end",
         "crash_report",
         "update_report",
+        "uninstall_report",
         "goodbye",
     ];
     let _ = |message: &ServerMessage| match message {
@@ -125,6 +127,9 @@ fn every_kind_has_a_golden_file() {
         | ServerMessage::CrashReportAck { .. }
         | ServerMessage::UpdateOrder(_)
         | ServerMessage::UpdateReportAck { .. }
+        | ServerMessage::UninstallOrder(_)
+        | ServerMessage::UninstallCancel { .. }
+        | ServerMessage::UninstallReportAck { .. }
         | ServerMessage::Goodbye { .. }
         | ServerMessage::Unknown => {}
     };
@@ -143,6 +148,9 @@ fn every_kind_has_a_golden_file() {
         "crash_report_ack",
         "update_order",
         "update_report_ack",
+        "uninstall_order",
+        "uninstall_cancel",
+        "uninstall_report_ack",
         "goodbye",
     ];
     assert_eq!(kinds("to_server"), to_server.map(str::to_owned).into());

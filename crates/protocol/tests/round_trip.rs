@@ -11,12 +11,13 @@ use gururmm_protocol::sensors::{Sensor, SensorKind, Sensors};
 use gururmm_protocol::system::{MachineIdentity, OsType, SystemInfo, UidSource};
 use gururmm_protocol::to_agent::{GoodbyeReason, Welcome};
 use gururmm_protocol::to_server::Hello;
+use gururmm_protocol::uninstall::{UninstallOrder, UninstallReport, UninstallState};
 use gururmm_protocol::update::{UpdateAbility, UpdateAction, UpdateOrder, UpdateReport, UpdateState};
 use gururmm_protocol::virtualization::{
     Appliance, ApplianceKind, Cloud, Container, HostKind, HostedMachine, Hypervisor, Virtualization, VmHost,
 };
 use gururmm_protocol::{
-    AgentId, AgentMessage, CommandId, CrashId, Decoded, LogId, ServerMessage, UpdateId, Version,
+    AgentId, AgentMessage, CommandId, CrashId, Decoded, LogId, ServerMessage, UninstallId, UpdateId, Version,
     decode_agent_message, decode_server_message, encode,
 };
 use proptest::prelude::*;
@@ -487,6 +488,31 @@ fn update_ability() -> impl Strategy<Value = UpdateAbility> {
     })
 }
 
+fn uninstall_id() -> impl Strategy<Value = UninstallId> {
+    any::<u128>().prop_map(|id| UninstallId(Uuid::from_u128(id)))
+}
+
+fn uninstall_state() -> impl Strategy<Value = UninstallState> {
+    prop::sample::select(vec![
+        UninstallState::Uninstalling,
+        UninstallState::Uninstalled,
+        UninstallState::Failed,
+        UninstallState::Other,
+    ])
+}
+
+fn uninstall_report() -> impl Strategy<Value = UninstallReport> {
+    (uninstall_id(), uninstall_state(), optional_text(), optional_text(), time()).prop_map(
+        |(uninstall_id, state, error_code, error, at)| UninstallReport {
+            uninstall_id,
+            state,
+            error_code,
+            error,
+            at,
+        },
+    )
+}
+
 fn agent_message() -> impl Strategy<Value = AgentMessage> {
     prop_oneof![
         hello().prop_map(AgentMessage::Hello),
@@ -501,6 +527,7 @@ fn agent_message() -> impl Strategy<Value = AgentMessage> {
         log_end().prop_map(AgentMessage::LogEnd),
         crash_report().prop_map(AgentMessage::CrashReport),
         update_report().prop_map(AgentMessage::UpdateReport),
+        uninstall_report().prop_map(AgentMessage::UninstallReport),
         Just(AgentMessage::Goodbye {}),
     ]
 }
@@ -532,6 +559,12 @@ fn server_message() -> impl Strategy<Value = ServerMessage> {
         update_order().prop_map(ServerMessage::UpdateOrder),
         (update_id(), update_state())
             .prop_map(|(update_id, state)| ServerMessage::UpdateReportAck { update_id, state }),
+        (uninstall_id(), time()).prop_map(|(uninstall_id, valid_until)| {
+            ServerMessage::UninstallOrder(UninstallOrder { uninstall_id, valid_until })
+        }),
+        uninstall_id().prop_map(|uninstall_id| ServerMessage::UninstallCancel { uninstall_id }),
+        (uninstall_id(), uninstall_state())
+            .prop_map(|(uninstall_id, state)| { ServerMessage::UninstallReportAck { uninstall_id, state } }),
         (reason, any::<u32>()).prop_map(|(reason, reconnect_within_seconds)| ServerMessage::Goodbye {
             reason,
             reconnect_within_seconds

@@ -125,6 +125,7 @@ fn about(message: &AgentMessage) -> (&'static str, Option<CommandId>) {
         AgentMessage::LogEnd(_) => ("log_end", None),
         AgentMessage::CrashReport(_) => ("crash_report", None),
         AgentMessage::UpdateReport(_) => ("update_report", None),
+        AgentMessage::UninstallReport(_) => ("uninstall_report", None),
         AgentMessage::Goodbye {} => ("goodbye", None),
         AgentMessage::Unknown => ("unknown", None),
     }
@@ -142,6 +143,7 @@ async fn deliver(
             answers.extend(telemetry::agent::hello(app, session));
             answers.extend(retrying(|| agent_logs::agent::hello(app, session)).await?);
             answers.extend(retrying(|| updates::agent::hello(app, session, &hello)).await?);
+            answers.extend(retrying(|| agents::on_uninstall_hello(app, session, &hello)).await?);
             Ok(answers)
         }
         AgentMessage::Metrics { seq, sample } => {
@@ -173,6 +175,9 @@ async fn deliver(
         }
         AgentMessage::UpdateReport(report) => {
             retrying(|| updates::agent::reported(app, session, report.clone())).await
+        }
+        AgentMessage::UninstallReport(report) => {
+            retrying(|| agents::on_uninstall_report(app, session, report.clone())).await
         }
         // The gateway's own, and what the decoder does not let through.
         AgentMessage::Heartbeat { .. } | AgentMessage::Goodbye {} | AgentMessage::Unknown => Ok(Vec::new()),

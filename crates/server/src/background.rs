@@ -1,6 +1,7 @@
 //! What runs beside requests: started with the server, stopped in order.
 
 use crate::agent_logs;
+use crate::agents;
 use crate::app::AppState;
 use crate::commands;
 use crate::gateway;
@@ -29,6 +30,11 @@ const JOBS: &[Job] = &[
         name: updates::deadlines::JOB,
         every: Duration::from_secs(10),
         round: |app| Box::pin(updates::deadlines::keep(app, Utc::now())),
+    },
+    Job {
+        name: agents::UNINSTALL_JOB,
+        every: Duration::from_secs(10),
+        round: |app| Box::pin(agents::keep_uninstall_deadlines(app, Utc::now())),
     },
     Job {
         name: updates::rollout::JOB,
@@ -121,6 +127,7 @@ mod tests {
                 "metric partitions",
                 "prune expired",
                 "retention",
+                "uninstall deadlines",
                 "update alarms",
                 "update deadlines",
                 "update rollouts",

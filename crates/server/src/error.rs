@@ -65,6 +65,8 @@ codes! {
     UpdateUnsupported = "UPDATE_UNSUPPORTED", CONFLICT, "This machine's agent cannot update itself";
     UpdateUnderWay = "UPDATE_UNDER_WAY", CONFLICT, "Another update of this machine is under way";
     NoPreviousVersion = "NO_PREVIOUS_VERSION", CONFLICT, "The machine has kept no version to go back to";
+    AgentTooOld = "AGENT_TOO_OLD", CONFLICT, "The machine's agent is too old for this";
+    UninstallUnderWay = "UNINSTALL_UNDER_WAY", CONFLICT, "The machine's agent is to be uninstalled already";
     ProtocolInUse = "PROTOCOL_IN_USE", CONFLICT, "The protocol version is still in use";
     InvalidState = "INVALID_STATE", CONFLICT, "The object is not in a state that allows this";
     PayloadTooLarge = "PAYLOAD_TOO_LARGE", PAYLOAD_TOO_LARGE, "The request is too large";

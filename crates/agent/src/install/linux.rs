@@ -1,13 +1,16 @@
 //! Linux with systemd.
 
-use super::InstallError;
+mod packages;
+
 use super::files::{remove, replace};
+use super::{Afterwards, InstallError, REMOVE, is_same_place};
 use crate::os;
+use crate::removal::{Note, Stage};
 use crate::update::programs::VERSIONS;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 const UNIT: &str = include_str!("gururmm-agent.service");
 const UNIT_NAME: &str = "gururmm-agent.service";
@@ -82,10 +85,7 @@ impl Layout {
     /// Stops the service and removes everything [`Layout::install_program`], [`Layout::install_service`] and the
     /// running agent made.
     pub fn uninstall(&self) -> Result<(), InstallError> {
-        self.check_rights()?;
-        if self.has_systemd() && self.unit().exists() {
-            systemctl(&["disable", "--now", UNIT_NAME])?;
-        }
+        self.stop_service()?;
         remove(&self.unit())?;
         if self.has_systemd() {
             systemctl(&["daemon-reload"])?;
@@ -108,6 +108,60 @@ impl Layout {
         remove(&self.program_dir().join(VERSIONS))
     }
 
+    /// Whether an agent that runs from this folder on this state is the one that is installed here.
+    pub fn is_installed_as(&self, program_folder: &Path, state_dir: &Path) -> bool {
+        is_same_place(program_folder, state_dir, &self.program_dir(), &self.state_dir())
+    }
+
+    /// Starts this program as the process that removes the agent, where the service's end does not reach it: as a unit of
+    /// its own, since systemd ends everything in the control group of the agent's.
+    pub fn begin_removal(&self, note: &Note) -> Result<Afterwards, InstallError> {
+        self.check_rights()?;
+        let program = std::env::current_exe()
+            .map_err(|source| InstallError::Io { path: PathBuf::from("/proc/self/exe"), source })?;
+        if self.has_systemd() {
+            run(removal_unit(&program, note))?;
+            return Ok(Afterwards::IsStopped);
+        }
+        let mut command = Command::new(&program);
+        command.arg(REMOVE).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        os::own_process_group(&mut command);
+        command.spawn().map_err(|source| InstallError::Io { path: program, source })?;
+        Ok(Afterwards::Stops)
+    }
+
+    /// Has the package manager remove the package that brought the agent, if one did.
+    pub async fn remove_package(&self) -> Result<(), InstallError> {
+        packages::remove_owner(&self.root, &self.packaged()).await
+    }
+
+    /// Stops the service for good.
+    pub fn stop_service(&self) -> Result<(), InstallError> {
+        self.check_rights()?;
+        if self.has_systemd() && self.unit().exists() {
+            systemctl(&["disable", "--now", UNIT_NAME])?;
+        }
+        Ok(())
+    }
+
+    /// After a removal that failed, whose cause is told in any case: what can still run, runs.
+    pub fn revive(&self) {
+        if self.has_systemd()
+            && self.program().exists()
+            && let Err(error) = systemctl(&["enable", "--now", UNIT_NAME])
+        {
+            tracing::warn!(%error, "the service cannot be started again");
+        }
+    }
+
+    /// The last thing a removal does. Nothing is left of it here.
+    pub fn leave_removal(&self) {}
+
+    /// The program as a package brings it; its scripts copy it to its place.
+    fn packaged(&self) -> PathBuf {
+        self.root.join("usr/lib/gururmm/gururmm-agent")
+    }
+
     fn check_rights(&self) -> Result<(), InstallError> {
         let is_system = self.root == Path::new("/");
         if is_system && !os::is_elevated() { Err(InstallError::NotElevated) } else { Ok(()) }
@@ -119,17 +173,31 @@ impl Layout {
     }
 }
 
+/// What a removal's unit starts. Its name is this order's and this attempt's: systemd keeps the name of one that failed.
+fn removal_unit(program: &Path, note: &Note) -> Command {
+    let attempts = if let Stage::Begun { attempts } = note.stage { attempts } else { 0 };
+    let mut command = Command::new("systemd-run");
+    command.arg(format!("--unit=gururmm-removal-{}-{attempts}", note.uninstall_id));
+    command.args(["--description=Removal of the GuruRMM agent", "--"]);
+    command.arg(program).arg(REMOVE);
+    command
+}
+
 fn systemctl(arguments: &[&str]) -> Result<(), InstallError> {
-    let failed = |output: String| InstallError::ServiceManager {
-        request: format!("systemctl {}", arguments.join(" ")),
-        output,
+    let mut command = Command::new("systemctl");
+    command.args(arguments);
+    run(command)
+}
+
+fn run(mut command: Command) -> Result<(), InstallError> {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let request = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+    let output = match command.output() {
+        Ok(output) if output.status.success() => return Ok(()),
+        Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        Err(error) => error.to_string(),
     };
-    let output =
-        Command::new("systemctl").args(arguments).output().map_err(|error| failed(error.to_string()))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+    Err(InstallError::ServiceManager { request, output })
 }
 
 fn create_dir_all(path: &Path) -> Result<(), InstallError> {

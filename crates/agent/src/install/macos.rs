@@ -1,18 +1,21 @@
 //! macOS: a folder of programs and state, a daemon of launchd's. Built here, not run.
 
-use super::InstallError;
 use super::files::{remove, replace};
+use super::{Afterwards, InstallError, REMOVE, is_same_place};
 use crate::os;
+use crate::removal::Note;
 use crate::update::programs::VERSIONS;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 const PLIST: &str = include_str!("com.gururmm.agent.plist");
 const PLIST_PATH: &str = "/Library/LaunchDaemons/com.gururmm.agent.plist";
 const DAEMON: &str = "system/com.gururmm.agent";
+/// What the package is called in the system's receipts.
+const RECEIPT: &str = "com.gururmm.agent";
 const FOLDER: &str = "/Library/Application Support/GuruRMM";
 
 /// Where everything stands.
@@ -80,6 +83,53 @@ impl Layout {
         remove(&self.state_dir())?;
         remove(&self.folder.join("bin").join(VERSIONS))
     }
+
+    /// Whether an agent that runs from this folder on this state is the one that is installed here.
+    pub fn is_installed_as(&self, program_folder: &Path, state_dir: &Path) -> bool {
+        is_same_place(program_folder, state_dir, &self.folder.join("bin"), &self.state_dir())
+    }
+
+    /// Starts this program as the process that removes the agent. launchd ends what is in the process group of a daemon
+    /// that ends, so it gets one of its own.
+    pub fn begin_removal(&self, _note: &Note) -> Result<Afterwards, InstallError> {
+        check_rights()?;
+        let program = std::env::current_exe()
+            .map_err(|source| InstallError::Io { path: PathBuf::from("gururmm-agent"), source })?;
+        let mut command = Command::new(&program);
+        command.arg(REMOVE).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        os::own_process_group(&mut command);
+        command.spawn().map_err(|source| InstallError::Io { path: program, source })?;
+        Ok(Afterwards::IsStopped)
+    }
+
+    /// Packages have no way back here; the system only remembers that one was installed, and forgets it.
+    pub async fn remove_package(&self) -> Result<(), InstallError> {
+        let mut command = tokio::process::Command::new("/usr/sbin/pkgutil");
+        command.args(["--forget", RECEIPT]).stdin(Stdio::null());
+        if !command.output().await.is_ok_and(|output| output.status.success()) {
+            tracing::debug!("no package has brought the agent");
+        }
+        Ok(())
+    }
+
+    /// Stops the daemon, until the machine starts again or [`Layout::uninstall`] has removed its description.
+    pub fn stop_service(&self) -> Result<(), InstallError> {
+        check_rights()?;
+        stop();
+        Ok(())
+    }
+
+    /// After a removal that failed, whose cause is told in any case: what can still run, runs.
+    pub fn revive(&self) {
+        if self.program().exists()
+            && let Err(error) = launchctl(&["bootstrap", "system", PLIST_PATH])
+        {
+            tracing::warn!(%error, "the daemon cannot be started again");
+        }
+    }
+
+    /// The last thing a removal does. Nothing is left of it here.
+    pub fn leave_removal(&self) {}
 }
 
 fn check_rights() -> Result<(), InstallError> {

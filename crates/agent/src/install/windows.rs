@@ -1,7 +1,8 @@
 //! Windows: a folder of programs, a folder of state, a service, a source in the event log.
 
-use super::InstallError;
-use crate::os::{self, event_log, folders, service};
+use super::{Afterwards, InstallError, REMOVE, is_same_place};
+use crate::os::{self, event_log, folders, products, service};
+use crate::removal::Note;
 use crate::update::programs::{Opened, VERSIONS};
 use std::ffi::OsString;
 use std::fs;
@@ -18,11 +19,20 @@ use windows_service::service::{
 };
 use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
 use windows_sys::Win32::Foundation::{
-    ERROR_INVALID_LEVEL, ERROR_SERVICE_ALREADY_RUNNING, ERROR_SERVICE_DOES_NOT_EXIST, ERROR_SERVICE_EXISTS,
-    ERROR_SERVICE_NOT_ACTIVE,
+    ERROR_INSTALL_ALREADY_RUNNING, ERROR_INVALID_LEVEL, ERROR_SERVICE_ALREADY_RUNNING,
+    ERROR_SERVICE_DOES_NOT_EXIST, ERROR_SERVICE_EXISTS, ERROR_SERVICE_NOT_ACTIVE, ERROR_SUCCESS,
+    ERROR_SUCCESS_REBOOT_INITIATED, ERROR_SUCCESS_REBOOT_REQUIRED, ERROR_UNKNOWN_PRODUCT,
 };
 use windows_sys::Win32::System::Threading::{CREATE_NEW_PROCESS_GROUP, CREATE_NO_WINDOW};
 
+/// What all versions of the agent's MSI share.
+const UPGRADE_CODE: &str = "{5E6B6C0E-6B0F-4D6C-9C0A-3B8B3E1B6F4D}";
+/// Exit codes of Windows Installer: done; done, and a restart would complete it; the product is gone already.
+const MSI_DONE: [u32; 4] =
+    [ERROR_SUCCESS, ERROR_SUCCESS_REBOOT_REQUIRED, ERROR_SUCCESS_REBOOT_INITIATED, ERROR_UNKNOWN_PRODUCT];
+/// How long another installation may be in the way of removing a package, and the removal itself may take.
+const MSI_WITHIN: Duration = Duration::from_secs(300);
+const MSI_AGAIN_AFTER: Duration = Duration::from_secs(5);
 const DISPLAY_NAME: &str = "GuruRMM agent";
 const DESCRIPTION: &str = "Manages this machine for a GuruRMM server.";
 /// After a failure the service is started again; from the third on with this last pause.
@@ -146,6 +156,103 @@ impl Layout {
         remove(&self.state_dir)?;
         let is_own = std::env::current_exe().is_ok_and(|own| own.starts_with(&self.program_dir));
         if is_own { remove_after_end(&self.program_dir) } else { remove(&self.program_dir) }
+    }
+
+    /// Whether an agent that runs from this folder on this state is the one that is installed here.
+    pub fn is_installed_as(&self, program_folder: &Path, state_dir: &Path) -> bool {
+        is_same_place(program_folder, state_dir, &self.program_dir, &self.state_dir)
+    }
+
+    /// Starts a copy of this program as the process that removes the agent: a program that runs is in the way of its own
+    /// removal. The copy stands beside the agent's folder, where nobody but an administrator writes.
+    pub fn begin_removal(&self, _note: &Note) -> Result<Afterwards, InstallError> {
+        check_rights()?;
+        let folder = self.removal_dir();
+        let program = folder.join("gururmm-agent.exe");
+        remove(&folder)?;
+        let started = std::env::current_exe().and_then(|own| {
+            fs::create_dir(&folder)?;
+            fs::copy(own, &program)?;
+            Command::new(&program)
+                .arg(REMOVE)
+                .current_dir(folders::system())
+                .creation_flags(CREATE_NO_WINDOW | CREATE_NEW_PROCESS_GROUP)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+        });
+        started.map_err(|source| InstallError::Io { path: program, source })?;
+        Ok(Afterwards::IsStopped)
+    }
+
+    fn removal_dir(&self) -> PathBuf {
+        self.program_dir.with_file_name("GuruRMM removal")
+    }
+
+    /// Has Windows Installer remove its package, if one has brought the agent.
+    pub async fn remove_package(&self) -> Result<(), InstallError> {
+        let refused = |request: &str, output: String| InstallError::PackageManager {
+            request: request.to_owned(),
+            output,
+        };
+        let found = products::of_family(UPGRADE_CODE)
+            .map_err(|error| refused("asking Windows Installer", error.to_string()))?;
+        for product in found {
+            remove_product(&product).await.map_err(|said| refused(&format!("msiexec /x {product}"), said))?;
+        }
+        Ok(())
+    }
+
+    /// Stops the service; [`Layout::uninstall`] removes it.
+    pub fn stop_service(&self) -> Result<(), InstallError> {
+        check_rights()?;
+        match open(&manager(ServiceManagerAccess::CONNECT)?, ServiceAccess::all())? {
+            Some(service) => stop(&service),
+            None => Ok(()),
+        }
+    }
+
+    /// After a removal that failed, whose cause is told in any case: what can still run, runs.
+    pub fn revive(&self) {
+        let started = (|| {
+            let manager = manager(ServiceManagerAccess::CONNECT)?;
+            let Some(service) = open(&manager, ServiceAccess::all())? else { return Ok(()) };
+            match service.start::<&str>(&[]) {
+                Err(error) if !is(&error, ERROR_SERVICE_ALREADY_RUNNING) => {
+                    Err(manager_refused("starting the service", &error))
+                }
+                _ => Ok(()),
+            }
+        })();
+        if let Err(error) = started {
+            tracing::warn!(%error, "the service cannot be started again");
+        }
+    }
+
+    /// The last thing a removal does: its own program goes a moment after it has ended.
+    pub fn leave_removal(&self) {
+        if let Err(error) = remove_after_end(&self.removal_dir()) {
+            tracing::warn!(%error, "the program that removed the agent stays");
+        }
+    }
+}
+
+async fn remove_product(product: &str) -> Result<(), String> {
+    let until = Instant::now() + MSI_WITHIN;
+    loop {
+        let mut command = tokio::process::Command::new(folders::system().join("msiexec.exe"));
+        command.args(["/x", product, "/qn", "/norestart"]).stdin(Stdio::null());
+        let ended = tokio::time::timeout(MSI_WITHIN, command.status()).await;
+        let status = ended.map_err(|_| format!("it did not end within {} seconds", MSI_WITHIN.as_secs()))?;
+        let code = status.map_err(|error| error.to_string())?.code().map(i32::cast_unsigned);
+        match code {
+            Some(code) if MSI_DONE.contains(&code) => return Ok(()),
+            Some(ERROR_INSTALL_ALREADY_RUNNING) if Instant::now() < until => {
+                tokio::time::sleep(MSI_AGAIN_AFTER).await;
+            }
+            code => return Err(format!("exit code {}", code.unwrap_or_default())),
+        }
     }
 }
 

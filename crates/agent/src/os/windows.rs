@@ -9,6 +9,7 @@ pub mod folders;
 pub mod hardware;
 pub mod names;
 mod private;
+pub mod products;
 pub mod registry;
 mod secret;
 pub(super) mod service;

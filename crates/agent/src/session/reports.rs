@@ -1,11 +1,12 @@
-//! What the agent has to say of itself: crashes and how far an update is until they are acknowledged, and its log when
-//! someone asks.
+//! What the agent has to say of itself: crashes, how far an update or its removal is until they are acknowledged, and its
+//! log when someone asks.
 //!
 //! Knows no file: it says whose turn it is, and is told what is there.
 
 use super::ledger::Sending;
+use gururmm_protocol::uninstall::{UninstallReport, UninstallState};
 use gururmm_protocol::update::{UpdateReport, UpdateState};
-use gururmm_protocol::{AgentMessage, CrashId, LogId, UpdateId};
+use gururmm_protocol::{AgentMessage, CrashId, LogId, UninstallId, UpdateId};
 
 /// Commands go first. Where they never stop, one message of so many is a report's: an agent that busy is the one
 /// whose log somebody wants to see.
@@ -18,6 +19,7 @@ pub(super) struct Reports {
     /// The log that was asked for last, until its end is sent.
     log: Option<LogId>,
     update: Option<Update>,
+    uninstall: Option<Uninstall>,
     /// How many messages about commands went since the last report.
     passed_over: u32,
 }
@@ -35,7 +37,34 @@ struct Update {
     is_sent: bool,
 }
 
+/// How far the agent's removal is.
+#[derive(Debug)]
+struct Uninstall {
+    report: UninstallReport,
+    is_sent: bool,
+}
+
 impl Reports {
+    /// The removal came this far. Said before, it is not said again on the same connection.
+    pub(super) fn set_uninstall(&mut self, report: UninstallReport) {
+        if self.uninstall.as_ref().is_none_or(|uninstall| uninstall.report != report) {
+            self.uninstall = Some(Uninstall { report, is_sent: false });
+        }
+    }
+
+    /// The server has this stage. Whether it was the one to be told.
+    pub(super) fn forget_uninstall(&mut self, id: UninstallId, state: UninstallState) -> bool {
+        let told = |uninstall: &mut Uninstall| {
+            uninstall.report.uninstall_id == id && uninstall.report.state == state
+        };
+        self.uninstall.take_if(told).is_some()
+    }
+
+    /// Nothing is to be said of this removal any more.
+    pub(super) fn drop_uninstall(&mut self, id: UninstallId) {
+        self.uninstall.take_if(|uninstall| uninstall.report.uninstall_id == id);
+    }
+
     /// An update came this far. Said before, it is not said again on the same connection.
     pub(super) fn set_update(&mut self, report: UpdateReport) {
         if self.update.as_ref().is_none_or(|update| update.report != report) {
@@ -78,6 +107,7 @@ impl Reports {
     pub(super) fn disconnected(&mut self) -> bool {
         self.crashes.iter_mut().for_each(|crash| crash.is_sent = false);
         self.update.iter_mut().for_each(|update| update.is_sent = false);
+        self.uninstall.iter_mut().for_each(|uninstall| uninstall.is_sent = false);
         self.log.take().is_some()
     }
 
@@ -94,6 +124,10 @@ impl Reports {
     }
 
     fn poll(&mut self) -> Option<Sending> {
+        if let Some(uninstall) = self.uninstall.as_mut().filter(|uninstall| !uninstall.is_sent) {
+            uninstall.is_sent = true;
+            return Some(Sending::Message(AgentMessage::UninstallReport(uninstall.report.clone())));
+        }
         if let Some(update) = self.update.as_mut().filter(|update| !update.is_sent) {
             update.is_sent = true;
             return Some(Sending::Message(AgentMessage::UpdateReport(update.report.clone())));

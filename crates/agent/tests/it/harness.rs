@@ -319,7 +319,9 @@ fn answer(path: &str) -> (u16, String) {
                 AgentId::new()
             ),
         ),
-        gururmm_protocol::watchdog::REPORT_PATH => (200, "{}".into()),
+        gururmm_protocol::watchdog::REPORT_PATH | gururmm_protocol::uninstall::REPORT_PATH => {
+            (200, "{}".into())
+        }
         _ => (404, r#"{"code":"NOT_FOUND","detail":"no such route"}"#.into()),
     }
 }

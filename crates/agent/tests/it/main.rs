@@ -13,6 +13,7 @@ mod installed;
 mod lifecycle;
 mod long;
 mod own_log;
+mod removal;
 mod rights;
 mod served;
 mod tls;

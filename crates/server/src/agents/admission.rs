@@ -1,7 +1,7 @@
 //! Who a newcomer is. Hardware says which machine it is; nobody's history is handed out on that alone.
 
 use super::credential::NewKey;
-use super::store;
+use super::{store, uninstall};
 use crate::alerts::{self, NewAlert, Severity, Subject};
 use crate::app::App;
 use crate::audit::Entry;
@@ -146,6 +146,8 @@ pub async fn admit<P>(
             }
             (Verdict::ComeBack(agent_id), _) => {
                 store::rekey(tx, agent_id, newcomer, entrance, &key, None).await?;
+                // Somebody installed it anew.
+                uninstall::call_off(tx, agent_id).await?;
                 Some(agent_id)
             }
             (Verdict::Wait { reason, collides_with }, Some(earlier)) => {

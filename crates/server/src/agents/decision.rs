@@ -1,7 +1,7 @@
 //! What people decide about machines that wait.
 
 use super::admission::{PendingReason, pending_cause};
-use super::{Agent, find, store};
+use super::{Agent, find, store, uninstall};
 use crate::alerts;
 use crate::app::App;
 use crate::audit::Entry;
@@ -75,6 +75,7 @@ pub async fn approve(
             if !store::take_over(&mut tx, known, id).await? {
                 return Err(does_not_fit("the machine whose identity it offers is gone"));
             }
+            uninstall::call_off(&mut tx, known).await?;
             known
         }
     };

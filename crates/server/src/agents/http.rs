@@ -1,19 +1,23 @@
 //! Routes of machines.
 
 use super::{
-    Agent, AgentDetail, ApproveAs, DecisionsInput, Duplicate, Filter, MachineType, MergeInput, Outcome, Sort,
-    SortBy, Status, WaitingMachine,
+    Agent, AgentDetail, AgentUninstall, ApproveAs, DecisionsInput, Duplicate, Filter, MachineType,
+    MergeInput, Outcome, Sort, SortBy, Status, UninstallInput, WaitingMachine,
 };
 use crate::app::AppState;
 use crate::auth::Scope;
 use crate::auth::permission::{ManageAgents, ManageKeys, ReadFleet};
 use crate::enrollment::KeyOnce;
 use crate::error::Error;
+use crate::gateway::http::AgentCaller;
 use crate::http::{Json, Page, PageQuery, Path, Query, SchemaName as _};
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::routing::post;
 use gururmm_protocol::system::OsType;
+use gururmm_protocol::uninstall::{REPORT_PATH, UninstallReport};
 use serde::Deserialize;
+use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -36,6 +40,9 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(list_duplicates))
         .routes(routes!(merge_agents))
         .routes(routes!(reenroll_agent))
+        .routes(routes!(uninstall_agent))
+        .routes(routes!(cancel_uninstall))
+        .route(REPORT_PATH, post(report_uninstall))
 }
 
 /// Which machines, in which order.
@@ -263,4 +270,40 @@ async fn reenroll_agent(
     Path(id): Path<Uuid>,
 ) -> Result<(StatusCode, Json<KeyOnce>), Error> {
     super::reenroll(&app, &scope, id).await.map(|once| (StatusCode::CREATED, Json(once)))
+}
+
+/// Order a machine's agent to remove itself, now or when it is next there.
+///
+/// 409 `AGENT_TOO_OLD` when it does not know how, `UNINSTALL_UNDER_WAY` while an order stands.
+#[utoipa::path(post, path = "/api/v1/agents/{id}/uninstall", tag = "agents", params(("id" = Uuid, Path)),
+    request_body = UninstallInput, responses((status = 202, body = AgentUninstall)))]
+async fn uninstall_agent(
+    State(app): State<AppState>,
+    scope: Scope<ManageAgents>,
+    Path(id): Path<Uuid>,
+    Json(input): Json<UninstallInput>,
+) -> Result<(StatusCode, Json<AgentUninstall>), Error> {
+    super::uninstall(&app, &scope, id, &input).await.map(|ordered| (StatusCode::ACCEPTED, Json(ordered)))
+}
+
+/// Take the order to uninstall back. 409 when there is none, or when the machine has begun.
+#[utoipa::path(post, path = "/api/v1/agents/{id}/uninstall/cancel", tag = "agents", params(("id" = Uuid, Path)),
+    responses((status = 200, body = AgentUninstall)))]
+async fn cancel_uninstall(
+    State(app): State<AppState>,
+    scope: Scope<ManageAgents>,
+    Path(id): Path<Uuid>,
+) -> Result<Json<AgentUninstall>, Error> {
+    super::cancel_uninstall(&app, &scope, id).await.map(Json)
+}
+
+/// What came of a removal, said by the process that did it. Not in the OpenAPI document: it is no call for people or
+/// their scripts.
+async fn report_uninstall(
+    State(app): State<AppState>,
+    AgentCaller(session): AgentCaller,
+    Json(report): Json<UninstallReport>,
+) -> Result<Json<Value>, Error> {
+    super::on_uninstall_report(&app, &session, report).await?;
+    Ok(Json(json!({})))
 }

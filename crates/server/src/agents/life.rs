@@ -1,7 +1,7 @@
 //! What becomes of a machine's record: retired and brought back, merged with its duplicate, given up to be enrolled anew.
 
 use super::admission::is_a_serial;
-use super::{Agent, Filter, Sort, Status, find, list_store, store};
+use super::{Agent, Filter, Sort, Status, find, list_store, store, uninstall, uninstall_store};
 use crate::app::App;
 use crate::audit::Entry;
 use crate::auth::Scope;
@@ -78,6 +78,7 @@ pub async fn retire(app: &App, scope: &Scope<ManageAgents>, id: Uuid) -> Result<
     if !store::retire(&mut tx, id, person).await? {
         return Err(wrong_state(before.status));
     }
+    uninstall::call_off(&mut tx, id).await?;
     let agent = changed(&mut tx, id, "agent.retire", json!({})).await?;
     tx.commit().await?;
     app.gateway.disconnect(id, GoodbyeReason::Revoked);
@@ -162,6 +163,10 @@ pub async fn merge(
         let detail = "the key of a retired machine is refused: keep the other one's";
         return Err(Error::with_detail(Code::InvalidState, detail));
     }
+    for record in [id, merged_id] {
+        uninstall::call_off(&mut tx, record).await?;
+    }
+    uninstall_store::hand_over(&mut tx, merged_id, id).await?;
     store::merge(&mut tx, id, merged_id, key).await?;
     let detail = json!({
         "merged": {
@@ -230,7 +235,7 @@ pub(super) struct Pruned {
 }
 
 /// Tells and audits that an agent changed, and reads it again.
-async fn changed<P>(
+pub(super) async fn changed<P>(
     tx: &mut Tx<P>,
     id: Uuid,
     action: &'static str,

@@ -11,6 +11,8 @@ mod life;
 mod list_store;
 mod machine_type;
 mod store;
+mod uninstall;
+mod uninstall_store;
 
 pub use admission::{
     Admission, Admitted, Conflict, Entrance, Newcomer, PendingReason, admit, report_conflict,
@@ -29,6 +31,10 @@ pub use life::{
 };
 pub use list_store::{Filter, Sort, SortBy};
 pub use machine_type::{AgentVirtualization, Appliance, HostedMachine, MachineType, VmHost};
+pub use uninstall::{
+    AgentUninstall, JOB as UNINSTALL_JOB, Status as UninstallStatus, UninstallInput, cancel_uninstall,
+    keep_uninstall_deadlines, on_uninstall_hello, on_uninstall_report, uninstall,
+};
 
 use crate::app::App;
 use crate::audit::Entry;
@@ -120,6 +126,8 @@ pub struct AgentDetail {
     /// How far the machine's clock is ahead of the server's, in milliseconds, as of its last heartbeat; negative when it
     /// is behind, absent while the machine is not connected.
     pub clock_offset_ms: Option<i64>,
+    /// The removal of the agent from this machine that was ordered last, if any was.
+    pub uninstall: Option<AgentUninstall>,
 }
 
 /// What a machine says of its hardware.
@@ -215,6 +223,7 @@ pub async fn get_detail(app: &App, scope: &Scope<ReadFleet>, id: Uuid) -> Result
         board_serial: facts.board_serial,
         disk_serial: facts.disk_serial,
         clock_offset_ms: app.gateway.machine_clock(id).map(|clock| clock.offset_ms),
+        uninstall: uninstall::newest(&mut tx, id).await?,
     })
 }
 

@@ -50,6 +50,7 @@ mod setup;
 mod sites;
 mod traces;
 mod tunnel;
+mod uninstall;
 mod updates;
 mod users;
 mod watchdog;

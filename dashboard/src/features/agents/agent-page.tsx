@@ -15,6 +15,7 @@ import { PageHeader } from "../shell/page-header";
 import { DeleteAgent, MoveAgent } from "./agent-actions";
 import { MergeAgent, ReenrollAgent, RetireAgent, RetiredNotice } from "./agent-life";
 import { AgentStatusLabel } from "./agent-status";
+import { UninstallAgent, UninstallNotice } from "./agent-uninstall";
 import { PendingNotice } from "./pending-notice";
 import { agentQuery } from "./queries";
 
@@ -23,7 +24,7 @@ export function AgentPage() {
   const query = useQuery(agentQuery(agentId));
   const canReadLogs = useCan("read_agent_logs");
   if (!query.data) return <ObjectFallback kind="Agent" query={query} />;
-  const { agent } = query.data;
+  const { agent, uninstall } = query.data;
   return (
     <>
       <PageHeader
@@ -60,6 +61,7 @@ export function AgentPage() {
       />
       {agent.status === "pending" && <PendingNotice agent={agent} />}
       {agent.status === "retired" && <RetiredNotice agent={agent} />}
+      {uninstall && <UninstallNotice agent={agent} uninstall={uninstall} />}
       <TabLinks label="Agent">
         <Link
           to="/agents/$agentId"
@@ -123,9 +125,9 @@ function Meta({ agent }: { agent: Agent }) {
 }
 
 function Actions({ agent }: { agent: Agent }) {
-  const [dialog, setDialog] = useState<"move" | "merge" | "reenroll" | "retire" | "delete" | null>(
-    null,
-  );
+  const [dialog, setDialog] = useState<
+    "move" | "merge" | "reenroll" | "retire" | "uninstall" | "delete" | null
+  >(null);
   const canManage = useCan("manage_agents");
   const canManageKeys = useCan("manage_keys");
   const canRun = useCan("run_commands");
@@ -160,6 +162,11 @@ function Actions({ agent }: { agent: Agent }) {
               Retire
             </MenuItem>
           )}
+          {isActive && (
+            <MenuItem danger onSelect={() => setDialog("uninstall")}>
+              Uninstall
+            </MenuItem>
+          )}
           <MenuItem danger onSelect={() => setDialog("delete")}>
             Delete agent
           </MenuItem>
@@ -169,6 +176,7 @@ function Actions({ agent }: { agent: Agent }) {
       <MergeAgent agent={agent} open={dialog === "merge"} onClose={() => setDialog(null)} />
       <ReenrollAgent agent={agent} open={dialog === "reenroll"} onClose={() => setDialog(null)} />
       <RetireAgent agent={agent} open={dialog === "retire"} onClose={() => setDialog(null)} />
+      <UninstallAgent agent={agent} open={dialog === "uninstall"} onClose={() => setDialog(null)} />
       <DeleteAgent agent={agent} open={dialog === "delete"} onClose={() => setDialog(null)} />
     </>
   );

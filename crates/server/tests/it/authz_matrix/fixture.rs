@@ -233,6 +233,7 @@ impl Fixture {
             "agent_log_parts",
             "agent_logs",
             "agent_status",
+            "agent_uninstalls",
             "agent_update_abilities",
             "agent_updates",
             "agents",

@@ -274,6 +274,11 @@ pub const AGENTS: &[Route] = &[
         .on(Object::Agent)
         .with(|fixture, _| json!({"merged_id": fixture.id(Object::RetiredAgent), "key": "kept"})),
     post("/api/v1/agents/{id}/reenroll", Member("admin"), 201).on(Object::Agent),
+    post("/api/v1/agents/{id}/uninstall", Member("admin"), 202)
+        .on(Object::Agent)
+        .with(|_, _| json!({"hostname": "hq-server"})),
+    // Nothing is ordered for it.
+    post("/api/v1/agents/{id}/uninstall/cancel", Member("admin"), 409).on(Object::Agent),
     get("/api/v1/agents/{id}/metrics", READ).on(Object::Agent),
     get("/api/v1/agents/{id}/metrics/at", READ).on(Object::Agent),
     get("/api/v1/agents/{id}/policy", READ).on(Object::Agent),

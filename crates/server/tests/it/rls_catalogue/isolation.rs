@@ -277,6 +277,7 @@ fn stands_in(table: &str, sites: &str) -> String {
         | "agent_crashes"
         | "agent_logs"
         | "agent_status"
+        | "agent_uninstalls"
         | "agent_update_abilities"
         | "agent_updates"
         | "update_rollout_members" => {
