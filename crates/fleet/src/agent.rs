@@ -102,6 +102,11 @@ impl Agent {
         }
     }
 
+    /// How many samples wait to be told.
+    pub fn remembered(&self) -> usize {
+        self.outbox.len()
+    }
+
     /// Connects and comes back until it is told to stop.
     pub async fn live(mut self, shared: Arc<Shared>) {
         let mut backoff = Backoff::new(self.machine.number as u64);

@@ -22,7 +22,8 @@ impl Machine {
         let cpu = self.cpu_percent(time, office);
         let memory = self.memory_share(time, office, boot);
         let traffic = |part: u64, most: f64| {
-            ((0.02 + office * noise.part(part).smooth(time, 600).powi(3)) * most * seconds) as u64
+            let rest = 0.04 * noise.part(part).part(1).smooth(time, 240);
+            ((0.005 + rest + office * noise.part(part).smooth(time, 600).powi(3)) * most * seconds) as u64
         };
         let processes = if with_processes { self.processes(time, cpu, memory_total) } else { Vec::new() };
         let (mut top_cpu, mut top_memory) = (processes.clone(), processes);

@@ -33,9 +33,6 @@ pub struct Owner {
 #[derive(Default, Serialize, Deserialize)]
 struct Enrolled(BTreeMap<usize, (String, String)>);
 
-/// Seconds without a new sample after which the past has been told.
-const SETTLED: u32 = 3;
-
 /// Sets clients, sites and machines up where they are not there yet, then runs the machines until the process is told to
 /// end. `say` tells a person how far it is.
 ///
@@ -79,7 +76,7 @@ pub async fn demo(
             .with_context(|| format!("cannot write {}", state.display()))?;
     }
     let now = Utc::now();
-    let agents = world
+    let agents: Vec<Agent> = world
         .machines
         .into_iter()
         .filter_map(|machine| {
@@ -92,27 +89,28 @@ pub async fn demo(
             Some(agent)
         })
         .collect();
+    let awake = agents.iter().filter(|agent| agent.machine.is_awake(now));
+    let past = awake.map(|agent| agent.remembered() as u64).sum();
     let manner = Manner { lives: true, ..Manner::default() };
-    load::run(agents, load::PER_SECOND / 10, place, manner, async |shared| tell(shared, say).await).await
+    load::run(agents, load::PER_SECOND / 10, place, manner, async |shared| tell(shared, past, say).await)
+        .await
 }
 
-/// Says how far the past has been told, then waits to be stopped.
-async fn tell(shared: &Shared, say: impl Fn(&str)) -> anyhow::Result<()> {
+/// Says when nearly all of the past is stored, then waits to be stopped.
+async fn tell(shared: &Shared, past: u64, say: impl Fn(&str)) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut second = interval(Duration::from_secs(1));
-    let mut quiet = 0;
-    let mut stored = 0;
+    let mut is_told = past == 0;
     loop {
         tokio::select! {
-            _ = second.tick(), if quiet < SETTLED => {
+            _ = second.tick(), if !is_told => {
                 let now = shared.counts.now();
-                // From then on only what is measured now comes.
-                let has_settled = now.samples_stored == now.samples_sent && now.samples_stored == stored;
-                quiet = if has_settled && stored > 0 { quiet + 1 } else { 0 };
-                stored = now.samples_stored;
-                if quiet == SETTLED {
-                    say(&format!("{} machines are connected, {stored} samples of their past are stored.", now.connected));
+                // Some may be on a line that is cut just now.
+                is_told = now.samples_stored >= past / 100 * 95;
+                if is_told {
+                    let (connected, stored) = (now.connected, now.samples_stored);
+                    say(&format!("{connected} machines are connected, {stored} samples of their past are stored."));
                 }
             }
             _ = terminate.recv() => return Ok(()),

@@ -595,7 +595,7 @@ pub async fn alike<P>(
                coalesce(o.shared_uid, o.machine_uid) = coalesce(a.shared_uid, a.machine_uid) AS same_uid,
                coalesce(o.board_serial = $2, false) AS same_board, coalesce(o.disk_serial = $3, false) AS same_disk,
                o.mac_addresses && a.mac_addresses AS same_mac,
-               lower(o.hostname) = lower(a.hostname) AND o.client_id = a.client_id AS same_name
+               o.hostname_key = a.hostname_key AND o.client_id = a.client_id AS same_name
              FROM agents a JOIN agents o ON o.id <> a.id AND o.state IN ('active', 'retired') WHERE a.id = $1) likeness
            WHERE same_uid OR same_board OR same_disk OR same_mac OR same_name
            ORDER BY same_uid::integer * 4 + same_board::integer * 2 + same_disk::integer * 2 + same_mac::integer

@@ -346,8 +346,8 @@ async fn row_of(owner: &mut PgConnection, table: &str, filter: &str) -> Value {
 
 /// Inserts a row as it was read; answers PostgreSQL's code when that is refused.
 async fn insert(app: &mut PgConnection, table: &str, row: &Value) -> Option<String> {
-    // Identity columns are PostgreSQL's own.
-    let identity = [("agents", "num"), ("events", "id")];
+    // Identity and generated columns are PostgreSQL's own.
+    let identity = [("agents", "num"), ("agents", "hostname_key"), ("events", "id")];
     let row = row.as_object().unwrap();
     let columns: Vec<&str> =
         row.keys().map(String::as_str).filter(|column| !identity.contains(&(table, *column))).collect();
