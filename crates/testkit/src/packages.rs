@@ -55,5 +55,5 @@ fn write_manifest(folder: &Path, artefacts: &[Value]) {
 
 /// In hex.
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(bytes))
 }

@@ -9,7 +9,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use tough::schema::{Role, RoleType, Root, Signed, Snapshot, Targets, Timestamp};
@@ -328,10 +327,10 @@ impl Key {
         let public = json!({
             "keytype": "ed25519",
             "scheme": "ed25519",
-            "keyval": { "public": hex(pair.public_key().as_ref()) },
+            "keyval": { "public": hex::encode(pair.public_key().as_ref()) },
         });
         let key: tough::schema::key::Key = serde_json::from_value(public.clone()).unwrap();
-        let id = hex(&key.key_id().unwrap());
+        let id = hex::encode(&key.key_id().unwrap());
         Self { pair, id, public }
     }
 }
@@ -345,7 +344,7 @@ fn sign<T: Role + DeserializeOwned + Serialize>(body: Value, keys: &[&Key]) -> V
     let signed: T = serde_json::from_value(body).unwrap();
     let bytes = signed.canonical_form().unwrap();
     let signatures = keys.iter().map(|key| {
-        serde_json::from_value(json!({ "keyid": key.id, "sig": hex(key.pair.sign(&bytes).as_ref()) }))
+        serde_json::from_value(json!({ "keyid": key.id, "sig": hex::encode(key.pair.sign(&bytes).as_ref()) }))
             .unwrap()
     });
     let signatures = signatures.collect();
@@ -368,14 +367,7 @@ fn rfc3339(at: DateTime<Utc>) -> String {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    hex(digest(&SHA256, bytes).as_ref())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").unwrap();
-        text
-    })
+    hex::encode(digest(&SHA256, bytes).as_ref())
 }
 
 #[cfg(test)]

@@ -194,11 +194,7 @@ fn sha256(path: &Path) -> anyhow::Result<String> {
             length => hasher.update(&buffer[..length]),
         }
     }
-    let mut text = String::new();
-    for byte in hasher.finalize() {
-        write!(text, "{byte:02x}")?;
-    }
-    Ok(text)
+    Ok(hex::encode(hasher.finalize()))
 }
 
 #[cfg(test)]

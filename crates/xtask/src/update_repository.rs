@@ -11,7 +11,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::num::NonZeroU64;
@@ -113,7 +112,7 @@ fn make_keys(dir: &Path) -> anyhow::Result<()> {
         let pair = Ed25519KeyPair::from_pkcs8(document.as_ref()).map_err(unspecified)?;
         let key = public_key(&pair);
         let id = serde_json::from_value::<tough::schema::key::Key>(key.clone())?.key_id()?;
-        public.insert(name, (hex(&id), key));
+        public.insert(name, (hex::encode(&id), key));
         if ROOT_KEYS.contains(&name) {
             root_pairs.push(pair);
         }
@@ -131,7 +130,7 @@ fn make_keys(dir: &Path) -> anyhow::Result<()> {
     }))?;
     let bytes = signed.canonical_form()?;
     let signatures = ROOT_KEYS.iter().zip(&root_pairs).filter_map(|(name, pair)| {
-        Some(json!({ "keyid": public.get(name)?.0, "sig": hex(pair.sign(&bytes).as_ref()) }))
+        Some(json!({ "keyid": public.get(name)?.0, "sig": hex::encode(pair.sign(&bytes).as_ref()) }))
     });
     let signatures = serde_json::from_value(signatures.collect())?;
     fs::write(dir.join(ROOT_FILE), serde_json::to_vec_pretty(&Signed { signed, signatures })?)?;
@@ -184,7 +183,7 @@ async fn renew(keys: &Path, folder: &Path) -> anyhow::Result<()> {
     timestamp["version"] = version.get().into();
     timestamp["expires"] = expires(ONLINE_DAYS).into();
     timestamp["meta"] = json!({ "snapshot.json": { "version": version, "length": snapshot.len(),
-        "hashes": { "sha256": hex(digest(&SHA256, &snapshot).as_ref()) } } });
+        "hashes": { "sha256": hex::encode(digest(&SHA256, &snapshot).as_ref()) } } });
     let timestamp = signed::<Timestamp>(keys, "timestamp", timestamp)?;
     let metadata = folder.join("metadata");
     replace(&metadata.join(format!("{version}.snapshot.json")), &snapshot)?;
@@ -227,8 +226,8 @@ fn signed<T: Role + DeserializeOwned + Serialize>(
     let signed: T = serde_json::from_value(role)?;
     let document = fs::read(existing_key(keys, name)?)?;
     let pair = Ed25519KeyPair::from_pkcs8(&document).map_err(unspecified)?;
-    let id = hex(&serde_json::from_value::<tough::schema::key::Key>(public_key(&pair))?.key_id()?);
-    let signature = hex(pair.sign(&signed.canonical_form()?).as_ref());
+    let id = hex::encode(&serde_json::from_value::<tough::schema::key::Key>(public_key(&pair))?.key_id()?);
+    let signature = hex::encode(pair.sign(&signed.canonical_form()?).as_ref());
     let signatures = serde_json::from_value(json!([{ "keyid": id, "sig": signature }]))?;
     Ok(serde_json::to_vec_pretty(&Signed { signed, signatures })?)
 }
@@ -280,7 +279,7 @@ impl Build {
     async fn target(&self, channels: &[String]) -> anyhow::Result<Target> {
         let mut target = Target::from_path(&self.path).await?;
         ensure!(
-            hex(&target.hashes.sha256) == self.sha256,
+            hex::encode(&target.hashes.sha256) == self.sha256,
             "{} is not what manifest.json says",
             self.path.display()
         );
@@ -304,7 +303,7 @@ fn existing_key(keys: &Path, name: &str) -> anyhow::Result<PathBuf> {
 }
 
 fn public_key(pair: &Ed25519KeyPair) -> Value {
-    json!({ "keytype": "ed25519", "scheme": "ed25519", "keyval": { "public": hex(pair.public_key().as_ref()) } })
+    json!({ "keytype": "ed25519", "scheme": "ed25519", "keyval": { "public": hex::encode(pair.public_key().as_ref()) } })
 }
 
 fn key_file(dir: &Path, name: &str) -> PathBuf {
@@ -321,14 +320,7 @@ fn unspecified(_: impl std::fmt::Debug) -> anyhow::Error {
 
 /// In hex, as a manifest has it.
 pub fn sha256(bytes: &[u8]) -> String {
-    hex(digest(&SHA256, bytes).as_ref())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _never_fails = write!(text, "{byte:02x}");
-        text
-    })
+    hex::encode(digest(&SHA256, bytes).as_ref())
 }
 
 #[cfg(test)]
@@ -339,7 +331,7 @@ mod tests {
         let dist = folder.join(version);
         fs::create_dir(&dist).unwrap();
         fs::write(dist.join("gururmm-agent-linux-x86_64"), bytes).unwrap();
-        let sha256 = hex(digest(&SHA256, bytes).as_ref());
+        let sha256 = hex::encode(digest(&SHA256, bytes).as_ref());
         let artefact = json!({ "file": "gururmm-agent-linux-x86_64", "kind": "agent", "os": "linux", "arch": "x86_64",
             "version": version, "sha256": sha256, "size": bytes.len() });
         fs::write(dist.join("manifest.json"), json!({ "artefacts": [artefact] }).to_string()).unwrap();

@@ -1,7 +1,7 @@
 //! The one way to a program: signed metadata is fetched and verified (TUF), then the program it names, byte by byte.
 
 use super::ledger::{Build, Ledger};
-use super::programs::{Programs, Verified, hex};
+use super::programs::{Programs, Verified};
 use super::wire::{NO_HOST, Wire};
 use super::{UpdateError, parse_version};
 use crate::clock::ServerClock;
@@ -127,7 +127,7 @@ impl Source {
         }
         let build = Build {
             version: order.version.clone(),
-            sha256: hex(&target.hashes.sha256),
+            sha256: hex::encode(&target.hashes.sha256),
             length: target.length,
         };
         let mut bytes =

@@ -7,7 +7,6 @@ use crate::os;
 use crate::state::remove_all;
 use ring::digest;
 use std::ffi::OsStr;
-use std::fmt::Write as _;
 use std::fs::{self, DirEntry, File, OpenOptions};
 use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
@@ -169,19 +168,11 @@ fn digest_of(file: &mut File, most: u64) -> io::Result<(String, u64)> {
     let mut source = file.take(most.saturating_add(1));
     loop {
         match source.read(&mut buffer)? {
-            0 => return Ok((hex(context.finish().as_ref()), length)),
+            0 => return Ok((hex::encode(context.finish().as_ref()), length)),
             read => {
                 context.update(&buffer[..read]);
                 length += read as u64;
             }
         }
     }
-}
-
-/// Bytes as hex digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _never_fails = write!(text, "{byte:02x}");
-        text
-    })
 }

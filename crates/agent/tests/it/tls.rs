@@ -21,7 +21,7 @@ impl Ca {
 
     pub fn fingerprint(&self) -> String {
         let digest = ring::digest::digest(&ring::digest::SHA256, self.0.der());
-        format!("sha256:{}", digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+        format!("sha256:{}", hex::encode(digest))
     }
 
     /// A server with a leaf of this CA, which sends `chain` behind it.

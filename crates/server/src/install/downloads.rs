@@ -5,7 +5,6 @@ use super::dist::{Arch, Dist, PackageKind};
 use crate::error::Error;
 use gururmm_protocol::system::OsType;
 use sha2::{Digest as _, Sha256};
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::SystemTime;
 use tokio::fs::File;
@@ -105,7 +104,7 @@ impl Downloads {
 
 /// The SHA-256 of some bytes, in hex.
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+    hex::encode(&Sha256::digest(bytes))
 }
 
 /// The same of an open file, from where it stands to its end.
@@ -113,17 +112,10 @@ pub(super) async fn checksum_of(file: &mut File) -> Result<String, Error> {
     let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 64 * 1024]);
     loop {
         match file.read(&mut buffer).await.map_err(Error::internal)? {
-            0 => return Ok(hex(&hasher.finalize())),
+            0 => return Ok(hex::encode(&hasher.finalize())),
             read => hasher.update(&buffer[..read]),
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _never_fails = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ pub enum TlsError {
 /// `sha256:` and 64 hexadecimal digits over the certificate's DER, as agents pin it.
 pub fn fingerprint(certificate: &CertificateDer<'_>) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, certificate);
-    digest.as_ref().iter().fold("sha256:".to_owned(), |text, byte| text + &format!("{byte:02x}"))
+    format!("sha256:{}", hex::encode(digest))
 }
 
 /// The listener's TLS.

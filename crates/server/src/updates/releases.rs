@@ -226,7 +226,7 @@ impl Releases {
         let metadata = metadata.collect();
         let signed = &repository.targets().signed.targets;
         let targets = signed.iter().map(|(name, target)| {
-            (format!("{}.{}", hex(&target.hashes.sha256), name.resolved()), target.length)
+            (format!("{}.{}", hex::encode(&target.hashes.sha256), name.resolved()), target.length)
         });
         let mut releases: Vec<Release> = signed.values().filter_map(release).collect();
         releases
@@ -276,7 +276,7 @@ fn release(target: &Target) -> Option<Release> {
         channels,
         released_at: DateTime::parse_from_rfc3339(text("released_at")?).ok()?.to_utc(),
         size: target.length,
-        sha256: hex(&target.hashes.sha256),
+        sha256: hex::encode(&target.hashes.sha256),
     })
 }
 
@@ -327,13 +327,4 @@ fn whole(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -133,17 +133,13 @@ async fn a_trace_goes_on_from_a_trusted_proxy_and_from_nobody_else() {
     let answer = caller.clone().from_address(Ipv4Addr::new(127, 8, 8, 8)).get("/health").await;
     let joined = spans.of_request("GET /health", &answer).await;
     assert_eq!(
-        (hex(&joined.trace_id), hex(&joined.parent_span_id)),
+        (hex::encode(&joined.trace_id), hex::encode(&joined.parent_span_id)),
         (TRACE.into(), "b7ad6b7169203331".into())
     );
 
     let own = spans.of_request("GET /health", &caller.get("/health").await).await;
-    assert_ne!(hex(&own.trace_id), TRACE);
+    assert_ne!(hex::encode(&own.trace_id), TRACE);
     assert!(own.parent_span_id.is_empty());
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[tokio::test]

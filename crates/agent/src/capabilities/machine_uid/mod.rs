@@ -97,7 +97,7 @@ fn made_up(state: &StateDir) -> Result<String, StateError> {
 fn digest(source: UidSource, value: &str) -> String {
     let text = format!("gururmm machine uid 1\0{}\0{value}", source.as_str());
     let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(digest)
 }
 
 /// Uuids that makers ship on many boards, in both byte orders where they are known in both.
