@@ -118,7 +118,7 @@ export function sample(t: number): Sample {
 /** The sample of one machine: the second shows no sensors, the third cannot, and the fourth's agent does not tell. */
 export function sampleOf(agent: string | undefined, t: number): Sample {
   const none = { readings: [], omitted: 0, unavailable: null };
-  const unavailable = "not supported on macos: macOS has no documented way to read sensors";
+  const unavailable = "WMI does not answer: access is denied";
   const told = new Map<string | undefined, Sample["sensors"]>([
     [agents[1]?.id, none],
     [agents[2]?.id, { ...none, unavailable }],

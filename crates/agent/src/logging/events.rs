@@ -1,4 +1,4 @@
-//! Windows' event log takes an event's level, and its text as one line.
+//! Windows' event log and macOS' unified log take an event's level, and its text as one line.
 
 use super::one_line;
 use crate::os::event_log::{EventLog, Severity};

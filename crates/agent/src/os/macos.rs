@@ -1,5 +1,10 @@
 //! What is macOS' own.
 
+pub mod event_log;
+mod routing;
+
+pub use routing::{IpFamily, routing_table};
+
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 

@@ -11,7 +11,7 @@ pub mod linux_sessions;
 #[cfg(target_os = "macos")]
 mod macos;
 #[cfg(target_os = "macos")]
-pub use macos::{console_user, sysctl};
+pub use macos::{IpFamily, console_user, event_log, routing_table, sysctl};
 #[cfg(unix)]
 pub mod own_limits;
 #[cfg(unix)]

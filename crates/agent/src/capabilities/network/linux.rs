@@ -81,18 +81,13 @@ fn gateway_v6(text: &str) -> Option<Ipv6Addr> {
 
 /// Behind systemd's local stub stand the real ones, in a file of its own.
 fn name_servers() -> Vec<String> {
-    let servers = parse_resolv_conf(&read_trimmed("/etc/resolv.conf").unwrap_or_default());
+    let servers = super::name_servers_in(&read_trimmed("/etc/resolv.conf").unwrap_or_default());
     if servers.iter().all(|server| server == "127.0.0.53")
         && let Some(text) = read_trimmed("/run/systemd/resolve/resolv.conf")
     {
-        return parse_resolv_conf(&text);
+        return super::name_servers_in(&text);
     }
     servers
-}
-
-fn parse_resolv_conf(text: &str) -> Vec<String> {
-    let lines = text.lines().filter_map(|line| line.trim().strip_prefix("nameserver"));
-    lines.filter_map(|rest| rest.split_ascii_whitespace().next()).map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -115,11 +110,5 @@ mod tests {
         let line = "00000000000000000000000000000000 00 00000000000000000000000000000000 00 \
                     fe800000000000000000000000000001 00000400 00000001 00000000 00000003 eth0";
         assert_eq!(gateway_v6(line), Some("fe80::1".parse().unwrap()));
-    }
-
-    #[test]
-    fn name_servers_come_in_order() {
-        let text = "# comment\nsearch example.com\nnameserver 192.0.2.53\n nameserver\t2001:db8::53 # x\nnameserver\n";
-        assert_eq!(parse_resolv_conf(text), ["192.0.2.53", "2001:db8::53"]);
     }
 }

@@ -12,6 +12,8 @@ use windows as platform;
 
 #[cfg(not(any(target_os = "linux", windows)))]
 mod portable;
+#[cfg(any(target_os = "macos", test))]
+mod routes;
 #[cfg(not(any(target_os = "linux", windows)))]
 use portable as platform;
 
@@ -58,6 +60,13 @@ fn is_link_local(address: IpAddr) -> bool {
     }
 }
 
+/// The name servers of a `resolv.conf`, in order.
+#[cfg(unix)]
+fn name_servers_in(resolv_conf: &str) -> Vec<String> {
+    let lines = resolv_conf.lines().filter_map(|line| line.trim().strip_prefix("nameserver"));
+    lines.filter_map(|rest| rest.split_ascii_whitespace().next()).map(str::to_owned).collect()
+}
+
 /// Hardware addresses of the machine, for enrollment.
 pub fn mac_addresses(state: &NetworkState) -> Vec<String> {
     let macs = state.interfaces.iter().map(|interface| interface.mac.clone());
@@ -76,6 +85,23 @@ mod tests {
         assert_eq!(interface.subnets, ["192.0.2.0/24", "2001:db8::/64"]);
         assert_eq!(interface.ipv4, ["169.254.3.4/16", "192.0.2.7/24", "192.0.2.9/24"]);
         assert_eq!(interface.ipv6, ["2001:db8::7/64", "fe80::1/64"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn name_servers_come_in_order() {
+        let text = "# comment\nsearch example.com\nnameserver 192.0.2.53\n nameserver\t2001:db8::53 # x\nnameserver\n";
+        assert_eq!(name_servers_in(text), ["192.0.2.53", "2001:db8::53"]);
+    }
+
+    /// As macOS writes it.
+    #[cfg(unix)]
+    #[test]
+    fn the_comment_above_name_servers_is_none_of_them() {
+        let text = "#\n# macOS Notice\n#\n# This file is not consulted for DNS hostname resolution, address\n\
+                    # resolution, or the DNS query routing mechanism used by most\n# processes on this system.\n#\n\
+                    search example.com\nnameserver 192.0.2.1\nnameserver fe80::1%en0\n";
+        assert_eq!(name_servers_in(text), ["192.0.2.1", "fe80::1%en0"]);
     }
 
     #[test]
