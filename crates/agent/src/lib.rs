@@ -19,6 +19,8 @@ pub mod status;
 pub mod supervisor;
 pub mod transport;
 pub mod update;
+pub mod user_activity;
+pub mod user_helper;
 mod version;
 pub mod watchdog;
 

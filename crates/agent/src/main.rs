@@ -8,7 +8,7 @@ use gururmm_agent::logging::OwnLog;
 use gururmm_agent::os::service::{self, Ending, Stop};
 use gururmm_agent::supervisor::{Run, StartError, Stopped, Supervised, Supervisor};
 use gururmm_agent::watchdog::{self, WatchdogError};
-use gururmm_agent::{install, logging, os, removal, state::StateDir, status, version};
+use gururmm_agent::{install, logging, os, removal, state::StateDir, status, user_helper, version};
 use std::ffi::OsString;
 use std::future::Future;
 use std::io::Write;
@@ -100,6 +100,22 @@ enum Command {
     /// For packages' scripts: remove what the agent has made beside the package's files.
     #[command(hide = true)]
     UninstallFromPackage,
+    /// For the watchdog: tell it what only a program in a user's session can see.
+    #[command(hide = true)]
+    UserHelper {
+        /// The watchdog's.
+        #[arg(long)]
+        socket: PathBuf,
+    },
+    /// For the agent, on macOS: become a user, and then a program.
+    #[command(hide = true)]
+    AsUser {
+        uid: u32,
+        #[arg(long)]
+        directory: Option<PathBuf>,
+        #[arg(last = true, required = true)]
+        program: Vec<OsString>,
+    },
     /// Say which version this is.
     Version,
 }
@@ -275,6 +291,13 @@ fn run(command: Command, log: Arc<OwnLog>) -> anyhow::Result<ExitCode> {
         Command::UninstallFromPackage => {
             install::Layout::system().uninstall_from_package().context("the agent's state cannot be removed")
         }
+        Command::UserHelper { socket } => {
+            block_on(async { Ok(user_helper::run(&socket, watchdog::stop_with_parent()).await?) })
+        }
+        Command::AsUser { uid, directory, program } => {
+            let error = os::user_session::become_program(uid, directory.as_deref(), &program);
+            Err(error).context("the program cannot be run as the user")
+        }
         Command::Version => say(version()),
     };
     done.map(|()| ExitCode::SUCCESS)
@@ -349,7 +372,7 @@ fn describe(enrolled: &Enrolled) -> String {
 fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(4)
+        .max_blocking_threads(os::BLOCKING_THREADS)
         .thread_keep_alive(Duration::from_secs(2))
         .build()
         .context("the runtime cannot be started")?;

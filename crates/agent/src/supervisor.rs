@@ -151,10 +151,9 @@ impl Supervisor {
         let (journal, recovered) =
             Journal::open(&state.sub_dir(JOURNAL_DIR)?).map_err(StartError::Journal)?;
         let journal = Arc::new(journal);
-        let scripts = Scripts {
-            own: state.sub_dir("scripts")?,
-            of_users: run_folder::of(&state).join(run_folder::SCRIPTS),
-        };
+        let run_folder = run_folder::of(&state);
+        let scripts =
+            Scripts { own: state.sub_dir("scripts")?, of_users: run_folder.join(run_folder::SCRIPTS) };
         remove_files(&scripts.own);
         run_folder::clear(&scripts.of_users);
         let machine = machine_uid::read(&state)?;
@@ -176,7 +175,7 @@ impl Supervisor {
         let first_seq = u64::try_from(clock.at(now).timestamp()).unwrap_or(1);
         let session = Session::new(now, rand::random(), ledger, Outbox::new(first_seq));
         let supervisor = Self {
-            schedule: Schedule::new(now),
+            schedule: Schedule::new(now, run_folder),
             state,
             identity,
             machine,

@@ -3,6 +3,7 @@
 
 mod alarm;
 mod child;
+mod helpers;
 pub mod plan;
 mod succession;
 
@@ -16,6 +17,7 @@ use crate::update::ledger::Ledger;
 use crate::update::programs::{self, Programs};
 use alarm::Alarm;
 use child::{Child, Ended};
+use helpers::Helpers;
 use plan::{Plan, Start};
 use std::ffi::OsString;
 use std::future::Future;
@@ -86,6 +88,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     let mut stop = std::pin::pin!(stop);
     let mut failures = Failures::default();
     tracing::info!(version = crate::version(), "watchdog started");
+    let helpers = Helpers::start(&watchdog.state);
     loop {
         let begun = Instant::now();
         let once = match watchdog.hand_over(stop.as_mut()).await? {
@@ -108,6 +111,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
             }
         }
     }
+    helpers.stop().await;
     tracing::info!("watchdog stopped");
     Ok(())
 }

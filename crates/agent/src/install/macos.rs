@@ -18,6 +18,9 @@ const DAEMON: &str = "system/com.gururmm.agent";
 const RECEIPT: &str = "com.gururmm.agent";
 const FOLDER: &str = "/Library/Application Support/GuruRMM";
 
+/// What is there for users' sessions; it goes with a restart of the machine, too.
+const RUN_FOLDER: &str = "/var/run/gururmm-agent";
+
 /// Where everything stands.
 #[derive(Debug, Clone)]
 pub struct Layout {
@@ -69,6 +72,7 @@ impl Layout {
         check_rights()?;
         stop();
         remove(Path::new(PLIST_PATH))?;
+        remove(Path::new(RUN_FOLDER))?;
         remove(&self.folder)
     }
 
@@ -81,6 +85,7 @@ impl Layout {
     pub fn uninstall_from_package(&self) -> Result<(), InstallError> {
         check_rights()?;
         remove(&self.state_dir())?;
+        remove(Path::new(RUN_FOLDER))?;
         remove(&self.folder.join("bin").join(VERSIONS))
     }
 

@@ -4,10 +4,12 @@ mod boot;
 pub use boot::boot_id;
 #[cfg(any(target_os = "macos", test))]
 pub mod ioreg;
+pub mod last_input;
 #[cfg(target_os = "linux")]
 pub mod linux_files;
 #[cfg(target_os = "linux")]
 pub mod linux_sessions;
+pub mod local_socket;
 #[cfg(target_os = "macos")]
 mod macos;
 #[cfg(target_os = "macos")]

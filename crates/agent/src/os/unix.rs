@@ -124,6 +124,35 @@ pub fn program_mode(options: &mut OpenOptions) {
     options.mode(0o755).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32);
 }
 
+/// Threads for what blocks: the disk and look-ups.
+pub const BLOCKING_THREADS: usize = 4;
+
+/// A process that was started.
+pub type Process = tokio::process::Child;
+
+/// Starts a process of this account's.
+pub fn spawn(command: &mut tokio::process::Command) -> io::Result<Process> {
+    command.spawn()
+}
+
+/// The program of this process, and what to execute as long as it is held.
+#[cfg(target_os = "linux")]
+pub fn own_program() -> io::Result<(File, OsString)> {
+    let path = Path::new("/proc/self/exe");
+    let file = File::open(path)?;
+    let name = executable(&file, path)?;
+    Ok((file, name))
+}
+
+/// The program of this process, and what to execute as long as it is held.
+#[cfg(not(target_os = "linux"))]
+pub fn own_program() -> io::Result<(File, OsString)> {
+    let path = std::env::current_exe()?;
+    let file = File::open(&path)?;
+    let name = executable(&file, &path)?;
+    Ok((file, name))
+}
+
 /// What to execute so that it is the program that was opened.
 #[cfg(target_os = "linux")]
 pub fn executable(file: &File, _path: &Path) -> io::Result<OsString> {

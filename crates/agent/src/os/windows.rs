@@ -1,6 +1,6 @@
 //! Private files, accounts and services on Windows.
 
-mod account;
+pub(super) mod account;
 pub mod adapters;
 mod console;
 pub mod event_log;
@@ -8,7 +8,8 @@ pub mod figures;
 pub mod folders;
 pub mod hardware;
 pub mod names;
-mod private;
+pub(super) mod private;
+pub(super) mod process;
 pub mod products;
 pub mod registry;
 mod secret;
@@ -20,6 +21,7 @@ pub mod wmi;
 pub use account::is_elevated;
 pub(crate) use console::interrupt;
 pub use private::{check_only_ours, check_private, create_private_dir, private_mode};
+pub use process::{Process, own_program, spawn};
 pub use secret::{protect_secret, reveal_secret};
 
 use chrono::{DateTime, Utc};
@@ -34,6 +36,10 @@ use windows_sys::Win32::System::Threading::{CREATE_NEW_PROCESS_GROUP, CREATE_NO_
 /// How a command's first process is made: in a process group of its own, which is asked to end as a whole, and on a
 /// console that nobody sees.
 pub(super) const COMMAND_FLAGS: u32 = CREATE_NEW_PROCESS_GROUP | CREATE_NO_WINDOW;
+
+/// Threads for what blocks: the disk, look-ups, and here every stream of a command that runs and says nothing, since the
+/// runtime reads anonymous pipes that way. Up to 256 commands have three each.
+pub const BLOCKING_THREADS: usize = 4 + 3 * 256;
 
 /// Ends when a person asks the process to stop.
 pub fn stop_signal() -> io::Result<impl Future<Output = ()>> {

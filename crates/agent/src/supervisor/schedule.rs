@@ -11,6 +11,7 @@ use gururmm_protocol::metrics::Sample;
 use gururmm_protocol::network::NetworkState;
 use gururmm_protocol::policy::AgentConfig;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// The first sample comes soon, so that a machine is not blank for a whole interval.
@@ -65,12 +66,12 @@ impl Series {
 
 impl Schedule {
     /// The protocol's defaults until the server says otherwise.
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant, run_folder: PathBuf) -> Self {
         let config = AgentConfig::default();
         let kept = Series::new(now, FIRST_SAMPLE, interval(&config));
         let facts = Facts {
             public_ip: PublicIp::new(now),
-            user_idle: UserIdle::default(),
+            user_idle: UserIdle::new(run_folder),
             sensors: SensorWatch::default(),
         };
         Self { config, kept, live: None, next_network: now, network: None, facts }
@@ -182,7 +183,7 @@ mod tests {
     #[test]
     fn a_changed_interval_is_in_force_at_once() {
         let now = Instant::now();
-        let mut schedule = Schedule::new(now);
+        let mut schedule = Schedule::new(now, PathBuf::from("/nonexistent"));
         let mut session = Session::new(now, 1, Ledger::default(), Outbox::new(1));
         schedule.configure(now, with_interval(600));
         assert_eq!(schedule.next_sample(), now + FIRST_SAMPLE);
@@ -199,7 +200,7 @@ mod tests {
     #[test]
     fn someone_who_looks_gets_samples_soon_and_only_while_they_look() {
         let now = Instant::now();
-        let mut schedule = Schedule::new(now);
+        let mut schedule = Schedule::new(now, PathBuf::from("/nonexistent"));
         schedule.configure(now, with_interval(600));
         schedule.watch(now, Some(Duration::from_secs(2)));
         assert_eq!(schedule.next_sample(), now + FIRST_LIVE_SAMPLE);

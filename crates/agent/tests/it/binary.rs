@@ -96,32 +96,40 @@ async fn a_running_agent_listens_nowhere() {
     let (mut connection, _) = server.welcome().await;
     connection.run(shell("true")).await;
     let pid = process.0.id();
-    let sockets: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
-        .unwrap()
-        .flatten()
-        .filter_map(|fd| std::fs::read_link(fd.path()).ok())
-        .filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.trim_end_matches(']').to_owned()))
-        .collect();
-    let mut connected = 0;
-    for table in ["tcp", "tcp6", "udp", "udp6", "raw", "raw6"] {
-        let text = read(format!("/proc/{pid}/net/{table}"));
-        for line in text.lines().skip(1) {
-            let fields: Vec<_> = line.split_whitespace().collect();
-            if sockets.iter().any(|inode| inode == fields[9]) {
-                // 01 is ESTABLISHED: the one connection to the server.
-                assert_eq!((table, fields[3]), ("tcp", "01"));
-                connected += 1;
-            }
-        }
-    }
-    assert_eq!(connected, 1);
+    assert_only_connected_to_the_server(pid, 1);
     // Nor on a named socket.
-    let unix = read(format!("/proc/{pid}/net/unix"));
+    let (sockets, unix) = (sockets(pid), read(format!("/proc/{pid}/net/unix")));
     let named = unix.lines().skip(1).filter(|line| {
         let fields: Vec<_> = line.split_whitespace().collect();
         fields.len() > 7 && sockets.iter().any(|inode| inode == fields[6])
     });
     assert_eq!(named.count(), 0);
+}
+
+/// The numbers of the sockets that a process has open.
+fn sockets(pid: u32) -> Vec<String> {
+    let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    let links = descriptors.filter_map(|fd| std::fs::read_link(fd.path()).ok());
+    links
+        .filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.trim_end_matches(']').to_owned()))
+        .collect()
+}
+
+/// A process that listens on no network, and has `connections` open there.
+pub fn assert_only_connected_to_the_server(pid: u32, connections: usize) {
+    let (sockets, mut connected) = (sockets(pid), 0);
+    for table in ["tcp", "tcp6", "udp", "udp6", "raw", "raw6"] {
+        let text = read(format!("/proc/{pid}/net/{table}"));
+        for line in text.lines().skip(1) {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            if sockets.iter().any(|inode| inode == fields[9]) {
+                // 01 is ESTABLISHED.
+                assert_eq!((table, fields[3]), ("tcp", "01"));
+                connected += 1;
+            }
+        }
+    }
+    assert_eq!(connected, connections);
 }
 
 #[tokio::test]

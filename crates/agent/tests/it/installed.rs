@@ -107,7 +107,9 @@ impl Watchdog {
     /// The agent it runs, if it runs one.
     pub fn agent(&self) -> Option<u32> {
         let children = read(format!("/proc/{0}/task/{0}/children", self.0.id()));
-        children.split_whitespace().next().map(|pid| pid.parse().unwrap())
+        // On a desk, the person there has a helper.
+        let is_agent = |pid: &&str| !read(format!("/proc/{pid}/cmdline")).contains("user-helper");
+        children.split_whitespace().find(is_agent).map(|pid| pid.parse().unwrap())
     }
 }
 

@@ -8,6 +8,7 @@ mod commands;
 mod crashes;
 mod desk;
 mod harness;
+mod helpers;
 mod hostile;
 mod installed;
 mod lifecycle;

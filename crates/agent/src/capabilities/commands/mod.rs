@@ -10,7 +10,7 @@ use crate::clock::ServerClock;
 use crate::journal::{Journal, SpoolState, SpoolWriter};
 use crate::os;
 use crate::os::process_tree::Enclosure;
-use crate::os::user_session::{NoUserSession, UserSession};
+use crate::os::user_session::{Launch, NoUserSession, UserSession};
 use crate::session::ledger::never_ran;
 use gururmm_protocol::CommandId;
 use gururmm_protocol::command::{CommandEnd, CommandStart, Outcome, RunContext};
@@ -161,8 +161,16 @@ impl Runner {
         os::own_limits::without_ours(command.as_std_mut());
         let enclosure = Enclosure::around(command_id, command.as_std_mut());
         let spawned = match &session {
-            Some(session) => session.spawn(&mut command, start.working_directory.as_deref().map(Path::new)),
-            None => command.spawn(),
+            Some(session) => {
+                let launch = Launch {
+                    directory: start.working_directory.as_deref().map(Path::new),
+                    is_fed: start.stdin.is_some(),
+                    is_read: true,
+                    is_enclosed: enclosure.is_some(),
+                };
+                session.spawn(&mut command, launch)
+            }
+            None => os::spawn(&mut command),
         };
         let spawned = spawned.and_then(|child| {
             enclosure.as_ref().map_or(Ok(()), |enclosure| enclosure.take_in(&child))?;
@@ -193,7 +201,7 @@ impl Runner {
 }
 
 struct Spawned {
-    child: tokio::process::Child,
+    child: os::Process,
     enclosure: Option<Enclosure>,
     script: Option<invocation::ScriptFile>,
     spool: SpoolWriter,

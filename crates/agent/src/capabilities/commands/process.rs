@@ -3,13 +3,13 @@
 use super::Stop;
 use super::tree::{Leader, end_tree};
 use crate::journal::SpoolWriter;
+use crate::os;
 use gururmm_protocol::command::{CommandStart, Outcome, Stream};
 use gururmm_protocol::limits::MAX_OUTPUT_CHUNK_BYTES;
 use std::io;
 use std::process::ExitStatus;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::Child;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
@@ -32,7 +32,7 @@ pub(super) struct Exit {
 }
 
 pub(super) async fn drive(
-    mut child: Child,
+    mut child: os::Process,
     start: &CommandStart,
     spool: &mut SpoolWriter,
     output: &Notify,

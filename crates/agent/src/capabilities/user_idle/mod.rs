@@ -1,5 +1,6 @@
 //! Time since the signed-in user's last input, where only the screen's server can tell: it is asked shortly before a
-//! sample is due, beside the loop, since it may be slow or dead.
+//! sample is due, beside the loop, since it may be slow or dead. Where it tells the user's own programs only, the user's
+//! helper has asked it, and what it said is read.
 
 #[cfg(target_os = "linux")]
 mod linux;
@@ -17,7 +18,10 @@ mod macos;
 use macos as platform;
 
 use crate::aside::Aside;
+use crate::user_activity;
+use chrono::Utc;
 use gururmm_protocol::metrics::Sample;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// How long before a sample is asked.
@@ -34,6 +38,8 @@ pub struct UserIdle {
     is_needed: bool,
     /// The sample that was asked for.
     asked_for: Option<Instant>,
+    /// Where the watchdog writes down what users' helpers say.
+    run_folder: PathBuf,
 }
 
 #[derive(Debug)]
@@ -51,6 +57,11 @@ struct Answer {
 }
 
 impl UserIdle {
+    /// Nothing is known yet.
+    pub fn new(run_folder: PathBuf) -> Self {
+        Self { run_folder, ..Self::default() }
+    }
+
     /// When [`UserIdle::run`] is to be called for the sample that is `due`.
     pub fn next(&self, due: Instant) -> Option<Instant> {
         let is_asked = self.asked_for == Some(due) || self.asking.is_some();
@@ -76,6 +87,10 @@ impl UserIdle {
             && *user == seen.user
         {
             sample.user_idle_seconds = Some(now.saturating_duration_since(seen.last_input).as_secs());
+        }
+        if let (Some(user), None) = (&sample.logged_in_user, sample.user_idle_seconds) {
+            let idle = user_activity::idle(&self.run_folder, user, Utc::now());
+            sample.user_idle_seconds = idle.map(|idle| idle.as_secs());
         }
     }
 

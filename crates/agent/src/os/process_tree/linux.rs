@@ -36,6 +36,11 @@ pub(super) fn count(tree: &ProcessTree) -> io::Result<usize> {
     members(tree).map(|members| members.len())
 }
 
+/// When that process began, in ticks since the machine did.
+pub fn started(pid: u32) -> Option<u64> {
+    Process::read(pid).map(|process| process.start_time)
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Process {
     pid: u32,

@@ -53,6 +53,14 @@ pub(super) fn count(tree: &ProcessTree) -> io::Result<usize> {
     Ok(members(&table()?, tree).len())
 }
 
+/// When that process began, in seconds since 1970.
+pub fn started(pid: u32) -> Option<u64> {
+    let pid = sysinfo::Pid::from_u32(pid);
+    let mut system = System::new().ok()?;
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, ProcessRefreshKind::nothing());
+    system.process(pid).map(|process| process.start_time())
+}
+
 fn table() -> io::Result<System> {
     let mut system = System::new().map_err(io::Error::other)?;
     let what = ProcessRefreshKind::nothing().with_environ(UpdateKind::Always);

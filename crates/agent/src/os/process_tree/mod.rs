@@ -27,6 +27,9 @@ use std::io;
 /// Environment variable that marks a command's processes; its value is the command's id.
 pub const MARK: &str = "GURURMM_COMMAND_ID";
 
+#[cfg(unix)]
+pub use platform::started;
+
 /// How hard to ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {

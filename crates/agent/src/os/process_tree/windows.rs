@@ -13,7 +13,6 @@ use std::os::windows::process::CommandExt;
 use std::process::Command;
 use std::ptr::{null, null_mut};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
-use tokio::process::Child;
 use windows_sys::Win32::Foundation::INVALID_HANDLE_VALUE;
 use windows_sys::Win32::System::Diagnostics::ToolHelp::{
     CreateToolhelp32Snapshot, TH32CS_SNAPTHREAD, THREADENTRY32, Thread32First, Thread32Next,
@@ -52,7 +51,7 @@ impl Enclosure {
     }
 
     /// Takes the started process in and wakes it.
-    pub fn take_in(&self, child: &Child) -> io::Result<()> {
+    pub fn take_in(&self, child: &os::Process) -> io::Result<()> {
         let (Some(handle), Some(pid)) = (child.raw_handle(), child.id()) else { return Ok(()) };
         // SAFETY: both handles are open; the process sleeps and has started nothing yet.
         if unsafe { AssignProcessToJobObject(self.job.0.as_raw_handle(), handle) } == 0 {
@@ -214,7 +213,7 @@ mod tests {
         let mut command = tokio::process::Command::new(folders::system().join("cmd.exe"));
         command.raw_arg("/d /c \"start /b ping -n 300 127.0.0.1 >nul & ping -n 300 127.0.0.1 >nul\"");
         let enclosure = Enclosure::around(command_id, command.as_std_mut()).unwrap();
-        let mut child = command.spawn().unwrap();
+        let mut child = os::spawn(&mut command).unwrap();
         let tree = ProcessTree { command_id, leader: child.id() };
         assert_eq!(count(&tree).unwrap(), 0, "it is not in its job yet");
         enclosure.take_in(&child).unwrap();

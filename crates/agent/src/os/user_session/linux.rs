@@ -6,8 +6,8 @@
 
 mod desktop;
 
-use super::NoUserSession;
-use crate::os::linux_sessions::{self, LoginSession, SESSIONS_DIR};
+use super::{Launch, NoUserSession};
+use crate::os::linux_sessions::{self, LoginSession, SESSIONS_DIR, SessionKind};
 use crate::os::{self, Unsupported};
 use nix::unistd::{User, getgrouplist};
 use rustix::fs::{Mode, fchmod, fchown};
@@ -24,6 +24,7 @@ use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use tokio::process::{Child, Command};
 
 /// Where a user's programs are looked for, as `login(1)` has it.
@@ -51,7 +52,60 @@ struct Account {
     shell: PathBuf,
 }
 
+/// A session with a screen. Terminals have none: what is typed there touches their device, and they show no window.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Desktop {
+    id: String,
+    uid: u32,
+    began: u64,
+}
+
+impl Desktop {
+    /// All that this process can serve.
+    pub fn all() -> Vec<Self> {
+        let sessions = linux_sessions::signed_in(Path::new(SESSIONS_DIR));
+        let with_screen = sessions.filter(|session| session.kind != SessionKind::Text);
+        let desktops = with_screen.filter_map(|session| Self::of(&session));
+        desktops.filter(|desktop| may_become(Uid::from_raw(desktop.uid))).collect()
+    }
+
+    fn of(session: &LoginSession) -> Option<Self> {
+        Some(Self { id: session.id.clone(), uid: session.uid?, began: session.began })
+    }
+
+    /// Its name, among those of today.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+}
+
 impl UserSession {
+    /// The one of that desktop, unless it has ended. May take its time as well.
+    pub fn of_desktop(desktop: &Desktop) -> Result<Self, NoUserSession> {
+        let mut sessions = linux_sessions::signed_in(Path::new(SESSIONS_DIR));
+        let is_it = |session: &LoginSession| Desktop::of(session).as_ref() == Some(desktop);
+        Self::of(sessions.find(is_it).ok_or(NoUserSession::Nobody)?)
+    }
+
+    /// One of this process's own account.
+    #[cfg(test)]
+    pub fn of_this_process() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!("UID={}\nUSER=ada\nCLASS=user\n", geteuid().as_raw());
+        fs::write(folder.path().join("1"), text).unwrap();
+        Self::of(linux_sessions::foremost(folder.path()).unwrap()).unwrap()
+    }
+
+    /// The user's name, as the samples have it.
+    pub fn user(&self) -> &str {
+        &self.session.user
+    }
+
+    /// The user's account.
+    pub fn uid(&self) -> Uid {
+        self.account.uid
+    }
+
     /// The active session of a seat, else the one that began last. May ask a directory service, and so take its time.
     pub fn foremost() -> Result<Self, NoUserSession> {
         let session = linux_sessions::foremost(Path::new(SESSIONS_DIR)).ok_or(NoUserSession::Nobody)?;
@@ -99,10 +153,12 @@ impl UserSession {
         Ok(fchmod(file, Mode::RUSR)?)
     }
 
-    /// Starts `command` as the user, in `directory`, or at home where there is one.
-    pub fn spawn(&self, command: &mut Command, directory: Option<&Path>) -> io::Result<Child> {
-        self.enter(command.as_std_mut(), directory)?;
-        command.spawn()
+    /// Starts `command` as the user. It is killed when what comes back is dropped.
+    pub fn spawn(&self, command: &mut Command, launch: Launch<'_>) -> io::Result<Child> {
+        let stream = |is_used| if is_used { Stdio::piped() } else { Stdio::null() };
+        command.stdin(stream(launch.is_fed)).stdout(stream(launch.is_read)).stderr(stream(launch.is_read));
+        self.enter(command.as_std_mut(), launch.directory)?;
+        command.kill_on_drop(true).spawn()
     }
 
     /// Has `command` become the user's after everything else that is to be done before it runs.

@@ -38,7 +38,16 @@ pub fn is_elevated() -> bool {
 
 /// The account's security identifier, as text.
 pub(super) fn user() -> io::Result<String> {
-    let token = token(TOKEN_QUERY)?;
+    user_of(&token(TOKEN_QUERY)?)
+}
+
+/// Whether this process is the system itself, as a service is.
+pub(in crate::os) fn is_system() -> bool {
+    user().is_ok_and(|user| user == SYSTEM)
+}
+
+/// The security identifier of a token's account, as text.
+pub(in crate::os) fn user_of(token: &OwnedHandle) -> io::Result<String> {
     // A `TOKEN_USER` and the identifier it points to.
     let mut buffer = [0u64; 16];
     let (size, mut length) = (size_of_val(&buffer) as u32, 0);

@@ -2,12 +2,15 @@
 #![expect(unsafe_code, reason = "the system's calls")]
 
 use super::wide;
+use std::os::windows::io::{AsRawHandle, OwnedHandle};
 use std::path::PathBuf;
 use std::ptr::null_mut;
+use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::System::Com::CoTaskMemFree;
 use windows_sys::Win32::System::SystemInformation::GetSystemDirectoryW;
 use windows_sys::Win32::UI::Shell::{
-    FOLDERID_LocalAppData, FOLDERID_ProgramData, FOLDERID_ProgramFiles, SHGetKnownFolderPath,
+    FOLDERID_LocalAppData, FOLDERID_Profile, FOLDERID_ProgramData, FOLDERID_ProgramFiles,
+    SHGetKnownFolderPath,
 };
 use windows_sys::core::GUID;
 
@@ -37,11 +40,21 @@ pub fn system() -> PathBuf {
     }
 }
 
+/// The folder of a user's files, where the user has one.
+pub(in crate::os) fn of_user(token: &OwnedHandle) -> Option<PathBuf> {
+    known_to(&FOLDERID_Profile, token.as_raw_handle()).filter(|folder| folder.is_dir())
+}
+
 fn known(folder: &GUID) -> Option<PathBuf> {
+    known_to(folder, null_mut())
+}
+
+/// No token stands for this process's account.
+fn known_to(folder: &GUID, token: HANDLE) -> Option<PathBuf> {
     let mut path = null_mut();
-    // SAFETY: no token stands for this process's account; what comes back is freed in any case, as the call demands.
+    // SAFETY: the token is open, or none; what comes back is freed in any case, as the call demands.
     let text = unsafe {
-        let result = SHGetKnownFolderPath(folder, 0, null_mut(), &mut path);
+        let result = SHGetKnownFolderPath(folder, 0, token, &mut path);
         let text = (result >= 0).then(|| wide::text_at(path));
         CoTaskMemFree(path.cast());
         text

@@ -52,18 +52,24 @@ const ALLOWING: u8 = 0;
 /// Makes a folder that nobody else can enter, whatever the folder above hands down. Its files inherit from it.
 pub fn create_private_dir(path: &Path) -> io::Result<()> {
     own_what_is_made();
-    let descriptor = Descriptor::private()?;
-    let attributes = SECURITY_ATTRIBUTES {
-        nLength: size_of::<SECURITY_ATTRIBUTES>() as u32,
-        lpSecurityDescriptor: descriptor.0,
-        bInheritHandle: 0,
-    };
+    create_dir(path, &Descriptor::private()?)
+}
+
+fn create_dir(path: &Path, descriptor: &Descriptor) -> io::Result<()> {
+    let attributes = descriptor.attributes();
     let path = wide(path);
     // SAFETY: path and attributes live until the call returns.
     if unsafe { CreateDirectoryW(path.as_ptr(), &attributes) } == 0 {
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// Makes a folder in which that account can read everything and change nothing, and else as
+/// [`create_private_dir`] does.
+pub(in crate::os) fn create_readable_dir(path: &Path, reader: &str) -> io::Result<()> {
+    own_what_is_made();
+    create_dir(path, &Descriptor::private_but(&format!("(A;OICI;FRFX;;;{reader})"))?)
 }
 
 /// Files are private by what they inherit from their folder; a link is opened itself, and never followed.
@@ -253,16 +259,32 @@ unsafe fn others(list: *const ACL, process: &str, concern: Concern) -> io::Resul
 }
 
 /// A security descriptor of the system's making.
-struct Descriptor(PSECURITY_DESCRIPTOR);
+#[derive(Debug)]
+pub(in crate::os) struct Descriptor(PSECURITY_DESCRIPTOR);
+
+// SAFETY: memory that is read and never written, and freed by whoever has it last.
+unsafe impl Send for Descriptor {}
+// SAFETY: as above.
+unsafe impl Sync for Descriptor {}
 
 impl Descriptor {
     /// The one of private folders: full rights for the system and the administrators and, where the agent is none of
     /// them, for its account; nothing is inherited from above, everything below inherits.
     fn private() -> io::Result<Self> {
+        Self::private_but("")
+    }
+
+    /// The same with further entries.
+    fn private_but(more: &str) -> io::Result<Self> {
         let mut text = format!("D:P(A;OICI;FA;;;{SYSTEM})(A;OICI;FA;;;{ADMINISTRATORS})");
         if !account::is_elevated() {
             text.push_str(&format!("(A;OICI;FA;;;{})", account::user()?));
         }
+        Self::from_text(&(text + more))
+    }
+
+    /// What the text says, which is in the language of security descriptors.
+    pub(in crate::os) fn from_text(text: &str) -> io::Result<Self> {
         let (text, mut descriptor) = (wide(text), null_mut());
         // SAFETY: the text ends with a NUL; on success the descriptor is the caller's to free.
         let made = unsafe {
@@ -274,6 +296,15 @@ impl Descriptor {
             )
         };
         if made == 0 { Err(io::Error::last_os_error()) } else { Ok(Self(descriptor)) }
+    }
+
+    /// To be used as long as this lives.
+    pub(in crate::os) fn attributes(&self) -> SECURITY_ATTRIBUTES {
+        SECURITY_ATTRIBUTES {
+            nLength: size_of::<SECURITY_ATTRIBUTES>() as u32,
+            lpSecurityDescriptor: self.0,
+            bInheritHandle: 0,
+        }
     }
 
     fn is_protected(&self) -> io::Result<bool> {
