@@ -10,6 +10,7 @@ import {
   audit,
   CLIENTS,
   commands,
+  DIGEST,
   duplicates,
   id,
   keyOnce,
@@ -332,6 +333,36 @@ export function answer(method: string, url: URL): unknown {
     ]);
   }
   if (path === "/api/v1/server") return server;
+  if (path === "/api/v1/system/follow-me") {
+    return {
+      key: "SGVyZSBzdGFuZCB0aGlydHktdHdvIGJ5dGVzLi4uLi4=",
+      record: {
+        serial: 2,
+        server_url: "https://rmm.northwind.example.com",
+        ca_fingerprint: `sha256:${DIGEST}`,
+        not_before: ago(7_200),
+        expires_at: ago(-364 * 86_400),
+        set_at: ago(7_200),
+        set_by: "Maya Lindqvist",
+      },
+      confirmed: 2_104,
+      waiting: 71,
+      not_following: [
+        {
+          has_tried: true,
+          error_code: "NOT_WELCOMED",
+          error: "cannot connect to the server: Connection refused (os error 111)",
+          agents: 6,
+        },
+        {
+          has_tried: false,
+          error_code: "SIGNATURE",
+          error: "the record is not signed with this installation's key",
+          agents: 1,
+        },
+      ],
+    };
+  }
   if (path === "/api/v1/system/status") {
     return {
       version: "0.1.0",

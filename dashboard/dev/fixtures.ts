@@ -503,7 +503,7 @@ export const duplicates: Duplicate[] = [
   { agent: retiredAgent, reasons: ["mac_address"] },
 ];
 
-const DIGEST = "5f0c0c6d3b1e4a7d9a2b8c4e6f1a3d5b7c9e0f2a4b6c8d0e1f3a5b7c9d1e3f50";
+export const DIGEST = "5f0c0c6d3b1e4a7d9a2b8c4e6f1a3d5b7c9e0f2a4b6c8d0e1f3a5b7c9d1e3f50";
 const packageOf = (file: string, kind: Package["kind"], os: Package["os"]): Package => ({
   file,
   kind,

@@ -294,7 +294,7 @@ export const PAGES: Record<string, DashboardPage> = {
   system: {
     path: "/system",
     heading: "Partners",
-    parts: 3,
+    parts: 4,
     empty: ["No partners yet"],
     many: 1,
   },
@@ -412,6 +412,14 @@ export const ACTS: Record<string, DashboardPage & { act: (page: Page) => Promise
       await page.getByRole("button", { name: /^More actions for/ }).click();
       await page.getByRole("menuitem", { name: "Let it enroll anew" }).click();
       await page.getByRole("button", { name: "Give up its key" }).click();
+    },
+  },
+  "send-agents-elsewhere": {
+    path: "/system",
+    heading: "Send agents there",
+    act: async (page) => {
+      await page.getByRole("button", { name: "Send agents elsewhere" }).click();
+      await page.getByLabel("Address").fill("https://rmm.example.com");
     },
   },
   rotate: {

@@ -2,6 +2,7 @@
 
 use crate::capabilities::{machine_uid, network, system_info};
 use crate::clock::ServerClock;
+use crate::follow::Stored;
 use crate::http::{CallError, InvalidServerUrl, ServerUrl, post};
 use crate::identity::{CA_FILE, Identity, IdentityError, Secret};
 use crate::journal::JOURNAL_DIR;
@@ -115,7 +116,7 @@ pub async fn enroll(state_dir: &Path, options: &EnrollOptions) -> Result<Enrolle
     let mut previous = None;
     match Identity::load(&state) {
         Ok(identity) if options.replace => previous = Some(identity.agent_id),
-        Ok(identity) if identity.server_url == server.to_string() => {
+        Ok(identity) if is_known(&state, &identity, &server) => {
             return Ok(Enrolled::Already(identity.agent_id));
         }
         Ok(identity) => return Err(EnrollError::OtherServer(identity.server_url)),
@@ -159,12 +160,20 @@ pub async fn enroll(state_dir: &Path, options: &EnrollOptions) -> Result<Enrolle
         enrolled_at: response.server_time,
         ca_pinned,
     };
+    Stored::remove(&state)?;
     clock.replace(&state, now);
     identity.save(&state)?;
     Ok(match response.status {
         EnrollStatus::Active => Enrolled::Active(identity.agent_id),
         EnrollStatus::Pending => Enrolled::Pending(identity.agent_id),
     })
+}
+
+/// Whether this is the server's address, or was when the machine was enrolled: what is run again by some script is no
+/// reason to enroll anew.
+fn is_known(state: &StateDir, identity: &Identity, server: &ServerUrl) -> bool {
+    let place = Stored::load(state).place.map(|place| place.server_url);
+    [Some(identity.server_url.clone()), place].contains(&Some(server.to_string()))
 }
 
 fn request(state: &StateDir, site: &str, key: &str) -> Result<EnrollRequest, EnrollError> {

@@ -5,6 +5,7 @@ pub mod capabilities;
 pub mod clock;
 pub mod crash;
 pub mod enroll;
+pub mod follow;
 pub mod http;
 pub mod identity;
 pub mod install;

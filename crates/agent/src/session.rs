@@ -13,6 +13,7 @@ use crate::outbox::Outbox;
 use backoff::{Backoff, Setback};
 use chrono::{DateTime, Utc};
 use gururmm_protocol::command::CommandEnd;
+use gururmm_protocol::follow::{FollowMe, FollowReport, FollowState};
 use gururmm_protocol::log::LogRequest;
 use gururmm_protocol::metrics::Sample;
 use gururmm_protocol::network::NetworkState;
@@ -81,6 +82,10 @@ pub enum Action {
     Update(UpdateOrder),
     /// The server has this stage of an update for good.
     UpdateAcknowledged(UpdateId, UpdateState),
+    /// Where the server is to be found, and whose word about that counts.
+    Follow(FollowMe),
+    /// The server has what became of this record.
+    FollowAcknowledged(u64, FollowState),
     /// The agent is to remove itself from the machine.
     Uninstall(UninstallOrder),
     /// It is not to, if it has not begun.
@@ -250,6 +255,12 @@ impl Session {
                     self.actions.push_back(Action::UninstallAcknowledged(uninstall_id, state));
                 }
             }
+            ServerMessage::FollowMe(follow) => self.actions.push_back(Action::Follow(follow)),
+            ServerMessage::FollowReportAck { serial, state } => {
+                if self.reports.forget_follow(serial, state) {
+                    self.actions.push_back(Action::FollowAcknowledged(serial, state));
+                }
+            }
             ServerMessage::Unknown => {}
         }
     }
@@ -412,6 +423,19 @@ impl Session {
     /// The agent's removal came this far: reported until the server has it.
     pub fn set_uninstall_report(&mut self, report: UninstallReport) {
         self.reports.set_uninstall(report);
+    }
+
+    /// This became of a record of the server's new place: reported until the server has it.
+    pub fn set_follow_report(&mut self, report: FollowReport) {
+        self.reports.set_follow(report);
+    }
+
+    /// The server is elsewhere from now on: it is looked for there at once.
+    pub fn go_elsewhere(&mut self, now: Instant) {
+        if !matches!(self.phase, Phase::Waiting { .. }) {
+            self.disconnect(now, "the server is to be found elsewhere");
+        }
+        self.phase = Phase::Waiting { until: now };
     }
 
     /// The end of this log was sent.

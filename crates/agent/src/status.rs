@@ -1,5 +1,6 @@
 //! What `gururmm-agent status` says: the identity, and a small file the running agent keeps up to date.
 
+use crate::follow::Stored;
 use crate::identity::{Identity, IdentityError};
 use crate::state::{StateDir, StateError, write_atomic_unsynced};
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -110,7 +111,8 @@ pub fn read(path: &std::path::Path) -> Result<Status, StateError> {
         Ok(identity) => {
             status.enrolled = true;
             status.agent_id = Some(identity.agent_id);
-            status.server_url = Some(identity.server_url);
+            let place = Stored::load(&state).place.map(|place| place.server_url);
+            status.server_url = Some(place.unwrap_or(identity.server_url));
             status.site_code = Some(identity.site_code);
         }
         Err(IdentityError::State(error)) => return Err(error),

@@ -3,6 +3,7 @@
 //! One task, one loop: the session says what to do, this does it, and tells the session what came of it.
 
 mod connect;
+mod follow;
 mod removal;
 mod reports;
 mod run;
@@ -17,6 +18,7 @@ use crate::capabilities::commands::{Event, Leader, Runner, Scripts, Stop, StopHa
 use crate::capabilities::machine_uid::{self, NoMachineUid};
 use crate::capabilities::virtualization::VirtualizationWatch;
 use crate::clock::{Keeper, ServerClock};
+use crate::follow::Place;
 use crate::identity::{Identity, IdentityError};
 use crate::journal::{JOURNAL_DIR, Journal, Recovered, SpoolReader, SpoolState};
 use crate::os::run_folder;
@@ -29,6 +31,7 @@ use crate::status::RuntimeStatus;
 use crate::transport::{Connector, Received, Socket};
 use chrono::Utc;
 use connect::{Connecting, Wanted};
+use follow::{Following, Target};
 use gururmm_protocol::command::{CommandEnd, OutputChunk};
 use gururmm_protocol::limits::{DEFAULT_OUTPUT_LIMIT_BYTES, MAX_OUTPUT_CHUNK_BYTES};
 use gururmm_protocol::system::MachineIdentity;
@@ -87,6 +90,9 @@ pub struct Supervisor {
     machine: MachineIdentity,
     connector: Connector,
     virtualization: Arc<VirtualizationWatch>,
+    following: Following,
+    /// The place that the connector leads to.
+    place: Option<Place>,
     socket_path: Option<String>,
     clock: Arc<ServerClock>,
     clock_keeper: Keeper,
@@ -147,7 +153,10 @@ impl Supervisor {
     pub fn open(run: Run) -> Result<Self, StartError> {
         let (state, clock) = (run.state.clone(), Arc::clone(&run.clock));
         let identity = Identity::load(&state)?;
-        let connector = connect::connector(&state, &identity, Arc::clone(&clock))?;
+        let now = Instant::now();
+        let following = Following::open(&state, &clock, run.follow_within, now);
+        let place = following.place(Target::Current).cloned();
+        let connector = connect::connector_to(&state, &identity, place.as_ref(), Arc::clone(&clock))?;
         let (journal, recovered) =
             Journal::open(&state.sub_dir(JOURNAL_DIR)?).map_err(StartError::Journal)?;
         let journal = Arc::new(journal);
@@ -167,7 +176,6 @@ impl Supervisor {
             events: sender,
             output: Arc::new(Notify::new()),
         });
-        let now = Instant::now();
         let Recovered { ended, interrupted, finished, damaged: _ } = recovered;
         let unfinished: Vec<_> = interrupted.iter().map(|end| end.command_id).collect();
         let ledger = Ledger::new(ended, &unfinished, finished);
@@ -181,6 +189,8 @@ impl Supervisor {
             machine,
             connector,
             virtualization: Arc::default(),
+            following,
+            place,
             socket_path: None,
             clock,
             clock_keeper: Keeper::default(),
@@ -238,6 +248,9 @@ impl Supervisor {
         if self.removal.run(now, &mut self.session) {
             self.stopped = Some(Stopped::ForRemoval);
         }
+        if self.following.run(now, self.session.is_online(), &mut self.session) {
+            self.session.go_elsewhere(now);
+        }
         while let Some(action) = self.session.poll_action() {
             self.act(now, action);
         }
@@ -254,7 +267,7 @@ impl Supervisor {
 
     async fn wait(&mut self, stop: impl Future<Output = ()>) -> Wake {
         let schedule = self.schedule.next().min(self.session.deadline());
-        let others = [self.updates.next(), self.removal.next()];
+        let others = [self.updates.next(), self.removal.next(), self.following.next()];
         let schedule = others.into_iter().flatten().fold(schedule, Instant::min);
         let deadline = self.status_due.map_or(schedule, |due| due.min(schedule));
         let (opened, received, room) = match &mut self.link {
@@ -292,12 +305,15 @@ impl Supervisor {
                 if failed.forget_path {
                     self.socket_path = None;
                 }
-                match failed.wanted {
+                // A place that is tried has no say in anything before its welcome, not even in how soon it is asked again.
+                let is_trying = self.following.is_trying();
+                let setback = if is_trying { Setback::Lost } else { failed.setback };
+                match failed.wanted.filter(|_| !is_trying) {
                     Some(Wanted::Newer(order)) => self.updates.order(order, &mut self.session),
                     Some(Wanted::Older) => self.updates.go_back(&mut self.session),
                     None => {}
                 }
-                self.link_lost(now, failed.setback, failed.reason);
+                self.link_lost(now, setback, failed.reason);
             }
             Wake::Received(Received::Text(text)) => self.received(now, &text),
             Wake::Received(Received::Other) => self.session.heard(now),
@@ -324,6 +340,7 @@ impl Supervisor {
     fn act(&mut self, now: Instant, action: Action) {
         match action {
             Action::Connect => {
+                self.find_server(now);
                 self.link = Link::Opening(connect::open(
                     self.connector.clone(),
                     self.identity.clone(),
@@ -333,12 +350,16 @@ impl Supervisor {
             }
             Action::Disconnect { reason } => {
                 tracing::info!(reason, "disconnecting");
+                self.following.not_connected(reason);
                 self.link = Link::Down;
                 self.disconnected(reason.to_owned());
             }
             Action::ServerTime(time) => self.clock.set(now, time),
             Action::Welcomed { server_version, agent_id, observed_ip } => {
                 tracing::info!(%server_version, "connected");
+                if self.following.welcomed(now, &mut self.session) {
+                    self.updates.server_moved(&self.connector);
+                }
                 self.schedule.observed(now, observed_ip);
                 self.adopt(agent_id);
                 let since = self.clock.now();
@@ -356,9 +377,40 @@ impl Supervisor {
             Action::ForgetCrash(crash_id) => self.reports.forget_crash(crash_id),
             Action::Update(order) => self.updates.order(order, &mut self.session),
             Action::UpdateAcknowledged(update_id, state) => self.updates.acknowledged(update_id, state),
+            Action::Follow(follow) => {
+                if self.following.told(now, &follow, &mut self.session) {
+                    self.session.go_elsewhere(now);
+                }
+            }
+            Action::FollowAcknowledged(serial, state) => self.following.acknowledged(serial, state),
             Action::Uninstall(order) => self.removal.order(&order, &mut self.session),
             Action::UninstallCancelled(id) => self.removal.cancelled(id),
             Action::UninstallAcknowledged(id, state) => self.removal.acknowledged(now, id, state),
+        }
+    }
+
+    /// Where the next connection goes.
+    fn find_server(&mut self, now: Instant) {
+        let target = self.following.next_target(now);
+        let place = self.following.place(target).cloned();
+        if place == self.place {
+            return;
+        }
+        let clock = Arc::clone(&self.clock);
+        match connect::connector_to(&self.state, &self.identity, place.as_ref(), clock) {
+            Ok(connector) => {
+                self.connector = connector;
+                self.place = place;
+                self.socket_path = None;
+            }
+            Err(error) => {
+                tracing::error!(%error, "there is no way to where the server is to be found");
+                self.following.not_connected(&error.to_string());
+                if self.following.give_up(now, &mut self.session) {
+                    // To where it was before, which the connector still leads to.
+                    self.following.next_target(now);
+                }
+            }
         }
     }
 
@@ -467,6 +519,7 @@ impl Supervisor {
 
     fn link_lost(&mut self, now: Instant, setback: Setback, reason: String) {
         tracing::warn!(%reason, "the connection is gone");
+        self.following.not_connected(&reason);
         self.link = Link::Down;
         self.session.lost(now, setback);
         self.disconnected(reason);

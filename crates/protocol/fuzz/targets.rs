@@ -42,6 +42,10 @@ pub fn agent_message(input: &[u8]) {
             report.clean();
             assert!(report.error.as_ref().is_none_or(|error| error.chars().count() <= MAX_TEXT_CHARS));
         }
+        AgentMessage::FollowReport(report) => {
+            report.clean();
+            assert!(report.error.as_ref().is_none_or(|error| error.chars().count() <= MAX_TEXT_CHARS));
+        }
         AgentMessage::CrashReport(report) => {
             report.clean();
             assert!(report.log.0.len() <= MAX_LOG_PART_BYTES);

@@ -6,6 +6,7 @@
 
 pub mod bootstrap;
 pub mod command;
+pub mod follow;
 pub mod frame;
 pub mod ids;
 pub mod installer;

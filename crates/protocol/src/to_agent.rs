@@ -1,6 +1,7 @@
 //! Messages from the server to an agent.
 
 use crate::command::CommandStart;
+use crate::follow::{FollowMe, FollowState};
 use crate::ids::{AgentId, CommandId, CrashId, UninstallId, UpdateId};
 use crate::log::LogRequest;
 use crate::policy::AgentConfig;
@@ -52,6 +53,10 @@ pub enum ServerMessage {
     UninstallCancel { uninstall_id: UninstallId },
     /// This stage of a removal is stored for good. The word that `uninstalling` is stored begins it.
     UninstallReportAck { uninstall_id: UninstallId, state: UninstallState },
+    /// Where the server is to be found from now on, if that is elsewhere, and whose word about that counts.
+    FollowMe(FollowMe),
+    /// What became of this record is stored for good.
+    FollowReportAck { serial: u64, state: FollowState },
     /// The server is about to close. The agent comes back after a random time within `reconnect_within_seconds`.
     Goodbye {
         reason: GoodbyeReason,

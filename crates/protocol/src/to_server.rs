@@ -1,6 +1,7 @@
 //! Messages from an agent to the server.
 
 use crate::command::{CommandEnd, OutputChunk, ResumedCommand};
+use crate::follow::FollowReport;
 use crate::ids::CommandId;
 use crate::log::{CrashReport, LogEnd, LogPart};
 use crate::metrics::Sample;
@@ -49,6 +50,8 @@ pub enum AgentMessage {
     UpdateReport(UpdateReport),
     /// How far the agent's own removal is; sent again until acknowledged.
     UninstallReport(UninstallReport),
+    /// What became of the record of the server's new place; sent again until acknowledged.
+    FollowReport(FollowReport),
     /// The agent stops on purpose: do not wait for its silence.
     Goodbye {},
     /// A kind this build does not know.

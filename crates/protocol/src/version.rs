@@ -4,7 +4,8 @@
 //! - 1.0: hello/welcome, heartbeat, metrics, network state, commands, config, acknowledgements, log, crash reports.
 //! - 1.1: updates of the agent: `update_order`, `update_report`, `update_report_ack`; `update` in a hello and in the
 //!   answer to `bootstrap/hello`; `sensors` in a sample; `system.virtualization` in a hello. Removal of the agent:
-//!   `uninstall_order`, `uninstall_cancel`, `uninstall_report`, `uninstall_report_ack`.
+//!   `uninstall_order`, `uninstall_cancel`, `uninstall_report`, `uninstall_report_ack`. Another address of the server:
+//!   `follow_me`, `follow_report`, `follow_report_ack`.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;

@@ -94,6 +94,7 @@ fn every_kind_has_a_golden_file() {
         | AgentMessage::CrashReport(_)
         | AgentMessage::UpdateReport(_)
         | AgentMessage::UninstallReport(_)
+        | AgentMessage::FollowReport(_)
         | AgentMessage::Goodbye {}
         | AgentMessage::Unknown => {}
     };
@@ -110,6 +111,7 @@ fn every_kind_has_a_golden_file() {
         "crash_report",
         "update_report",
         "uninstall_report",
+        "follow_report",
         "goodbye",
     ];
     let _ = |message: &ServerMessage| match message {
@@ -130,6 +132,8 @@ fn every_kind_has_a_golden_file() {
         | ServerMessage::UninstallOrder(_)
         | ServerMessage::UninstallCancel { .. }
         | ServerMessage::UninstallReportAck { .. }
+        | ServerMessage::FollowMe(_)
+        | ServerMessage::FollowReportAck { .. }
         | ServerMessage::Goodbye { .. }
         | ServerMessage::Unknown => {}
     };
@@ -151,6 +155,8 @@ fn every_kind_has_a_golden_file() {
         "uninstall_order",
         "uninstall_cancel",
         "uninstall_report_ack",
+        "follow_me",
+        "follow_report_ack",
         "goodbye",
     ];
     assert_eq!(kinds("to_server"), to_server.map(str::to_owned).into());

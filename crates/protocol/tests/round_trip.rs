@@ -3,6 +3,7 @@
 
 use chrono::{DateTime, Utc};
 use gururmm_protocol::command::*;
+use gururmm_protocol::follow::{FollowMe, FollowReport, FollowState, SignedRecord};
 use gururmm_protocol::log::{CrashCause, CrashReport, LogEnd, LogPart, LogRequest};
 use gururmm_protocol::metrics::{Disk, Process, Sample};
 use gururmm_protocol::network::{Interface, NetworkState};
@@ -513,6 +514,26 @@ fn uninstall_report() -> impl Strategy<Value = UninstallReport> {
     )
 }
 
+fn follow_state() -> impl Strategy<Value = FollowState> {
+    prop::sample::select(vec![
+        FollowState::Confirmed,
+        FollowState::Reverted,
+        FollowState::Refused,
+        FollowState::Other,
+    ])
+}
+
+fn follow_me() -> impl Strategy<Value = FollowMe> {
+    let record = (text(), bytes()).prop_map(|(record, signature)| SignedRecord { record, signature });
+    (bytes(), prop::option::of(record)).prop_map(|(key, record)| FollowMe { key, record })
+}
+
+fn follow_report() -> impl Strategy<Value = FollowReport> {
+    (any::<u64>(), follow_state(), optional_text(), optional_text(), time()).prop_map(
+        |(serial, state, error_code, error, at)| FollowReport { serial, state, error_code, error, at },
+    )
+}
+
 fn agent_message() -> impl Strategy<Value = AgentMessage> {
     prop_oneof![
         hello().prop_map(AgentMessage::Hello),
@@ -528,6 +549,7 @@ fn agent_message() -> impl Strategy<Value = AgentMessage> {
         crash_report().prop_map(AgentMessage::CrashReport),
         update_report().prop_map(AgentMessage::UpdateReport),
         uninstall_report().prop_map(AgentMessage::UninstallReport),
+        follow_report().prop_map(AgentMessage::FollowReport),
         Just(AgentMessage::Goodbye {}),
     ]
 }
@@ -563,6 +585,9 @@ fn server_message() -> impl Strategy<Value = ServerMessage> {
             ServerMessage::UninstallOrder(UninstallOrder { uninstall_id, valid_until })
         }),
         uninstall_id().prop_map(|uninstall_id| ServerMessage::UninstallCancel { uninstall_id }),
+        follow_me().prop_map(ServerMessage::FollowMe),
+        (any::<u64>(), follow_state())
+            .prop_map(|(serial, state)| ServerMessage::FollowReportAck { serial, state }),
         (uninstall_id(), uninstall_state())
             .prop_map(|(uninstall_id, state)| { ServerMessage::UninstallReportAck { uninstall_id, state } }),
         (reason, any::<u32>()).prop_map(|(reason, reconnect_within_seconds)| ServerMessage::Goodbye {

@@ -6,6 +6,7 @@ pub use crate::agents::Meeting;
 use crate::app::App;
 use crate::commands;
 use crate::error::Error;
+use crate::follow;
 use crate::gateway::{AgentSession, Machine};
 use crate::observability::traces::spans;
 use crate::policies;
@@ -126,6 +127,7 @@ fn about(message: &AgentMessage) -> (&'static str, Option<CommandId>) {
         AgentMessage::CrashReport(_) => ("crash_report", None),
         AgentMessage::UpdateReport(_) => ("update_report", None),
         AgentMessage::UninstallReport(_) => ("uninstall_report", None),
+        AgentMessage::FollowReport(_) => ("follow_report", None),
         AgentMessage::Goodbye {} => ("goodbye", None),
         AgentMessage::Unknown => ("unknown", None),
     }
@@ -144,6 +146,7 @@ async fn deliver(
             answers.extend(retrying(|| agent_logs::agent::hello(app, session)).await?);
             answers.extend(retrying(|| updates::agent::hello(app, session, &hello)).await?);
             answers.extend(retrying(|| agents::on_uninstall_hello(app, session, &hello)).await?);
+            answers.extend(follow::agent::hello(app, &hello));
             Ok(answers)
         }
         AgentMessage::Metrics { seq, sample } => {
@@ -178,6 +181,9 @@ async fn deliver(
         }
         AgentMessage::UninstallReport(report) => {
             retrying(|| agents::on_uninstall_report(app, session, report.clone())).await
+        }
+        AgentMessage::FollowReport(report) => {
+            retrying(|| follow::agent::reported(app, session, report.clone())).await
         }
         // The gateway's own, and what the decoder does not let through.
         AgentMessage::Heartbeat { .. } | AgentMessage::Goodbye {} | AgentMessage::Unknown => Ok(Vec::new()),

@@ -5,6 +5,7 @@ use crate::bus::Bus;
 use crate::commands::Commands;
 use crate::config::Config;
 use crate::db::Db;
+use crate::follow::Follow;
 use crate::gateway::{self, Gateway};
 use crate::install::Downloads;
 use crate::keys::Keys;
@@ -35,6 +36,8 @@ pub struct App {
     pub protocols: Protocols,
     /// What is published for agents.
     pub updates: Updates,
+    /// Where agents are sent.
+    pub follow: Follow,
     pub limits: PublicLimits,
     /// What the slices count while they work.
     pub counters: Counters,
@@ -57,6 +60,7 @@ impl App {
             downloads: Downloads::new(config.agent_binary.clone(), config.dist.clone()),
             protocols: Protocols::default(),
             updates: Updates::new(&config),
+            follow: Follow::default(),
             config,
             db,
             keys,

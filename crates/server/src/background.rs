@@ -4,6 +4,7 @@ use crate::agent_logs;
 use crate::agents;
 use crate::app::AppState;
 use crate::commands;
+use crate::follow;
 use crate::gateway;
 use crate::jobs::{self, Job};
 use crate::retention;
@@ -88,6 +89,7 @@ impl Background {
         background.run(app, |app, stop| async move { Ingest::run(&app, stop).await });
         background.run(app, |app, stop| async move { gateway::follow_moves(&app, stop).await });
         background.run(app, |app, stop| async move { updates::keep_looking(&app, stop).await });
+        background.run(app, |app, stop| async move { follow::keep_telling(&app, stop).await });
         JOBS.iter().for_each(|job| background.run(app, |app, stop| jobs::run(app, *job, stop)));
         background
     }

@@ -4,6 +4,8 @@ use crate::db::embedded::Embedded;
 use crate::private_file;
 use anyhow::Context as _;
 use rand::TryRng as _;
+use ring::rand::SystemRandom;
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use std::path::Path;
 use zeroize::Zeroizing;
 
@@ -13,6 +15,7 @@ pub const PEPPER_KEY_ID: &str = "p1";
 /// What digests of tokens and machine keys are keyed with. A stolen database alone verifies nothing.
 pub struct Keys {
     pepper: Zeroizing<[u8; 32]>,
+    follow: Ed25519KeyPair,
 }
 
 impl Keys {
@@ -43,7 +46,17 @@ impl Keys {
             Zeroizing::new(std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?);
         let pepper =
             bytes.as_slice().try_into().map_err(|_| anyhow::anyhow!("{} is damaged", path.display()))?;
-        Ok(Self { pepper: Zeroizing::new(pepper) })
+        Ok(Self { pepper: Zeroizing::new(pepper), follow: load_or_create_follow(&folder)? })
+    }
+
+    /// The installation's key for records of its new place: agents know its public half.
+    pub fn follow_public(&self) -> Vec<u8> {
+        self.follow.public_key().as_ref().to_vec()
+    }
+
+    /// Signs a record of the installation's new place.
+    pub fn sign_follow(&self, bytes: &[u8]) -> Vec<u8> {
+        self.follow.sign(bytes).as_ref().to_vec()
     }
 
     /// Keyed BLAKE3 over a token of high entropy. `purpose` keeps digests of different kinds apart.
@@ -51,6 +64,21 @@ impl Keys {
         let key = Zeroizing::new(blake3::derive_key(purpose.context(), self.pepper.as_slice()));
         *blake3::keyed_hash(&key, token.as_bytes()).as_bytes()
     }
+}
+
+/// Made at the first start of a server that knows of it. One that is lost cannot be replaced for the agents that know
+/// it: it belongs into the backup, as all of this folder does.
+fn load_or_create_follow(folder: &Path) -> anyhow::Result<Ed25519KeyPair> {
+    let path = folder.join("follow-me");
+    if !path.exists() {
+        let fresh = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new());
+        let fresh = fresh.map_err(|_| anyhow::anyhow!("no random bytes from the system"))?;
+        private_file::create(&path, fresh.as_ref())
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let bytes =
+        Zeroizing::new(std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?);
+    Ed25519KeyPair::from_pkcs8(&bytes).map_err(|_| anyhow::anyhow!("{} is damaged", path.display()))
 }
 
 /// What a digest is for.

@@ -19,6 +19,7 @@ pub mod database;
 pub mod db;
 pub mod enrollment;
 pub mod error;
+pub mod follow;
 pub mod gateway;
 pub mod http;
 pub mod install;

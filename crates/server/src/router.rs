@@ -7,7 +7,7 @@ use crate::gateway;
 use crate::http::layers;
 use crate::live;
 use crate::{
-    agent_logs, agents, alerts, audit_log, dashboard, enrollment, install, overview, policies, setup,
+    agent_logs, agents, alerts, audit_log, dashboard, enrollment, follow, install, overview, policies, setup,
     sign_in, system, telemetry, tenancy, tunnel, updates, users, watchdog,
 };
 use axum::Router;
@@ -53,6 +53,7 @@ fn api() -> OpenApiRouter<AppState> {
         .merge(overview::http::routes())
         .merge(system::http::routes())
         .merge(updates::http::routes())
+        .merge(follow::http::routes())
         .merge(watchdog::http::routes())
 }
 

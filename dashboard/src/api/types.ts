@@ -39,6 +39,7 @@ export type TreeClient = Sent<Schemas["TreeClient"]>;
 export type TreeSite = Sent<Schemas["TreeSite"]>;
 
 export type Agent = Sent<Schemas["Agent"]>;
+export type FollowStatus = Sent<Schemas["FollowStatus"]>;
 export type AgentUninstall = Sent<Schemas["AgentUninstall"]>;
 export type AgentDetail = Sent<Schemas["AgentDetail"]>;
 export type AgentVirtualization = Sent<Schemas["AgentVirtualization"]>;

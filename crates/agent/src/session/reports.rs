@@ -1,9 +1,10 @@
-//! What the agent has to say of itself: crashes, how far an update or its removal is until they are acknowledged, and its
-//! log when someone asks.
+//! What the agent has to say of itself: crashes, how far an update or its removal is, what became of the server's new
+//! place until they are acknowledged, and its log when someone asks.
 //!
 //! Knows no file: it says whose turn it is, and is told what is there.
 
 use super::ledger::Sending;
+use gururmm_protocol::follow::{FollowReport, FollowState};
 use gururmm_protocol::uninstall::{UninstallReport, UninstallState};
 use gururmm_protocol::update::{UpdateReport, UpdateState};
 use gururmm_protocol::{AgentMessage, CrashId, LogId, UninstallId, UpdateId};
@@ -20,6 +21,7 @@ pub(super) struct Reports {
     log: Option<LogId>,
     update: Option<Update>,
     uninstall: Option<Uninstall>,
+    follow: Option<Follow>,
     /// How many messages about commands went since the last report.
     passed_over: u32,
 }
@@ -44,7 +46,27 @@ struct Uninstall {
     is_sent: bool,
 }
 
+/// What became of the record of the server's new place.
+#[derive(Debug)]
+struct Follow {
+    report: FollowReport,
+    is_sent: bool,
+}
+
 impl Reports {
+    /// This became of a record. Said before, it is not said again on the same connection.
+    pub(super) fn set_follow(&mut self, report: FollowReport) {
+        if self.follow.as_ref().is_none_or(|follow| follow.report != report) {
+            self.follow = Some(Follow { report, is_sent: false });
+        }
+    }
+
+    /// The server has it. Whether it was the one to be told.
+    pub(super) fn forget_follow(&mut self, serial: u64, state: FollowState) -> bool {
+        let told = |follow: &mut Follow| (follow.report.serial, follow.report.state) == (serial, state);
+        self.follow.take_if(told).is_some()
+    }
+
     /// The removal came this far. Said before, it is not said again on the same connection.
     pub(super) fn set_uninstall(&mut self, report: UninstallReport) {
         if self.uninstall.as_ref().is_none_or(|uninstall| uninstall.report != report) {
@@ -108,6 +130,7 @@ impl Reports {
         self.crashes.iter_mut().for_each(|crash| crash.is_sent = false);
         self.update.iter_mut().for_each(|update| update.is_sent = false);
         self.uninstall.iter_mut().for_each(|uninstall| uninstall.is_sent = false);
+        self.follow.iter_mut().for_each(|follow| follow.is_sent = false);
         self.log.take().is_some()
     }
 
@@ -124,6 +147,10 @@ impl Reports {
     }
 
     fn poll(&mut self) -> Option<Sending> {
+        if let Some(follow) = self.follow.as_mut().filter(|follow| !follow.is_sent) {
+            follow.is_sent = true;
+            return Some(Sending::Message(AgentMessage::FollowReport(follow.report.clone())));
+        }
         if let Some(uninstall) = self.uninstall.as_mut().filter(|uninstall| !uninstall.is_sent) {
             uninstall.is_sent = true;
             return Some(Sending::Message(AgentMessage::UninstallReport(uninstall.report.clone())));

@@ -4,12 +4,13 @@ use super::StartError;
 use crate::capabilities::system_info;
 use crate::capabilities::virtualization::VirtualizationWatch;
 use crate::clock::ServerClock;
+use crate::follow::{Place, Stored, way_to};
 use crate::http::{CallError, post};
-use crate::identity::{CA_FILE, Identity};
+use crate::identity::Identity;
 use crate::os::OS_TYPE;
 use crate::session::backoff::Setback;
-use crate::state::{StateDir, StateError};
-use crate::transport::{CaPin, ConnectError, Connector, Socket};
+use crate::state::StateDir;
+use crate::transport::{ConnectError, Connector, Socket};
 use crate::version;
 use gururmm_protocol::SUPPORTED;
 use gururmm_protocol::bootstrap::{BootstrapAction, HelloRequest, HelloResponse};
@@ -17,7 +18,6 @@ use gururmm_protocol::system::SystemInfo;
 use gururmm_protocol::to_server::Hello;
 use gururmm_protocol::update::{UpdateAbility, UpdateOrder};
 use gururmm_protocol::virtualization::Virtualization;
-use std::fs;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -52,20 +52,24 @@ pub(super) enum Wanted {
     Older,
 }
 
-/// The way to the server of this identity.
+/// The way to the server of this identity, where it is to be found now.
 pub fn connector(
     state: &StateDir,
     identity: &Identity,
     clock: Arc<ServerClock>,
 ) -> Result<Connector, StartError> {
-    let pin = if identity.ca_pinned {
-        let path = state.file(CA_FILE);
-        let der = fs::read(&path).map_err(|source| StateError::Io { path, source })?;
-        Some(CaPin::Certificate(der))
-    } else {
-        None
-    };
-    Ok(Connector::new(identity.server_url.parse()?, pin, clock)?)
+    connector_to(state, identity, Stored::load(state).place.as_ref(), clock)
+}
+
+/// The way to one of the places where the server is, was, or may be.
+pub(super) fn connector_to(
+    state: &StateDir,
+    identity: &Identity,
+    place: Option<&Place>,
+    clock: Arc<ServerClock>,
+) -> Result<Connector, StartError> {
+    let (server_url, pin) = way_to(state, identity, place)?;
+    Ok(Connector::new(server_url.parse()?, pin, clock)?)
 }
 
 /// Opens the socket; the server is asked where it is unless that is known.

@@ -1,12 +1,14 @@
 //! One run of the agent on a state folder: what must stand before anything else is read from it.
 
 use super::StartError;
+use super::follow::TRIAL;
 use crate::clock::ServerClock;
 use crate::crash::{self, Crashes, Marker};
 use crate::logging::OwnLog;
 use crate::state::{RunLock, StateDir};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// What an agent that a watchdog runs is told by it.
@@ -30,6 +32,7 @@ pub struct Run {
     // In this order: the marker goes while the folder is still held.
     pub(super) marker: Marker,
     pub(super) supervised: Option<Supervised>,
+    pub(super) follow_within: Duration,
     _lock: RunLock,
 }
 
@@ -42,12 +45,17 @@ impl Run {
         let crashes = Arc::new(Crashes::open(&state));
         let marker = Marker::begin(&state, &crashes, clock.now());
         log.keep_in(&state);
-        Ok(Self { state, log, crashes, clock, marker, supervised: None, _lock: lock })
+        Ok(Self { state, log, crashes, clock, marker, supervised: None, follow_within: TRIAL, _lock: lock })
     }
 
     /// A watchdog runs this agent, if any does.
     pub fn supervised(self, supervised: Option<Supervised>) -> Self {
         Self { supervised, ..self }
+    }
+
+    /// How long a new place of the server has to welcome the agent, for tests.
+    pub fn following_within(self, follow_within: Duration) -> Self {
+        Self { follow_within, ..self }
     }
 
     /// From now on this process reports its panics. Call once.

@@ -91,6 +91,13 @@ impl Updates {
         }
     }
 
+    /// The server is elsewhere from now on.
+    pub(super) fn server_moved(&mut self, connector: &Connector) {
+        if let Ok(means) = &mut self.means {
+            means.source.connector = connector.clone();
+        }
+    }
+
     /// For the hello.
     pub(super) fn ability(&self) -> UpdateAbility {
         match &self.means {

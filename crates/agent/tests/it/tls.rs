@@ -25,7 +25,7 @@ impl Ca {
     }
 
     /// A server with a leaf of this CA, which sends `chain` behind it.
-    fn acceptor(&self, host: &str, chain: &[&Ca]) -> TlsAcceptor {
+    pub fn acceptor(&self, host: &str, chain: &[&Ca]) -> TlsAcceptor {
         self.acceptor_of(CertificateParams::new(vec![host.to_owned()]).unwrap(), chain)
     }
 

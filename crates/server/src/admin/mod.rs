@@ -1,6 +1,7 @@
 //! `gururmm-server admin`: what the administrator of the machine does without a browser. It works on the same
 //! database as the server, beside it or while it is stopped, and through the same operations as the API.
 
+mod follow;
 mod keys;
 mod setup;
 mod users;
@@ -37,6 +38,9 @@ pub enum AdminCommand {
     /// Look at and make enrollment keys.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Send agents to a renamed or new server.
+    #[command(subcommand)]
+    FollowMe(follow::FollowCommand),
     /// Print the URL of the database as its owner. It may hold a password.
     DbUrl(DataArgs),
 }
@@ -47,6 +51,7 @@ pub async fn run(command: AdminCommand) -> anyhow::Result<()> {
         AdminCommand::Setup(args) => setup::run(args).await,
         AdminCommand::Users(command) => users::run(command).await,
         AdminCommand::Keys(command) => keys::run(command).await,
+        AdminCommand::FollowMe(command) => follow::run(command).await,
         AdminCommand::DbUrl(data) => {
             let database = open(&data).await?;
             let url = database.owner_url.clone();

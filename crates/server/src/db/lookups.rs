@@ -6,6 +6,7 @@ use crate::auth::credential::{Session, SessionKind};
 use crate::auth::permission::{OwnAccount, Role};
 use crate::auth::scope::{Confinement, Lane};
 use crate::error::Error;
+use crate::follow::Standing;
 use chrono::{DateTime, TimeDelta, Utc};
 use ipnet::IpNet;
 use sqlx::postgres::types::PgInterval;
@@ -60,6 +61,17 @@ impl Db {
     pub async fn retired_protocols(&self) -> Result<Vec<String>, Error> {
         let retired = sqlx::query_scalar!(r#"SELECT version AS "version!" FROM list_retired_protocols()"#);
         Ok(retired.fetch_all(&self.background).await?)
+    }
+
+    /// The record that sends agents elsewhere, if one stands.
+    pub(crate) async fn standing_follow_record(&self) -> Result<Option<Standing>, Error> {
+        let standing = sqlx::query_as!(
+            Standing,
+            r#"SELECT serial AS "serial!", server_url AS "server_url!", ca_fingerprint, not_before AS "not_before!",
+                 expires_at AS "expires_at!", record AS "record!", signature AS "signature!", set_at AS "set_at!",
+                 set_by AS "set_by!" FROM standing_follow_record()"#
+        );
+        Ok(standing.fetch_optional(&self.background).await?)
     }
 
     /// Whether nobody has an account yet.

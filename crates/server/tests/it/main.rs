@@ -24,6 +24,7 @@ mod copies;
 mod dashboard;
 mod enroll;
 mod errors;
+mod follow;
 mod hang_ups;
 mod harness;
 mod health;

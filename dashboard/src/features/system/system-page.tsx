@@ -31,6 +31,7 @@ import { useCan } from "../session/session";
 import { NotFoundPage } from "../shell/fallbacks";
 import { PageHeader } from "../shell/page-header";
 import { InvitationLink } from "../users/invite-dialog";
+import { FollowMe } from "./follow-me";
 
 /** The platform's policy belongs to no object, so its id is all zeros. */
 const PLATFORM_ID = "00000000-0000-0000-0000-000000000000";
@@ -66,6 +67,7 @@ function Loaded() {
           <Status status={query.data} />
         )}
         <Partners />
+        <FollowMe />
         <PolicyEditor
           scope="platform"
           id={PLATFORM_ID}

@@ -230,6 +230,7 @@ impl Fixture {
     pub async fn digest(&mut self) -> BTreeMap<String, String> {
         const TABLES: &[&str] = &[
             "agent_crashes",
+            "agent_follows",
             "agent_log_parts",
             "agent_logs",
             "agent_status",
@@ -245,6 +246,7 @@ impl Fixture {
             "commands",
             "enrollment_keys",
             "events",
+            "follow_records",
             "install_reports",
             "invitations",
             "live_tickets",

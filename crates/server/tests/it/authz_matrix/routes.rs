@@ -347,6 +347,10 @@ pub const OVERSIGHT: &[Route] = &[
     get(POLICY, READ).on(Object::Agent).filling(&[("scope", "agent")]),
     put(POLICY, Unconfined("admin")).on(Object::Agent).filling(&[("scope", "agent")]).with(settings),
     get("/api/v1/system/status", PlatformAdmin),
+    get("/api/v1/system/follow-me", PlatformAdmin),
+    put("/api/v1/system/follow-me", PlatformAdmin)
+        .with(|_, _| json!({"server_url": "https://new.example.com"})),
+    delete("/api/v1/system/follow-me", PlatformAdmin),
 ];
 
 const POLICY: &str = "/api/v1/policies/{scope}/{id}";

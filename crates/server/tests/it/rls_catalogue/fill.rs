@@ -37,6 +37,9 @@ INSERT INTO agent_updates (id, tenant_id, agent_id, action, origin, status, from
   changed_at, valid_until, deadline)
 SELECT gen_random_uuid(), tenant_id, id, 'install', 'policy', 'ordered', '0.1.0', '0.2.0', 'stable', now(), now(), now(), now()
 FROM agents;
+INSERT INTO agent_follows (agent_id, tenant_id, serial, state) SELECT id, tenant_id, 1, 'confirmed' FROM agents;
+INSERT INTO follow_records (serial, server_url, not_before, expires_at, record, signature, set_by)
+VALUES (1, 'https://rmm.example.com', now(), now(), '{}', 'x', 'somebody');
 INSERT INTO retired_protocols (version) VALUES ('0.1');
 INSERT INTO update_rollouts (id, tenant_id, version, state, ring, ring_since, started_at, changed_at)
 SELECT gen_random_uuid(), id, '0.2.0', 'running', 0, now(), now(), now() FROM partners;

@@ -275,6 +275,7 @@ fn stands_in(table: &str, sites: &str) -> String {
         "sites" => format!("id IN ({sites})"),
         "agent_aliases"
         | "agent_crashes"
+        | "agent_follows"
         | "agent_logs"
         | "agent_status"
         | "agent_uninstalls"
