@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -39,6 +40,8 @@ const MAX_DAYS: i64 = 3_650;
 #[derive(Debug, Default)]
 pub struct Follow {
     standing: RwLock<Option<Standing>>,
+    /// This server itself has changed it.
+    changed: Notify,
 }
 
 /// A record that stands.
@@ -178,6 +181,7 @@ pub async fn set(
     let entry = Entry::new("follow_me.set", "platform", Uuid::nil()).named(&record.server_url);
     tx.audit(entry.with(detail)).await?;
     tx.commit().await?;
+    app.follow.changed.notify_one();
     status(app, scope).await
 }
 
@@ -188,14 +192,22 @@ pub async fn withdraw(app: &App, scope: &Scope<ManagePlatform>) -> Result<(), Er
         return Ok(());
     }
     tx.audit(Entry::new("follow_me.withdraw", "platform", Uuid::nil())).await?;
-    tx.commit().await
+    tx.commit().await?;
+    app.follow.changed.notify_one();
+    Ok(())
 }
 
 /// Tells connected agents when another record stands, until `stop`. Every server tells its own.
 pub async fn keep_telling(app: &App, stop: CancellationToken) {
     let mut tick = interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while stop.run_until_cancelled(tick.tick()).await.is_some() {
+    let mut look = async || {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = app.follow.changed.notified() => {}
+        }
+    };
+    while stop.run_until_cancelled(look()).await.is_some() {
         match tell_if_new(app, &stop).await {
             Ok(()) => {}
             Err(error) => tracing::debug!(%error, "the record of the new place is read again"),
