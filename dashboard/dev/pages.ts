@@ -419,7 +419,7 @@ export const ACTS: Record<string, DashboardPage & { act: (page: Page) => Promise
     heading: "Send agents there",
     act: async (page) => {
       await page.getByRole("button", { name: "Send agents elsewhere" }).click();
-      await page.getByLabel("Address").fill("https://rmm.example.com");
+      await page.getByRole("textbox", { name: "Address" }).fill("https://rmm.example.com");
     },
   },
   rotate: {
