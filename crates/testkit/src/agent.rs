@@ -7,6 +7,7 @@ use chrono::Utc;
 use gururmm_protocol::command::{
     Bytes, CommandEnd, CommandStart, Outcome, OutputChunk, ResumedCommand, Stream,
 };
+use gururmm_protocol::follow::FollowMe;
 use gururmm_protocol::metrics::Sample;
 use gururmm_protocol::system::{MachineIdentity, OsType, SystemInfo, UidSource};
 use gururmm_protocol::to_agent::Welcome;
@@ -84,8 +85,19 @@ impl TestAgent {
         self.socket.send_text(encode(message).unwrap()).await;
     }
 
-    /// The next message, or how the server ended the session.
+    /// The next message, or how the server ended the session. Whom to follow is told to everybody at every hello, and
+    /// passed over.
     pub async fn next(&mut self) -> Result<ServerMessage, Closed> {
+        loop {
+            match self.next_of_all().await {
+                Ok(ServerMessage::FollowMe(FollowMe { record: None, .. })) => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// The next message of every kind, or how the server ended the session.
+    pub async fn next_of_all(&mut self) -> Result<ServerMessage, Closed> {
         self.socket.next().await.map(|text| read(&text))
     }
 

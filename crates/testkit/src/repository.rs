@@ -330,7 +330,7 @@ impl Key {
             "keyval": { "public": hex::encode(pair.public_key().as_ref()) },
         });
         let key: tough::schema::key::Key = serde_json::from_value(public.clone()).unwrap();
-        let id = hex::encode(&key.key_id().unwrap());
+        let id = hex::encode(key.key_id().unwrap());
         Self { pair, id, public }
     }
 }

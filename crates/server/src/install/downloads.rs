@@ -104,7 +104,7 @@ impl Downloads {
 
 /// The SHA-256 of some bytes, in hex.
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    hex::encode(&Sha256::digest(bytes))
+    hex::encode(Sha256::digest(bytes))
 }
 
 /// The same of an open file, from where it stands to its end.
@@ -112,7 +112,7 @@ pub(super) async fn checksum_of(file: &mut File) -> Result<String, Error> {
     let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 64 * 1024]);
     loop {
         match file.read(&mut buffer).await.map_err(Error::internal)? {
-            0 => return Ok(hex::encode(&hasher.finalize())),
+            0 => return Ok(hex::encode(hasher.finalize())),
             read => hasher.update(&buffer[..read]),
         }
     }

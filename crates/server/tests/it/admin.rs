@@ -145,8 +145,9 @@ async fn programs_that_are_the_first_on_a_data_folder_together_make_one_key() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
     let keys = machine.data_dir.path().join("keys").read_dir().unwrap();
-    let names: Vec<_> = keys.map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(names, ["pepper-p1"]);
+    let mut names: Vec<_> = keys.map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["follow-me", "pepper-p1"]);
 }
 
 #[tokio::test]

@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 const PATH: &str = "/api/v1/system/follow-me";
 
 async fn told(agent: &mut TestAgent) -> FollowMe {
-    let pick = |message| match message {
-        ServerMessage::FollowMe(follow) => Some(follow),
-        _ => None,
-    };
-    agent.expect("word of the server's place", pick).await
+    loop {
+        if let ServerMessage::FollowMe(follow) = agent.next_of_all().await.unwrap() {
+            return follow;
+        }
+    }
 }
 
 async fn told_record(agent: &mut TestAgent) -> (FollowMe, FollowRecord) {
@@ -68,12 +68,13 @@ async fn a_record_reaches_connected_agents_and_those_that_come_and_is_signed_wit
     hello.protocols = vec![Version { major: 1, minor: 0 }];
     let mut old = TestAgent::connect_saying(&server, &machine, hello).await;
     old.send(&AgentMessage::Heartbeat { clock: None }).await;
-    let pick = |message| match message {
-        ServerMessage::FollowMe(_) => panic!("it does not know this"),
-        ServerMessage::HeartbeatAck { .. } => Some(()),
-        _ => None,
-    };
-    old.expect("answer", pick).await;
+    loop {
+        match old.next_of_all().await.unwrap() {
+            ServerMessage::FollowMe(_) => panic!("it does not know this"),
+            ServerMessage::HeartbeatAck { .. } => break,
+            _ => {}
+        }
+    }
     // Each record is newer than the one before; the key stays, also over a restart.
     platform.put(PATH, json!({ "server_url": "https://newer.example.com" })).await.expect(200);
     let mut agent = TestAgent::connect(&server, &machine).await;
