@@ -99,6 +99,21 @@ sign_updates() {
   cargo run --quiet --package xtask -- update-repository publish --keys "$UPDATE_KEYS" \
     --repository "$UPDATE_KEYS/repository" --dist "$DIST" --channels "$UPDATE_CHANNELS"
   cp -a "$UPDATE_KEYS/repository" "$DIST/updates"
+  check_updates
+}
+
+# What is shipped takes what is published with it: every agent that runs here, by the roots it was built with.
+check_updates() {
+  local arch agent
+  for arch in x86_64 aarch64; do
+    agent=$DIST/gururmm-agent-linux-$arch
+    [[ ! -f $agent ]] || run_for "$arch" "$agent" check-updates "$DIST/updates" || die "${agent##*/} would not take its updates."
+  done
+  agent=$DIST/gururmm-agent-windows-x86_64.exe
+  if [[ -f $agent ]]; then
+    under_wine "$agent" check-updates "Z:${DIST//\//\\}\\updates" || die "${agent##*/} would not take its updates."
+    stop_wine
+  fi
 }
 
 # wanted_targets LIST: the targets that the list names, and those they are made of, in the order of building

@@ -17,6 +17,7 @@ PACKAGE_TESTS=(
   systemd_finds_nothing_wrong_with_the_units
   parts_bring_what_they_are_made_of
   a_program_that_names_this_machine_or_a_young_c_library_is_refused
+  an_agent_that_would_not_take_its_updates_is_not_released
 )
 
 need_for_packages() {
@@ -346,6 +347,19 @@ a_program_that_names_this_machine_or_a_young_c_library_is_refused() {
   check_windows_program "$(a_windows_program)"
   echo 'int main(void) { return 0; }' | x86_64-w64-mingw32-gcc -xc -Os -s -mwindows -o "$program.exe" -
   fails check_windows_program "$program.exe"
+}
+
+an_agent_that_would_not_take_its_updates_is_not_released() {
+  local agent
+  DIST=$PACKAGES/published
+  agent=$DIST/gururmm-agent-linux-$(uname -m)
+  mkdir -p "$DIST"
+  # shellcheck disable=SC2016 # the agent's arguments
+  echo '[ "$1 $2" = "check-updates '"$DIST"'/updates" ]' | cat <(echo '#!/bin/sh') - >"$agent"
+  chmod +x "$agent"
+  check_updates
+  printf '#!/bin/sh\nexit 1\n' >"$agent"
+  fails check_updates
 }
 
 # start_server: one that is set up, for the test that calls it; leaves SERVER_URL, and its answer in setup.json

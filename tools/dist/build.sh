@@ -116,13 +116,16 @@ check_glibc() {
 # check_runs VERSION PROGRAM ARCH: here, or in an emulator; says in RAN how
 check_runs() {
   local version=$1 program=$2
-  if [[ $3 == "$(uname -m)" ]]; then
-    RAN='run here'
-    expect "$version" "$program" --version
-  else
-    RAN='run in an emulator (QEMU, user mode)'
-    expect "$version" "qemu-$3-static" -L "/usr/$3-linux-gnu" "$program" --version
-  fi
+  RAN='run here'
+  [[ $3 == "$(uname -m)" ]] || RAN='run in an emulator (QEMU, user mode)'
+  expect "$version" run_for "$3" "$program" --version
+}
+
+# run_for ARCH PROGRAM ARGUMENT…
+run_for() {
+  local arch=$1
+  shift
+  if [[ $arch == "$(uname -m)" ]]; then "$@"; else "qemu-$arch-static" -L "/usr/$arch-linux-gnu" "$@"; fi
 }
 
 # expect TEXT COMMAND…: what it prints ends with the text

@@ -7,6 +7,7 @@ use gururmm_agent::install::package::{self, PackageError};
 use gururmm_agent::logging::OwnLog;
 use gururmm_agent::os::service::{self, Ending, Stop};
 use gururmm_agent::supervisor::{Run, StartError, Stopped, Supervised, Supervisor};
+use gururmm_agent::update::{self, fetch::check_published};
 use gururmm_agent::watchdog::{self, WatchdogError};
 use gururmm_agent::{install, logging, os, removal, state::StateDir, status, user_helper, version};
 use std::ffi::OsString;
@@ -115,6 +116,15 @@ enum Command {
         directory: Option<PathBuf>,
         #[arg(last = true, required = true)]
         program: Vec<OsString>,
+    },
+    /// For a release: whether agents of this build take the updates in a folder, and find this program there.
+    #[command(hide = true)]
+    CheckUpdates {
+        /// The folder that holds metadata and targets.
+        folder: PathBuf,
+        /// Update roots other than the built-in ones, for development and tests.
+        #[arg(long, hide = true)]
+        update_root: Option<PathBuf>,
     },
     /// Say which version this is.
     Version,
@@ -297,6 +307,17 @@ fn run(command: Command, log: Arc<OwnLog>) -> anyhow::Result<ExitCode> {
         Command::AsUser { uid, directory, program } => {
             let error = os::user_session::become_program(uid, directory.as_deref(), &program);
             Err(error).context("the program cannot be run as the user")
+        }
+        Command::CheckUpdates { folder, update_root } => {
+            let root = match update_root {
+                Some(path) => {
+                    std::fs::read(&path).with_context(|| format!("{} is no root", path.display()))?
+                }
+                None => update::BUILT_IN_ROOT.context("this build has no update roots")?.to_vec(),
+            };
+            let own = std::env::current_exe().context("this program cannot be found")?;
+            let found = block_on(async { Ok(check_published(&folder, &root, &own).await?) });
+            say(&format!("[OK] {}", found.context("agents of this build would not take these updates")?))
         }
         Command::Version => say(version()),
     };

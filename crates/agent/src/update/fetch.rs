@@ -1,7 +1,7 @@
 //! The one way to a program: signed metadata is fetched and verified (TUF), then the program it names, byte by byte.
 
 use super::ledger::{Build, Ledger};
-use super::programs::{Programs, Verified};
+use super::programs::{Programs, Verified, digest_of_file};
 use super::wire::{NO_HOST, Wire};
 use super::{UpdateError, parse_version};
 use crate::clock::ServerClock;
@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tough::error::Error as TufError;
 use tough::schema::{Root, Signed, Target};
-use tough::{ExpirationEnforcement, Limits, Repository, RepositoryLoader, TargetName};
+use tough::{ExpirationEnforcement, FilesystemTransport, Limits, Repository, RepositoryLoader, TargetName};
 use url::Url;
 
 /// Largest program that is fetched.
@@ -69,6 +69,41 @@ pub async fn download_verified(source: Source, order: &UpdateOrder) -> Result<Bu
     source.programs.keep(verified).map_err(disk)
 }
 
+/// Whether the repository in a folder is one that agents of this build take, and what it has for this version and system is
+/// this very program: asked of a build that is to be shipped, before it is. Nothing of it is kept or run.
+pub async fn check_published(folder: &Path, root: &[u8], own: &Path) -> Result<String, UpdateError> {
+    let url = |name: &str| {
+        let folder = std::path::absolute(folder.join(name)).map_err(disk)?;
+        Url::from_directory_path(&folder)
+            .map_err(|()| UpdateError::new("DISK", format_args!("{} is no folder", folder.display())))
+    };
+    let repository = loader(&root, [url("metadata")?, url("targets")?])
+        .transport(FilesystemTransport)
+        .load()
+        .await
+        .map_err(refused)?;
+    let name = target_name(crate::version());
+    let not_published =
+        || UpdateError::new("NOT_PUBLISHED", format_args!("the signed metadata has no {name}"));
+    let target_name = TargetName::new(&name).map_err(|_| not_published())?;
+    let target = repository.targets().signed.targets.get(&target_name).ok_or_else(not_published)?;
+    Facts::of(target).filter(|facts| facts.is_for_this(crate::version())).ok_or_else(not_meant)?;
+    let mut bytes = repository.read_target(&target_name).await.map_err(refused)?.ok_or_else(not_published)?;
+    while let Some(chunk) = bytes.next().await {
+        chunk.map_err(refused)?;
+    }
+    if digest_of_file(own).map_err(disk)? != (hex::encode(&target.hashes.sha256), target.length) {
+        return Err(UpdateError::new("PROGRAM_DIFFERS", format_args!("{name} is another program than this")));
+    }
+    Ok(format!("{name}, by root {}", repository.root().signed.version))
+}
+
+fn loader<'a>(root: &'a impl AsRef<[u8]>, [metadata, targets]: [Url; 2]) -> RepositoryLoader<'a> {
+    RepositoryLoader::new(root, metadata, targets)
+        .limits(LIMITS)
+        .expiration_enforcement(ExpirationEnforcement::Safe)
+}
+
 /// The name of a version's program for this system.
 pub fn target_name(version: &str) -> String {
     let suffix = if cfg!(windows) { ".exe" } else { "" };
@@ -97,13 +132,11 @@ impl Source {
         }
     }
 
-    async fn load(&self, folder: &Path, [metadata, targets]: [Url; 2]) -> Result<Repository, TufError> {
+    async fn load(&self, folder: &Path, urls: [Url; 2]) -> Result<Repository, TufError> {
         let root = newest_root(&self.root, &folder.join(ROOT));
-        RepositoryLoader::new(&root, metadata, targets)
+        loader(&root, urls)
             .transport(Wire::new(self.connector.clone(), self.credential.clone()))
-            .limits(LIMITS)
             .datastore(folder)
-            .expiration_enforcement(ExpirationEnforcement::Safe)
             .load()
             .await
     }
@@ -186,11 +219,12 @@ impl<'a> Facts<'a> {
 
     /// A program of another system, version or channel is not what was ordered, whatever it is called.
     fn check(&self, order: &UpdateOrder) -> Result<(), UpdateError> {
-        let is_meant = self.version == order.version
-            && self.os == OS_TYPE.as_str()
-            && self.arch == std::env::consts::ARCH
-            && self.channels.contains(&order.channel.as_str());
+        let is_meant = self.is_for_this(&order.version) && self.channels.contains(&order.channel.as_str());
         if is_meant { Ok(()) } else { Err(not_meant()) }
+    }
+
+    fn is_for_this(&self, version: &str) -> bool {
+        self.version == version && self.os == OS_TYPE.as_str() && self.arch == std::env::consts::ARCH
     }
 }
 

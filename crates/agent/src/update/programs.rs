@@ -92,8 +92,7 @@ impl Programs {
 
     /// Keeps a copy of the installed program, so that a package that replaces it does not take away what to go back to.
     pub fn keep_own(&self, own: &Path, version: &str) -> io::Result<Build> {
-        let mut source = File::open(own)?;
-        let (sha256, length) = digest_of(&mut source, u64::MAX)?;
+        let (sha256, length) = digest_of_file(own)?;
         let build = Build { version: version.to_owned(), sha256, length };
         if self.open_verified(&build).is_ok() {
             return Ok(build);
@@ -175,4 +174,9 @@ fn digest_of(file: &mut File, most: u64) -> io::Result<(String, u64)> {
             }
         }
     }
+}
+
+/// The same of a whole file.
+pub(super) fn digest_of_file(path: &Path) -> io::Result<(String, u64)> {
+    digest_of(&mut File::open(path)?, u64::MAX)
 }

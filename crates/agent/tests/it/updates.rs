@@ -243,6 +243,41 @@ async fn an_agent_of_the_first_root_takes_an_update_after_three_rotations_and_fo
     assert!(roots.contains(&"3.root.json") && roots.contains(&"4.root.json"), "{asked:?}");
 }
 
+/// What ./dev dist asks of every agent it has built.
+#[tokio::test]
+async fn a_build_says_whether_it_takes_what_is_published_with_it() {
+    let (folder, own) = (tempfile::tempdir().unwrap(), gururmm_agent::version());
+    let mut repository = Repository::create(&folder.path().join("updates"));
+    let root = folder.path().join("root.json");
+    fs::write(&root, repository.root_json()).unwrap();
+    let asked = || {
+        let mut command = std::process::Command::new(PROGRAM);
+        command.arg("check-updates").arg(folder.path().join("updates")).arg("--update-root").arg(&root);
+        let output = command.output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(text).unwrap())
+    };
+    let publish = |repository: &mut Repository, bytes| {
+        repository.publish(Release::here(own, bytes)).write();
+    };
+    publish(&mut repository, fs::read(PROGRAM).unwrap());
+    assert_eq!(asked(), (true, format!("[OK] {}, by root 1\n", Release::here(own, "").target_name())));
+    // After a rotation it is still a client of the first root.
+    repository.rotate_root().raise_versions().write();
+    assert!(asked().1.contains("by root 2"));
+    // Another build, and keys it was not built with.
+    publish(&mut repository, agent_as("9.0.0"));
+    let (is_taken, said) = asked();
+    assert!(!is_taken && said.contains("is another program than this"), "{said}");
+    publish(&mut repository, fs::read(PROGRAM).unwrap());
+    assert!(asked().0);
+    fs::write(&root, Repository::create(&folder.path().join("others")).root_json()).unwrap();
+    let (is_taken, said) = asked();
+    assert!(!is_taken && said.contains("agents of this build would not take these updates"), "{said}");
+    fs::remove_file(&root).unwrap();
+    assert!(!asked().0);
+}
+
 /// All places for downloads are taken: the agent comes again when it is told to, and the update goes on.
 #[tokio::test]
 async fn a_server_that_has_no_place_is_asked_again_when_it_says_and_the_update_does_not_fail() {
