@@ -6,16 +6,33 @@ WINE_LIBRARY=$TARGET/wine-library/bcryptprimitives.dll
 
 # try_windows_agent: builds the agent for Windows and puts it through its life on a Windows of Wine's own
 try_windows_agent() {
+  local folder=$TARGET/wine-packages program=$TARGET/wine-packages/gururmm-agent.exe version msis=()
   build_windows_agent
   build_wine_library
-  "$TARGET/debug/xtask" windows-agent --update-keys "$WINE_KEYS" --program "$TARGET/cross/x86_64-pc-windows-gnu/debug/gururmm-agent.exe" \
+  mkdir -p "$folder"
+  # As a release is; with its debugging information it would take minutes to pack.
+  x86_64-w64-mingw32-strip -o "$program" "$TARGET/cross/x86_64-pc-windows-gnu/debug/gururmm-agent.exe"
+  name_version
+  for version in "$VERSION" 10.0.0 10.1.0; do
+    as_version "$program" "$version" "$folder/$version.exe"
+    make_msi "$folder/$version.exe" "$version" "$folder/$version.msi"
+    msis+=(--msi "$folder/$version.msi")
+  done
+  "$TARGET/debug/xtask" windows-agent --update-keys "$WINE_KEYS" --program "$program" "${msis[@]}" \
     --unit-tests "$UNIT_TESTS" --wine "$(wine64_program)" --library "$WINE_LIBRARY" --bin-dir "$TARGET/debug"
   # One that failed ended it.
   echo "$(grep --count '^\[OK\]' "$STEP.log") 0" >>"$STEP.count"
 }
 
+# as_version PROGRAM VERSION TARGET: the same program as another version, which stands in it behind a mark
+as_version() {
+  # shellcheck disable=SC2016 # perl's own
+  perl -0777 -pe 'BEGIN { $version = shift } s/(\Q@(#)gururmm-agent \E)([^\0]*\0*)/$1 . $version . "\0" x (length($2) - length $version)/e
+    or die "no mark"' "$2" "$1" >"$3"
+}
+
 need_wine64() {
-  need_packages gcc-mingw-w64-x86-64 libwine nasm wine wine64
+  need_packages gcc-mingw-w64-x86-64 libwine msitools nasm wine wine64 wixl
   rustup target add x86_64-pc-windows-gnu >/dev/null 2>&1 || need_packages cargo-web rustc-web rust-web-src
 }
 

@@ -124,6 +124,10 @@ impl Layout {
         let service = open(&manager(ServiceManagerAccess::CONNECT)?, ServiceAccess::all())?;
         let service = service
             .ok_or_else(|| refused("opening the service", "the package registered none".to_owned()))?;
+        // Windows Installer puts a path with spaces in quotes; that it is in quotes is not left to others.
+        service
+            .change_config(&service_info(self.program()))
+            .map_err(|error| manager_refused("changing the service", &error))?;
         configure(&service)?;
         match service.start::<&str>(&[]) {
             Err(error) if !is(&error, ERROR_SERVICE_ALREADY_RUNNING) => {

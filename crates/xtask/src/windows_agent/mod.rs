@@ -20,6 +20,9 @@ pub struct Options {
     /// The agent's program, as it was built for Windows
     #[arg(long)]
     program: PathBuf,
+    /// Packages of it: the same version, a newer one, and one newer than that; newer than any it is updated to
+    #[arg(long = "msi", num_args = 1, required = true)]
+    msis: Vec<PathBuf>,
     /// Its unit tests, as they were built for Windows
     #[arg(long)]
     unit_tests: PathBuf,
@@ -40,12 +43,17 @@ pub struct Options {
 const SERVICE: &str = "GuruRMM";
 const INSTALLED: &str = r"C:\Program Files\GuruRMM\gururmm-agent.exe";
 const STATE: &str = r"C:\ProgramData\GuruRMM";
+const SERVICE_KEY: &str = r"HKLM\System\CurrentControlSet\Services\GuruRMM";
+/// What the packages are called on that Windows, in the order they come in.
+const PACKAGES: [&str; 3] = [r"C:\setup\agent.msi", r"C:\setup\newer.msi", r"C:\setup\newest.msi"];
 /// Whatever it does, an agent stops within this.
 const STOPS_WITHIN: Duration = Duration::from_secs(5);
 /// What Wine's interpreter makes of a text in UTF-8: it reads batch files in code page 437, whatever its console's is. That
 /// it prints in UTF-8 what it read is the agent's doing.
 const READ_BY_WINE: &str = "gr\u{251c}\u{255d}n \u{393}\u{ff}\u{e2}";
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Versions of the newer packages.
+const PACKAGED: [&str; 2] = ["10.0.0", "10.1.0"];
 /// Versions that this agent, which is older, is ordered to become.
 const NEWER: &str = "9.0.0";
 const BROKEN: &str = "9.1.0";
@@ -59,9 +67,14 @@ type Step = fn(&mut Trial) -> anyhow::Result<()>;
 pub fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     let folder = root.join(format!("target/windows-agent-{}", std::process::id()));
     let mut trial = Trial::begin(root, options, &folder)?;
-    let steps: [(&str, Step); 14] = [
+    let steps: [(&str, Step); 19] = [
         ("its unit tests pass", Trial::passes_its_unit_tests),
-        ("it installs silently, runs as a service and comes online", Trial::installs),
+        ("by its own command it installs, runs as a service and comes online", Trial::installs),
+        ("by its own command it is removed without a trace", Trial::removes_itself),
+        (
+            "its package installs silently, enrolls the machine, and it comes online",
+            Trial::installs_by_package,
+        ),
         ("the key is worthless in a copy of the file", Trial::protects_its_key),
         ("figures, hardware and network arrive", Trial::measures),
         ("commands run: output, exit code, text of all kinds, several lines", Trial::runs_commands),
@@ -72,8 +85,14 @@ pub fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
         ("it stops in time while it is connected and a command runs", Trial::stops_while_connected),
         ("it stops in time while there is no server", Trial::stops_without_a_server),
         ("it becomes a newer version, which stays", Trial::updates_itself),
+        ("the newer version becomes the watchdog, too", Trial::renews_its_watchdog),
         ("it leaves a version that does not work", Trial::leaves_a_broken_version),
-        ("it is removed without a trace", Trial::leaves_nothing),
+        (
+            "a newer package takes its place, and the machine stays the agent it is",
+            Trial::upgrades_by_package,
+        ),
+        ("a newer package replaces one that runs", Trial::is_replaced_by_package),
+        ("its package removes it without a trace", Trial::leaves_nothing),
     ];
     for (what, step) in steps {
         let begun = Instant::now();
@@ -107,6 +126,10 @@ impl Trial {
         let setup = wine.path(r"C:\setup");
         fs::create_dir(&setup)?;
         fs::copy(&options.program, setup.join("agent.exe"))?;
+        ensure!(options.msis.len() == PACKAGES.len(), "{} packages are needed", PACKAGES.len());
+        for (msi, name) in options.msis.iter().zip(PACKAGES) {
+            fs::copy(msi, wine.path(name))?;
+        }
         fs::write(setup.join("key"), stack.enrollment()?.1)?;
         fs::copy(&options.unit_tests, setup.join("tests.exe"))?;
         Ok(Self {
@@ -139,11 +162,66 @@ impl Trial {
         // Twice is as good as once.
         self.wine.run(&[&[r"C:\setup\agent.exe", "install"], &enrollment[..]].concat())?;
         self.online()?;
-        let key = r"HKLM\System\CurrentControlSet\Services\GuruRMM";
-        let path = self.wine.run(&["reg.exe", "query", key, "/v", "ImagePath"])?;
-        ensure!(path.contains(&format!("\"{INSTALLED}\" service")), "the path is not in quotes: {path}");
+        self.is_started_from(INSTALLED)?;
         let source = r"HKLM\System\CurrentControlSet\Services\EventLog\Application\GuruRMM";
         self.wine.run(&["reg.exe", "query", source, "/v", "EventMessageFile"])?;
+        Ok(())
+    }
+
+    fn removes_itself(&mut self) -> anyhow::Result<()> {
+        // By the very program that is to be removed.
+        self.wine.run(&[INSTALLED, "uninstall"])?;
+        ensure!(self.wine.service_state(SERVICE)?.is_none(), "the service is still registered");
+        let gone = wait_for("the program's folder to go", PATIENCE, || {
+            (!self.wine.path(r"C:\Program Files\GuruRMM").exists()).then_some(())
+        });
+        expect_same(&self.before, &self.wine.inventory()?)?;
+        gone?;
+        // Nothing to remove is no error.
+        self.wine.run(&[r"C:\setup\agent.exe", "uninstall"])?;
+        expect_same(&self.before, &self.wine.inventory()?)
+    }
+
+    fn installs_by_package(&mut self) -> anyhow::Result<()> {
+        let (server, site_key) = self.directions()?;
+        self.msiexec(&["/i", PACKAGES[0], &server, &site_key])?;
+        self.is_started_from(INSTALLED)?;
+        ensure!(self.wine.service_state(SERVICE)?.as_deref() == Some("RUNNING"), "the service does not run");
+        // It was here before, and Wine's hardware has no serial that would prove it: a person lets it in.
+        let waiting = self.api.get("/api/v1/approvals")?;
+        self.agent_id =
+            waiting["items"][0]["agent"]["id"].as_str().context("no machine waits to be let in")?.to_owned();
+        let path = format!("/api/v1/agents/{}/approve", self.agent_id);
+        self.api.post(&path, &json!({ "as": "new" }))?;
+        // It would ask by itself, within a minute.
+        self.stops_in_time()?;
+        self.start_service()?;
+        self.online()
+    }
+
+    /// Properties that say where the machine belongs.
+    fn directions(&self) -> anyhow::Result<(String, String)> {
+        let (site, key) = self.stack.enrollment()?;
+        Ok((format!("SERVER={}", self.stack.url()), format!("SITEKEY={site}.{key}")))
+    }
+
+    /// Windows Installer, silently.
+    fn msiexec(&self, arguments: &[&str]) -> anyhow::Result<()> {
+        let log = r"C:\setup\msi.log";
+        let done = self.wine.run(&[&["msiexec.exe"], arguments, &["/qn", "/l*v", log]].concat());
+        let log = self.wine.path(log);
+        if done.is_err() {
+            let text = String::from_utf8_lossy(&fs::read(&log)?).replace('\0', "");
+            println!("[INFO] Windows Installer's log ends so:\n{}", last_lines(&text, 30));
+        }
+        fs::remove_file(log)?;
+        done.map(drop)
+    }
+
+    /// Which program the service manager starts.
+    fn is_started_from(&self, program: &str) -> anyhow::Result<()> {
+        let path = self.wine.run(&["reg.exe", "query", SERVICE_KEY, "/v", "ImagePath"])?;
+        ensure!(path.contains(&format!("\"{program}\" service")), "the service is started otherwise: {path}");
         Ok(())
     }
 
@@ -254,7 +332,8 @@ impl Trial {
         let ended = self.ended(&id)?;
         ensure!(ended["status"] == "interrupted", "{ended}");
         let agents = self.api.get("/api/agents")?;
-        ensure!(agents.as_array().is_some_and(|all| all.len() == 1), "another agent: {agents}");
+        // This one, and the one it was before it was installed by its package.
+        ensure!(agents.as_array().is_some_and(|all| all.len() == 2), "another agent: {agents}");
         let crashes = format!("/api/v1/agents/{}/crashes", self.agent_id);
         wait_for("the report of the kill", PATIENCE, || {
             (self.api.get(&crashes).ok()?[0]["cause"] == "killed").then_some(())
@@ -296,6 +375,11 @@ impl Trial {
 
     fn updates_itself(&mut self) -> anyhow::Result<()> {
         let program = fs::read(self.wine.path(r"C:\setup\agent.exe"))?;
+        // What is asked of every build that is shipped.
+        self.publish(env!("CARGO_PKG_VERSION"), &program)?;
+        let updates = self.stack.data_dir().join("dist/updates").display().to_string().replace('/', "\\");
+        let said = self.wine.run(&[r"C:\setup\agent.exe", "check-updates", &format!("Z:{updates}")])?;
+        ensure!(said.starts_with("[OK]"), "{said}");
         self.publish(NEWER, &as_version(program, NEWER)?)?;
         // A folder of packages is looked for at the start.
         self.stack.stop_server()?;
@@ -309,6 +393,51 @@ impl Trial {
         self.start_service()?;
         self.online()?;
         self.runs_version(NEWER)
+    }
+
+    fn renews_its_watchdog(&mut self) -> anyhow::Result<()> {
+        let newer = format!(r"C:\Program Files\GuruRMM\versions\{NEWER}\gururmm-agent.exe");
+        let is_renewed = || self.is_started_from(&newer).ok();
+        wait_for("the service to be the newer version's", PATIENCE, is_renewed)?;
+        let hosted = self.wine.processes(&[&newer, "--hosted"]);
+        ensure!(hosted.len() == 1, "not one new watchdog runs under the old service but {hosted:?}");
+        // Started again, it is the new version itself that runs.
+        self.stops_in_time()?;
+        self.start_service()?;
+        self.online()?;
+        let watchdogs = self.wine.processes(&[&newer, "service"]);
+        ensure!(watchdogs.len() == 1, "not one service of the new version runs but {watchdogs:?}");
+        let hosted = self.wine.processes(&["gururmm-agent.exe", "--hosted"]);
+        ensure!(hosted.is_empty(), "a watchdog runs under the service: {hosted:?}");
+        self.survives_a_kill_of_its_watchdog()?;
+        self.runs_version(NEWER)
+    }
+
+    fn upgrades_by_package(&mut self) -> anyhow::Result<()> {
+        // What Windows Installer does, one after the other: Wine does not tell the older package that it makes room.
+        let identity = self.wine.path(&format!(r"{STATE}\identity.json"));
+        let before = fs::read(&identity)?;
+        self.msiexec(&["/x", PACKAGES[0], "UPGRADINGPRODUCTCODE={00000000-0000-8000-8000-000000000000}"])?;
+        ensure!(self.wine.service_state(SERVICE)?.is_none(), "the service is still registered");
+        self.msiexec(&["/i", PACKAGES[1]])?;
+        self.is_started_from(INSTALLED)?;
+        self.runs_version(PACKAGED[0])?;
+        self.online()?;
+        ensure!(fs::read(&identity)? == before, "the machine has another identity");
+        Ok(())
+    }
+
+    fn is_replaced_by_package(&mut self) -> anyhow::Result<()> {
+        // All in one, while the service runs; that the identity goes with it is Wine's doing.
+        self.msiexec(&["/i", PACKAGES[2]])?;
+        let key = r"HKLM\Software\Microsoft\Windows\CurrentVersion\Uninstall";
+        let versions = self.wine.run(&["reg.exe", "query", key, "/s", "/v", "DisplayVersion"])?;
+        let [older, newer] = PACKAGED;
+        ensure!(versions.contains(newer) && !versions.contains(older), "not one is installed: {versions}");
+        ensure!(self.wine.service_state(SERVICE)?.is_some(), "no service is registered");
+        let version = self.wine.run(&[INSTALLED, "version"])?;
+        ensure!(version.trim() == newer, "the program is {version}");
+        Ok(())
     }
 
     fn leaves_a_broken_version(&mut self) -> anyhow::Result<()> {
@@ -355,16 +484,8 @@ impl Trial {
     }
 
     fn leaves_nothing(&mut self) -> anyhow::Result<()> {
-        // By the very program that is to be removed.
-        self.wine.run(&[INSTALLED, "uninstall"])?;
+        self.msiexec(&["/x", PACKAGES[2]])?;
         ensure!(self.wine.service_state(SERVICE)?.is_none(), "the service is still registered");
-        let gone = wait_for("the program's folder to go", PATIENCE, || {
-            (!self.wine.path(r"C:\Program Files\GuruRMM").exists()).then_some(())
-        });
-        expect_same(&self.before, &self.wine.inventory()?)?;
-        gone?;
-        // Nothing to remove is no error.
-        self.wine.run(&[r"C:\setup\agent.exe", "uninstall"])?;
         expect_same(&self.before, &self.wine.inventory()?)
     }
 
@@ -375,9 +496,7 @@ impl Trial {
 
     fn log(&self) -> String {
         let log = fs::read_to_string(self.wine.path(&format!(r"{STATE}\log\agent.log"))).unwrap_or_default();
-        let mut lines: Vec<_> = log.lines().rev().take(20).collect();
-        lines.reverse();
-        lines.join("\n")
+        last_lines(&log, 20)
     }
 
     fn start_service(&self) -> anyhow::Result<()> {
@@ -387,7 +506,7 @@ impl Trial {
     fn stops_in_time(&self) -> anyhow::Result<()> {
         let took = self.wine.stop_service(SERVICE)?;
         ensure!(took <= STOPS_WITHIN, "it took {took:?} to stop");
-        let left = || self.wine.processes(&["gururmm-agent.exe", "service"]).is_empty().then_some(());
+        let left = || self.wine.processes(&["gururmm-agent.exe"]).is_empty().then_some(());
         wait_for("the process's end", Duration::from_secs(2), left)
     }
 
@@ -434,6 +553,12 @@ impl Trial {
             command["stdout"].as_str()?.contains(text).then_some(())
         })
     }
+}
+
+fn last_lines(text: &str, most: usize) -> String {
+    let mut lines: Vec<_> = text.lines().rev().take(most).collect();
+    lines.reverse();
+    lines.join("\n")
 }
 
 /// The same program as another version: it stands in the file behind a mark.

@@ -10,6 +10,20 @@ use std::time::{Duration, Instant};
 
 /// Where the service manager counts the services it has started.
 const COUNT_OF_STARTS: &str = r"HKEY_LOCAL_MACHINE\System\CurrentControlSet\Control\ServiceCurrent";
+/// Where Windows Installer keeps what it knows of all packages: it makes these at its first package and leaves them, empty.
+const OF_WINDOWS_INSTALLER: [&str; 9] = [
+    r"Classes\Installer",
+    r"Classes\Installer\Features",
+    r"Classes\Installer\Products",
+    r"Classes\Installer\UpgradeCodes",
+    r"CurrentVersion\Installer\UpgradeCodes",
+    r"CurrentVersion\Installer\UserData",
+    r"CurrentVersion\Installer\UserData\S-1-5-18",
+    r"CurrentVersion\Installer\UserData\S-1-5-18\Components",
+    r"CurrentVersion\Installer\UserData\S-1-5-18\Products",
+];
+/// And its folder for copies of them.
+const FOLDER_OF_WINDOWS_INSTALLER: &str = "windows/Installer";
 /// Longest a program may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -134,6 +148,8 @@ impl Wine {
             fs::remove_file(file)?;
         }
         registry.remove(COUNT_OF_STARTS);
+        registry.retain(|key, values| !is_empty_of_windows_installer(key, values));
+        files.remove(FOLDER_OF_WINDOWS_INSTALLER);
         Ok(Inventory { files, registry })
     }
 
@@ -186,6 +202,10 @@ impl Inventory {
     }
 }
 
+fn is_empty_of_windows_installer(key: &str, values: &str) -> bool {
+    values.trim().is_empty() && OF_WINDOWS_INSTALLER.iter().any(|own| key.ends_with(&format!(r"\{own}")))
+}
+
 fn read_utf16(path: &Path) -> anyhow::Result<String> {
     let bytes = fs::read(path)?;
     let units: Vec<u16> = bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
@@ -226,6 +246,14 @@ mod tests {
             files: files.iter().map(|file| (*file).to_owned()).collect(),
             registry: parse_registry(registry),
         }
+    }
+
+    #[test]
+    fn of_windows_installers_own_only_what_is_empty_may_stay() {
+        let products = r"HKEY_LOCAL_MACHINE\Software\Classes\Installer\Products";
+        assert!(is_empty_of_windows_installer(products, "\n"));
+        assert!(!is_empty_of_windows_installer(products, "\"x\"=\"1\"\n"));
+        assert!(!is_empty_of_windows_installer(&format!(r"{products}\0123"), "\n"));
     }
 
     #[test]
