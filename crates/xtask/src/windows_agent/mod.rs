@@ -67,7 +67,7 @@ type Step = fn(&mut Trial) -> anyhow::Result<()>;
 pub fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     let folder = root.join(format!("target/windows-agent-{}", std::process::id()));
     let mut trial = Trial::begin(root, options, &folder)?;
-    let steps: [(&str, Step); 19] = [
+    let steps: [(&str, Step); 20] = [
         ("its unit tests pass", Trial::passes_its_unit_tests),
         ("by its own command it installs, runs as a service and comes online", Trial::installs),
         ("by its own command it is removed without a trace", Trial::removes_itself),
@@ -78,6 +78,10 @@ pub fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
         ("the key is worthless in a copy of the file", Trial::protects_its_key),
         ("figures, hardware and network arrive", Trial::measures),
         ("commands run: output, exit code, text of all kinds, several lines", Trial::runs_commands),
+        (
+            "a command for a user's session is refused in so many words",
+            Trial::says_that_it_cannot_run_in_a_session,
+        ),
         ("a cancel ends every process of a tree", Trial::ends_trees),
         ("what a command leaves running goes on", Trial::leaves_what_was_left),
         ("killed, it comes back as the same agent and says that it was killed", Trial::survives_a_kill),
@@ -287,6 +291,16 @@ impl Trial {
         ensure!(ended["status"] == "failed" && ended["stdout"] == "", "there is no Python here: {ended}");
         let error = ended["error"].as_str().unwrap_or_default();
         ensure!(error.contains("is not installed on this machine"), "{ended}");
+        Ok(())
+    }
+
+    /// Wine's session manager knows of nobody who is signed in.
+    fn says_that_it_cannot_run_in_a_session(&mut self) -> anyhow::Result<()> {
+        let body = json!({ "command_type": "shell", "command": "echo never", "context": "user_session" });
+        let answer = self.api.post(&format!("/api/agents/{}/command", self.agent_id), &body)?;
+        let ended = self.ended(answer["command_id"].as_str().context("no command id")?)?;
+        ensure!(ended["status"] == "failed" && ended["stdout"] == "", "{ended}");
+        ensure!(ended["error_code"] == "NO_USER_SESSION", "{ended}");
         Ok(())
     }
 
