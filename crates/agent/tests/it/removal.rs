@@ -74,20 +74,80 @@ echo "ended with $status"
 find /usr/local/lib /var/lib -mindepth 1
 "#;
 
+/// The same, with the agent brought by a package with the scripts of ours, on a copy of this whole system that takes nothing
+/// back with it.
+const PACKAGED: &str = r#"
+set -e
+mount -t tmpfs tmpfs /mnt
+mkdir /mnt/upper /mnt/work /mnt/root
+mount -t overlay overlay -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work /mnt/root
+root=/mnt/root
+mount --rbind /proc $root/proc
+mount --rbind /dev $root/dev
+mount -t tmpfs tmpfs $root/tmp
+tree=$root/tmp/tree
+mkdir -p $tree/DEBIAN $tree/usr/lib/gururmm
+cp "$PROGRAM" $tree/usr/lib/gururmm/gururmm-agent
+cat >$tree/DEBIAN/control <<END
+Package: gururmm-agent
+Version: 0.0.1
+Architecture: all
+Maintainer: GuruRMM <nobody@example.com>
+Description: of a test
+END
+script() { { echo '#!/bin/sh'; cat "$SCRIPTS"; echo "$2"; } >$tree/DEBIAN/$1; chmod 755 $tree/DEBIAN/$1; }
+script postinst '[ "$1" != configure ] || after_install'
+script prerm '[ "$1" != remove ] || before_remove'
+script postrm 'case "$1" in remove) after_remove ;; purge) after_purge ;; esac'
+dpkg-deb -Znone --root-owner-group --build $tree $root/tmp/agent.deb >/dev/null
+cp -r "$STATE" $root/tmp/state
+# Often a mount of its own, which a copy of what is below does not have.
+cat /etc/hosts >$root/etc/hosts
+chroot $root /bin/sh -e <<'END'
+dpkg --install /tmp/agent.deb >/dev/null 2>&1
+cp -r /tmp/state /var/lib/gururmm-agent
+status=0
+/usr/local/lib/gururmm/gururmm-agent watchdog </dev/null 2>/tmp/log || status=$?
+waited=0
+while dpkg-query --status gururmm-agent >/dev/null 2>&1 && [ $waited -lt 300 ]; do
+  sleep 0.1
+  waited=$((waited + 1))
+done
+echo "ended with $status"
+find / -xdev -path /proc -prune -o -path /tmp -prune -o -path '*gururmm-agent*' -newer /tmp/agent.deb -print
+ls -d /usr/lib/gururmm /usr/local/lib/gururmm /etc/gururmm 2>/dev/null || true
+END
+cat $root/tmp/log >"$LOG"
+"#;
+
 /// Needs root, and a system that lets it have mounts of its own; elsewhere there is nothing to show.
+fn may_have_mounts() -> bool {
+    let mounted = Command::new("unshare").args(["--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]).output();
+    !fs::exists("/run/systemd/system").unwrap() && mounted.is_ok_and(|output| output.status.success())
+}
+
 #[tokio::test]
 async fn an_installed_agent_leaves_nothing_and_says_so_with_its_last_breath() {
-    let may_mount =
-        Command::new("unshare").args(["--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]).output();
-    let runs_systemd = fs::exists("/run/systemd/system").unwrap();
-    if runs_systemd || !may_mount.is_ok_and(|output| output.status.success()) {
-        return;
+    if may_have_mounts() {
+        leaves_nothing(MACHINE).await;
     }
+}
+
+#[tokio::test]
+async fn an_agent_that_a_package_brought_is_removed_by_the_package_manager() {
+    let has_dpkg = Command::new("dpkg-deb").arg("--version").output().is_ok();
+    if may_have_mounts() && has_dpkg {
+        leaves_nothing(PACKAGED).await;
+    }
+}
+
+async fn leaves_nothing(script: &str) {
     let mut server = TestServer::start().await;
     let state = TestAgent::enrolled(&server.url);
     let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-c", MACHINE]);
+    command.args(["--mount", "sh", "-c", script]);
     command.env("PROGRAM", PROGRAM).env("STATE", state.path().join("state"));
+    command.env("SCRIPTS", concat!(env!("CARGO_MANIFEST_DIR"), "/../../tools/dist/linux/agent.sh"));
     command.env("LOG", state.path().join("log")).stdin(Stdio::null()).stdout(Stdio::piped());
     let machine = command.spawn().unwrap();
 
