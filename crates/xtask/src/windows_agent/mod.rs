@@ -56,6 +56,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PACKAGED: [&str; 2] = ["10.0.0", "10.1.0"];
 /// Versions that this agent, which is older, is ordered to become.
 const NEWER: &str = "9.0.0";
+const NEWEST: &str = "9.0.1";
 const BROKEN: &str = "9.1.0";
 const UPDATE_ENDS: [&str; 5] = ["confirmed", "rolled_back", "failed", "expired", "superseded"];
 const FINAL: [&str; 6] = ["completed", "failed", "timeout", "cancelled", "interrupted", "expired"];
@@ -410,21 +411,34 @@ impl Trial {
     }
 
     fn renews_its_watchdog(&mut self) -> anyhow::Result<()> {
-        let newer = format!(r"C:\Program Files\GuruRMM\versions\{NEWER}\gururmm-agent.exe");
-        let is_renewed = || self.is_started_from(&newer).ok();
-        wait_for("the service to be the newer version's", PATIENCE, is_renewed)?;
-        let hosted = self.wine.processes(&[&newer, "--hosted"]);
-        ensure!(hosted.len() == 1, "not one new watchdog runs under the old service but {hosted:?}");
+        self.hosts(NEWER)?;
+        // And again, while the service that runs is still the old one.
+        let program = fs::read(self.wine.path(r"C:\setup\agent.exe"))?;
+        self.publish(NEWEST, &as_version(program, NEWEST)?)?;
+        self.api.post("/api/v1/updates/check", &json!({}))?;
+        let update = self.update()?;
+        ensure!(update["status"] == "confirmed", "{update}");
+        let newest = self.hosts(NEWEST)?;
         // Started again, it is the new version itself that runs.
         self.stops_in_time()?;
         self.start_service()?;
         self.online()?;
-        let watchdogs = self.wine.processes(&[&newer, "service"]);
+        let watchdogs = self.wine.processes(&[&newest, "service"]);
         ensure!(watchdogs.len() == 1, "not one service of the new version runs but {watchdogs:?}");
         let hosted = self.wine.processes(&["gururmm-agent.exe", "--hosted"]);
         ensure!(hosted.is_empty(), "a watchdog runs under the service: {hosted:?}");
         self.survives_a_kill_of_its_watchdog()?;
-        self.runs_version(NEWER)
+        self.runs_version(NEWEST)
+    }
+
+    /// Waits until a version's own watchdog runs under the service, alone, and the service manager starts it from now on.
+    fn hosts(&self, version: &str) -> anyhow::Result<String> {
+        let program = format!(r"C:\Program Files\GuruRMM\versions\{version}\gururmm-agent.exe");
+        wait_for("the service to be the newer version's", PATIENCE, || self.is_started_from(&program).ok())?;
+        let of_version = self.wine.processes(&[&program, "--hosted"]);
+        let all = self.wine.processes(&["gururmm-agent.exe", "--hosted"]);
+        ensure!(of_version.len() == 1 && all == of_version, "not one watchdog of {version} runs but {all:?}");
+        Ok(program)
     }
 
     fn upgrades_by_package(&mut self) -> anyhow::Result<()> {
@@ -461,7 +475,7 @@ impl Trial {
         let update = self.update()?;
         ensure!(update["status"] == "rolled_back", "{update}");
         self.online()?;
-        self.runs_version(NEWER)
+        self.runs_version(NEWEST)
     }
 
     /// Orders the newest version, and waits for what becomes of it.
