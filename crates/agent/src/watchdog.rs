@@ -88,7 +88,6 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     let mut stop = std::pin::pin!(stop);
     let mut failures = Failures::default();
     tracing::info!(version = crate::version(), "watchdog started");
-    let helpers = Helpers::start(&watchdog.state);
     loop {
         let begun = Instant::now();
         let once = match watchdog.hand_over(stop.as_mut()).await? {
@@ -111,7 +110,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
             }
         }
     }
-    helpers.stop().await;
+    watchdog.stop_helpers().await;
     tracing::info!("watchdog stopped");
     Ok(())
 }
@@ -138,6 +137,8 @@ struct Watchdog {
     state: StateDir,
     plan: Plan,
     alarm: Alarm,
+    /// None while another watchdog has its own.
+    helpers: Option<Helpers>,
     /// Lent to the watchdog that this one runs, on Windows.
     lock: Option<RunLock>,
 }
@@ -163,7 +164,7 @@ impl Watchdog {
         let lock = state.lock_named(LOCK)?.ok_or(WatchdogError::AlreadyRunning)?;
         let plan = load(&options, &state)?;
         let alarm = Alarm::new(state.clone());
-        Ok(Self { options, state, plan, alarm, lock: Some(lock) })
+        Ok(Self { options, state, plan, alarm, helpers: None, lock: Some(lock) })
     }
 
     async fn run_once(
@@ -171,6 +172,7 @@ impl Watchdog {
         mut stop: Pin<&mut impl Future<Output = ()>>,
         failures: &mut Failures,
     ) -> Once {
+        self.helpers.get_or_insert_with(|| Helpers::start(&self.state));
         let start = self.plan.next_start();
         let run = Uuid::new_v4();
         let mut child = match self.start(&start, run) {
@@ -231,6 +233,12 @@ impl Watchdog {
             Ended::NeedsAPerson => Once::NeedsAPerson,
             // Nobody told it to.
             ended => Once::Failed(ended.to_string()),
+        }
+    }
+
+    async fn stop_helpers(&mut self) {
+        if let Some(helpers) = self.helpers.take() {
+            helpers.stop().await;
         }
     }
 

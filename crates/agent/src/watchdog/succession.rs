@@ -35,6 +35,7 @@ impl Watchdog {
         let Some((build, opened)) = self.plan.successor() else { return Ok(None) };
         if self.options.is_hosted {
             // Whoever runs this one as a child is to run that one instead.
+            self.stop_helpers().await;
             return Err(WatchdogError::ForAnotherVersion);
         }
         let checked = tokio::select! {
@@ -49,6 +50,8 @@ impl Watchdog {
             return Ok(None);
         }
         tracing::info!(version = %build.version, "the new version takes over as the watchdog");
+        // It starts its own; nobody would wait for these any more.
+        self.stop_helpers().await;
         self.become_successor(&build, &opened, stop).await
     }
 
