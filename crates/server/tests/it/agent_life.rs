@@ -1,5 +1,6 @@
 //! What becomes of a machine's record: retired and brought back, merged with its duplicate, enrolled anew.
 
+use crate::agent_socket::shows;
 use crate::enroll::{enroll, key_of, machine};
 use chrono::{TimeDelta, Utc};
 use gururmm_protocol::ServerMessage;
@@ -398,18 +399,14 @@ async fn a_key_that_may_be_copied_is_given_up_and_the_machine_enrolls_anew_as_it
     let pc = machine("pc-7", "uid-of-pc-7", "disk-7");
     let before = enroll(&server, &acme::HQ, &secret, &pc).await.machine;
     let mut online = TestAgent::connect(&server, &before).await;
+    shows(&server, &before, true).await;
     let once = admin.post(&path(&before, "reenroll"), json!({})).await.expect(201);
     gururmm_testkit::logs::keep_secret(once["secret"].as_str().unwrap());
     assert_eq!((&once["key"]["max_uses"], &once["key"]["note"]), (&json!(1), &json!("pc-7 enrolls anew")));
     assert_eq!(goodbye(&mut online).await, GoodbyeReason::Revoked);
     assert_eq!(refusal(&server, &before).await, "AGENT_KEY_REFUSED");
     assert_eq!(last_entry(&server).await["action"], "agent.reenroll");
-    // What the database says of it is written a moment after the session's end.
-    eventually("absence", async || {
-        let agent = admin.get(&format!("/api/agents/{}", before.id)).await.expect(200);
-        (agent["status"] == "offline").then_some(())
-    })
-    .await;
+    shows(&server, &before, false).await;
     let after = enroll(&server, &acme::HQ, once["secret"].as_str().unwrap(), &pc).await;
     assert_eq!((after.status.as_str(), after.machine.id), ("active", before.id));
     TestAgent::connect(&server, &after.machine).await;

@@ -37,7 +37,7 @@ async fn is_connected(server: &TestServer, machine: &SeededAgent) -> bool {
         .unwrap()
 }
 
-async fn shows(server: &TestServer, machine: &SeededAgent, connected: bool) {
+pub async fn shows(server: &TestServer, machine: &SeededAgent, connected: bool) {
     let what = if connected { "presence" } else { "absence" };
     eventually(what, async || (is_connected(server, machine).await == connected).then_some(())).await;
 }

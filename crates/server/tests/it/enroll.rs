@@ -1,5 +1,6 @@
 //! How machines are let in: `POST /api/enroll` and what people decide about those that wait.
 
+use crate::agent_socket::shows;
 use gururmm_protocol::ServerMessage;
 use gururmm_protocol::to_agent::GoodbyeReason;
 use gururmm_server::auth::password::argon2_calls;
@@ -83,6 +84,8 @@ async fn rows(server: &TestServer) -> Vec<Value> {
 
 async fn goes_offline(server: &TestServer, agent: TestAgent) {
     let id = agent.machine.id;
+    // Presence is written in batches: what was not written yet would be afterwards.
+    shows(server, &agent.machine, true).await;
     agent.socket.close().await;
     eventually("absence", async || {
         let query = sqlx::query_scalar("SELECT is_connected FROM agent_status WHERE agent_id = $1").bind(id);
