@@ -6,7 +6,7 @@ use gururmm_protocol::metrics::Sample;
 use gururmm_protocol::network::NetworkState;
 use std::collections::VecDeque;
 
-/// Samples kept at most: two hours at the default interval, about half a megabyte.
+/// Samples kept at most: two hours at the default interval, about half a megabyte, and three times that with many sensors.
 const MAX_SAMPLES: usize = 120;
 /// Samples sent and not acknowledged at most, so that a slow server is not flooded after an outage.
 const MAX_IN_FLIGHT: usize = 16;

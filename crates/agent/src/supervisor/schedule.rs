@@ -209,6 +209,24 @@ mod tests {
     }
 
     #[test]
+    fn what_sensors_show_comes_with_the_samples() {
+        let now = Instant::now();
+        let mut schedule = Schedule::new(now);
+        let mut session = Session::new(now, 1, Ledger::default(), Outbox::new(1));
+        // They are read before the first sample is due.
+        schedule.run(now, &mut session, &ServerClock::default());
+        let until = now + Duration::from_secs(20);
+        let has_sensors = |schedule: &mut Schedule| {
+            let sample = serde_json::from_str(r#"{"taken_at":"2031-01-01T00:00:00Z"}"#).unwrap();
+            schedule.facts.complete(now, sample).sensors.is_some()
+        };
+        while !has_sensors(&mut schedule) {
+            assert!(Instant::now() < until, "nothing was read");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
     fn a_machine_that_slept_does_not_catch_up_on_samples() {
         let now = Instant::now();
         let mut series = Series::new(now, Duration::ZERO, Duration::from_secs(60));

@@ -17,6 +17,7 @@ async fn an_agent_says_hello_with_its_key_in_a_header_and_sends_figures() {
     assert_eq!(connection.headers["authorization"], format!("Bearer {KEY}"));
     assert_eq!(connection.path, "/api/v1/agent/socket");
     assert!(!hello.system.hostname.is_empty());
+    assert!(hello.system.virtualization.is_some(), "it says what it runs on");
     assert!(hello.commands.is_empty());
     let (mut has_sample, mut has_network) = (false, false);
     while !(has_sample && has_network) {
