@@ -130,8 +130,9 @@ pub const BLOCKING_THREADS: usize = 4;
 /// A process that was started.
 pub type Process = tokio::process::Child;
 
-/// Starts a process of this account's.
+/// Starts a process of this account's, with what it would have without the agent.
 pub fn spawn(command: &mut tokio::process::Command) -> io::Result<Process> {
+    super::own_limits::without_ours(command.as_std_mut());
     command.spawn()
 }
 

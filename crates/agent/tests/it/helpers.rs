@@ -96,7 +96,7 @@ async fn each_session_with_a_screen_has_a_helper_of_its_user() {
     let mut server = TestServer::start().await;
     let Some(desk) = with_ada(&server) else { return };
     desk.sign_in("3", "eve", EVE, "REMOTE=1\nTYPE=tty");
-    let watched = Watched::start(desk, "exec 7</etc/shadow");
+    let watched = Watched::start(desk, "exec 7</etc/shadow; echo 500 > /proc/self/oom_score_adj");
     let (_connection, _) = server.welcome().await;
     let helper = watched.helper(None).await;
     assert_eq!(watched.helpers(), [helper], "a terminal needs none");
@@ -108,6 +108,11 @@ async fn each_session_with_a_screen_has_a_helper_of_its_user() {
     for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
         assert!(status.contains(&format!("{set}:\t0000000000000000")), "{set} in {status}");
     }
+    assert_eq!(
+        read(format!("/proc/{helper}/oom_score_adj")),
+        "0",
+        "it is spared as its watchdog is, or is not"
+    );
     let environment = read(format!("/proc/{helper}/environ"));
     assert!(environment.contains("USER=ada") && !environment.contains("CARGO"), "{environment}");
     let open = fs::read_dir(format!("/proc/{helper}/fd")).unwrap().flatten();

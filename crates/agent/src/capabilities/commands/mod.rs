@@ -157,8 +157,6 @@ impl Runner {
             tracing::error!(%command_id, %error, "a command is refused: the journal cannot be written");
             NotRun::refused("JOURNAL_FAILED", format!("the agent's journal cannot be written: {error}"))
         })?;
-        #[cfg(unix)]
-        os::own_limits::without_ours(command.as_std_mut());
         let enclosure = Enclosure::around(command_id, command.as_std_mut());
         let spawned = match &session {
             Some(session) => {

@@ -8,7 +8,7 @@ mod desktop;
 
 use super::{Launch, NoUserSession};
 use crate::os::linux_sessions::{self, LoginSession, SESSIONS_DIR, SessionKind};
-use crate::os::{self, Unsupported};
+use crate::os::{self, Unsupported, own_limits};
 use nix::unistd::{User, getgrouplist};
 use rustix::fs::{Mode, fchmod, fchown};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
@@ -157,6 +157,8 @@ impl UserSession {
     pub fn spawn(&self, command: &mut Command, launch: Launch<'_>) -> io::Result<Child> {
         let stream = |is_used| if is_used { Stdio::piped() } else { Stdio::null() };
         command.stdin(stream(launch.is_fed)).stdout(stream(launch.is_read)).stderr(stream(launch.is_read));
+        // Some of it takes the rights that are given up after that.
+        own_limits::without_ours(command.as_std_mut());
         self.enter(command.as_std_mut(), launch.directory)?;
         command.kill_on_drop(true).spawn()
     }

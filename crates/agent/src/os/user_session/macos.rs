@@ -124,7 +124,7 @@ impl UserSession {
         let stream = |is_used| if is_used { Stdio::piped() } else { Stdio::null() };
         outer.stdin(stream(launch.is_fed)).stdout(stream(launch.is_read)).stderr(stream(launch.is_read));
         os::own_process_group(outer.as_std_mut());
-        outer.current_dir("/").kill_on_drop(true).spawn()
+        os::spawn(outer.current_dir("/").kill_on_drop(true))
     }
 }
 
