@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn what_sensors_show_comes_with_the_samples() {
         let now = Instant::now();
-        let mut schedule = Schedule::new(now);
+        let mut schedule = Schedule::new(now, PathBuf::from("/nonexistent"));
         let mut session = Session::new(now, 1, Ledger::default(), Outbox::new(1));
         // They are read before the first sample is due.
         schedule.run(now, &mut session, &ServerClock::default());
