@@ -67,7 +67,7 @@ need_everything_for_tests() {
   need_space "$TARGET"
   # Ubuntu's Chromium is a snap, which cannot be driven like Debian's.
   is_debian || die "./dev test needs Debian (for its Chromium); ./dev up and ./dev check run here."
-  need_packages build-essential ca-certificates chromium curl faketime fonts-liberation git procps python3 python3-venv shellcheck xvfb
+  need_packages build-essential ca-certificates chromium curl faketime fonts-liberation git procps python3 python3-venv shellcheck strace xvfb
   need_for_packages
   need_postgres
   need_rust

@@ -7,6 +7,7 @@ mod clock;
 mod commands;
 mod crashes;
 mod desk;
+mod faults;
 mod follow;
 mod harness;
 mod helpers;
