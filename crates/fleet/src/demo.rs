@@ -15,7 +15,6 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::interval;
 
 /// Enrollments at a time: each costs the server a slow hash.
@@ -33,8 +32,8 @@ pub struct Owner {
 #[derive(Default, Serialize, Deserialize)]
 struct Enrolled(BTreeMap<usize, (String, String)>);
 
-/// Sets clients, sites and machines up where they are not there yet, then runs the machines until the process is told to
-/// end. `say` tells a person how far it is.
+/// Sets clients, sites and machines up where they are not there yet, then runs the machines until `stop`. `say` tells a
+/// person how far it is.
 ///
 /// # Errors
 /// When the server refuses something, or the state cannot be kept.
@@ -45,6 +44,7 @@ pub async fn demo(
     world: World,
     history: TimeDelta,
     say: impl Fn(&str),
+    stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let known: Enrolled = match std::fs::read(state) {
         Ok(bytes) => {
@@ -92,29 +92,26 @@ pub async fn demo(
     let awake = agents.iter().filter(|agent| agent.machine.is_awake(now));
     let past = awake.map(|agent| agent.remembered() as u64).sum();
     let manner = Manner { lives: true, ..Manner::default() };
-    load::run(agents, load::PER_SECOND / 10, place, manner, async |shared| tell(shared, past, say).await)
-        .await
+    load::run(agents, load::PER_SECOND / 10, place, manner, async |shared| {
+        tokio::select! {
+            () = tell(shared, past, say) => Ok(()),
+            () = stop => Ok(()),
+        }
+    })
+    .await
 }
 
-/// Says when nearly all of the past is stored, then waits to be stopped.
-async fn tell(shared: &Shared, past: u64, say: impl Fn(&str)) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+/// Says, once, when nearly all of the past is stored.
+async fn tell(shared: &Shared, past: u64, say: impl Fn(&str)) {
     let mut second = interval(Duration::from_secs(1));
-    let mut is_told = past == 0;
     loop {
-        tokio::select! {
-            _ = second.tick(), if !is_told => {
-                let now = shared.counts.now();
-                // Some may be on a line that is cut just now.
-                is_told = now.samples_stored >= past / 100 * 95;
-                if is_told {
-                    let (connected, stored) = (now.connected, now.samples_stored);
-                    say(&format!("{connected} machines are connected, {stored} samples of their past are stored."));
-                }
-            }
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
+        second.tick().await;
+        let now = shared.counts.now();
+        // Some may be on a line that is cut just now.
+        if past > 0 && now.samples_stored >= past / 100 * 95 {
+            let (connected, stored) = (now.connected, now.samples_stored);
+            say(&format!("{connected} machines are connected, {stored} samples of their past are stored."));
+            return std::future::pending().await;
         }
     }
 }

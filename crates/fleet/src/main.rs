@@ -12,6 +12,7 @@ use gururmm_fleet::world::World;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
 
 /// Where the database's URL is looked for: it may hold a password.
@@ -119,7 +120,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Seed { data_dir } => {
             let url = std::env::var(DATABASE_URL).with_context(|| format!("{DATABASE_URL} is not set"))?;
-            seed::seed(&url, &data_dir, &world()).await
+            seed::seed_first_partner(&url, &data_dir, &world()).await
         }
         Command::Load { data_dir, server, from, to, per_second, interval_seconds, flood, lives } => {
             let manner = Manner { lives, interval: interval_seconds.map(Duration::from_secs), flood };
@@ -131,9 +132,20 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
                 .with_context(|| format!("cannot read {}", password_file.display()))?;
             let owner = Owner { email, password: password.trim_end().to_owned() };
             let history = TimeDelta::hours(i64::from(history_hours));
-            demo::demo(server.place().await?, &owner, &state, world(), history, say).await
+            demo::demo(server.place().await?, &owner, &state, world(), history, say, stop_signal()?).await
         }
     }
+}
+
+/// Ends when a person or the system asks.
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
 
 #[expect(clippy::print_stdout, reason = "for the person who started it")]

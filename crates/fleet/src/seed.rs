@@ -50,28 +50,42 @@ impl Secret {
     }
 }
 
-/// Writes clients, sites and agents into the first partner. The world must be of the same seed every time; machines that
-/// are there already stay.
+/// Writes clients, sites and agents into the partner that was first, of the database at this URL.
 ///
 /// # Errors
 /// When the database is not that of a server that has been set up.
-pub async fn seed(database_url: &str, data_dir: &Path, world: &World) -> anyhow::Result<()> {
+pub async fn seed_first_partner(database_url: &str, data_dir: &Path, world: &World) -> anyhow::Result<()> {
     let (keys, secret) = (Keys::load_or_create(data_dir)?, Secret::of(data_dir)?);
     let options: PgConnectOptions = database_url.parse()?;
-    let mut connection = options.disable_statement_logging().connect().await?;
-    let mut tx = connection.begin().await?;
-    let tenant: Uuid = sqlx::query_scalar("SELECT id FROM partners ORDER BY created_at, id LIMIT 1")
-        .fetch_optional(&mut *tx)
+    let mut owner = options.disable_statement_logging().connect().await?;
+    let partner = sqlx::query_scalar("SELECT id FROM partners ORDER BY created_at, id LIMIT 1")
+        .fetch_optional(&mut owner)
         .await?
         .context("the server has not been set up: there is no partner")?;
+    seed(&mut owner, partner, &keys, &secret, world).await?;
+    owner.close().await?;
+    Ok(())
+}
+
+/// Writes clients, sites and agents into a partner. Machines that are there already stay.
+///
+/// # Errors
+/// When the database does not take them.
+pub async fn seed(
+    owner: &mut PgConnection,
+    tenant: Uuid,
+    keys: &Keys,
+    secret: &Secret,
+    world: &World,
+) -> anyhow::Result<()> {
+    let mut tx = owner.begin().await?;
     let places = places(&mut tx, tenant, world).await?;
     for machines in world.machines.chunks(1_000) {
-        write(&mut tx, tenant, machines, &places, &keys, &secret).await?;
+        write(&mut tx, tenant, machines, &places, keys, secret).await?;
     }
     tx.commit().await?;
     // The lists' plans depend on it.
-    sqlx::query("ANALYZE clients, sites, agents, agent_status").execute(&mut connection).await?;
-    connection.close().await?;
+    sqlx::query("ANALYZE clients, sites, agents, agent_status").execute(owner).await?;
     Ok(())
 }
 
