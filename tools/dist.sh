@@ -85,9 +85,12 @@ trust_update_keys() {
     say "[WARNING] Without --update-keys these agents cannot update themselves."
     return
   fi
+  # A folder that is there and empty was made for them; theirs is private.
+  rmdir -- "$UPDATE_KEYS" 2>/dev/null || true
   if [[ ! -e $UPDATE_KEYS ]]; then
     cargo run --quiet --package xtask -- update-repository keys --dir "$UPDATE_KEYS"
   fi
+  [[ -f $UPDATE_KEYS/1.root.json ]] || die "$UPDATE_KEYS holds something else than keys for updates: there is no 1.root.json."
   GURURMM_UPDATE_ROOT=$(realpath "$UPDATE_KEYS/1.root.json")
   export GURURMM_UPDATE_ROOT
 }
