@@ -80,6 +80,9 @@ release_build() {
   # The time of the commit is for packages. To programs it means nothing, but that they would be built anew for every commit.
   local environment=(--unset=SOURCE_DATE_EPOCH "CFLAGS_$variable=${maps[*]}" "CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && echo "${flags[*]}")")
   [[ $target != *-apple-* ]] || environment+=(CARGO_PROFILE_RELEASE_STRIP=none "MACOSX_DEPLOYMENT_TARGET=$MACOS_FLOOR")
+  # An agent is one of many programs on somebody else's machine: small counts, not quick. It halves program and memory.
+  [[ $package != gururmm-agent ]] ||
+    environment+=(CARGO_PROFILE_RELEASE_OPT_LEVEL=s CARGO_PROFILE_RELEASE_LTO=fat CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1)
   local arguments=(--release --locked --package "$package" --target "$asked" --target-dir "$TARGET/cross")
   if rustup target add "$target" >/dev/null 2>&1; then
     env "${environment[@]}" "$@" "${arguments[@]}"
