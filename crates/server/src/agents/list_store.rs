@@ -105,6 +105,11 @@ impl Place {
 }
 
 impl SortBy {
+    /// Whether there are machines without such a value.
+    fn may_be_absent(self) -> bool {
+        matches!(self, Self::LastSeen | Self::Cpu | Self::Memory | Self::Disk)
+    }
+
     /// The value machines are ordered by; the same as in [`Place::of`].
     fn expression(self) -> &'static str {
         match self {
@@ -123,13 +128,6 @@ impl SortBy {
             Self::AskedAt => "coalesce(a.asked_at, a.enrolled_at)",
             Self::Alerts => "coalesce(o.alerts, 0)::float8",
         }
-    }
-}
-
-impl SortBy {
-    /// Whether there are machines without such a value.
-    fn may_be_absent(self) -> bool {
-        matches!(self, Self::LastSeen | Self::Cpu | Self::Memory | Self::Disk)
     }
 }
 
@@ -187,10 +185,10 @@ pub async fn list<P>(
                 query.push(" OR (").push(key).push(" = ");
                 push_value(&mut query, &value);
                 query.push(" AND a.id > ").push_bind(place.id).push(")");
-                query.push(if sort.by.may_be_absent() { " OR " } else { ")" });
                 if sort.by.may_be_absent() {
-                    query.push(key).push(" IS NULL)");
+                    query.push(" OR ").push(key).push(" IS NULL");
                 }
+                query.push(")");
             }
         }
     }

@@ -59,7 +59,7 @@ pub struct Settings {
     pub write_within: Duration,
     /// Messages an agent may send in a second, with as many as five seconds' worth at once.
     pub messages_per_second: u32,
-    /// Bytes an agent may send in a second, with as many as two seconds' worth at once.
+    /// Bytes an agent may send in a second, with as many as a quarter of a second's worth at once.
     pub bytes_per_second: u32,
     /// An agent that has been held back this long without a break is abusive.
     pub throttled_at_most: Duration,
