@@ -37,6 +37,21 @@ pub struct Database {
     pub owner_url: Option<String>,
 }
 
+/// A database to restore a backup into.
+pub struct Empty {
+    /// Its owner's.
+    pub url: String,
+    private: Option<Embedded>,
+    _lock: Option<DataLock>,
+}
+
+impl Empty {
+    /// Stops the private cluster, if this holds one.
+    pub async fn close(self) -> anyhow::Result<()> {
+        stop(self.private).await
+    }
+}
+
 impl Database {
     /// Opens and migrates it, starting or adopting the private cluster of the data folder that `lock` holds.
     pub async fn open(lock: DataLock, choice: DatabaseChoice, keys: &Keys) -> anyhow::Result<Self> {
@@ -64,6 +79,18 @@ impl Database {
         }
     }
 
+    /// The database to restore a backup into, before it is migrated: the private one, made now, or the URL's.
+    pub async fn empty(lock: DataLock, choice: DatabaseChoice) -> anyhow::Result<Empty> {
+        Ok(match choice {
+            DatabaseChoice::Private => {
+                let private = Embedded::start(lock).await?;
+                Empty { url: private.owner_url(), private: Some(private), _lock: None }
+            }
+            DatabaseChoice::Url(url) => Empty { url, private: None, _lock: Some(lock) },
+            DatabaseChoice::Ready(_) => anyhow::bail!("this database has no URL"),
+        })
+    }
+
     /// The private cluster's end, should it die for good. Never, where there is none.
     pub async fn failed(&self) -> anyhow::Error {
         match &self.private {
@@ -74,10 +101,7 @@ impl Database {
 
     /// Stops the private cluster, if this holds one.
     pub async fn close(self) -> anyhow::Result<()> {
-        match self.private {
-            Some(private) => private.stop().await.context("PostgreSQL did not stop"),
-            None => Ok(()),
-        }
+        stop(self.private).await
     }
 
     /// The same after a failure, which is what there is to say.
@@ -110,5 +134,12 @@ impl Database {
             app: owner.username(APP_ROLE).password(&password),
             owner_url: Some(url),
         })
+    }
+}
+
+async fn stop(private: Option<Embedded>) -> anyhow::Result<()> {
+    match private {
+        Some(private) => private.stop().await.context("PostgreSQL did not stop"),
+        None => Ok(()),
     }
 }

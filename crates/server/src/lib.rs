@@ -10,6 +10,7 @@ pub mod audit;
 pub mod audit_log;
 pub mod auth;
 pub mod background;
+pub mod backup;
 pub mod bus;
 pub mod cli;
 pub mod commands;

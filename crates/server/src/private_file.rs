@@ -62,7 +62,10 @@ impl Drop for Draft {
 }
 
 /// Brings the name of `path` to the disk.
-fn sync_folder_of(path: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// Its folder cannot be written.
+pub fn sync_folder_of(path: &Path) -> io::Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),

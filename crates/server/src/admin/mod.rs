@@ -1,6 +1,7 @@
 //! `gururmm-server admin`: what the administrator of the machine does without a browser. It works on the same
 //! database as the server, beside it or while it is stopped, and through the same operations as the API.
 
+mod backup;
 mod follow;
 mod keys;
 mod setup;
@@ -41,6 +42,9 @@ pub enum AdminCommand {
     /// Send agents to a renamed or new server.
     #[command(subcommand)]
     FollowMe(follow::FollowCommand),
+    /// Keep what the installation cannot do without, and bring it back.
+    #[command(subcommand)]
+    Backup(backup::BackupCommand),
     /// Print the URL of the database as its owner. It may hold a password.
     DbUrl(DataArgs),
 }
@@ -52,6 +56,7 @@ pub async fn run(command: AdminCommand) -> anyhow::Result<()> {
         AdminCommand::Users(command) => users::run(command).await,
         AdminCommand::Keys(command) => keys::run(command).await,
         AdminCommand::FollowMe(command) => follow::run(command).await,
+        AdminCommand::Backup(command) => backup::run(command).await,
         AdminCommand::DbUrl(data) => {
             let database = open(&data).await?;
             let url = database.owner_url.clone();

@@ -6,6 +6,7 @@ mod lookups;
 mod singleton;
 mod text;
 mod tx;
+pub mod whole;
 
 pub use lookups::{AgentLookup, EnrollmentKeyLookup, InvitationLookup, LoginLookup, SiteLookup};
 pub use singleton::Singleton;

@@ -17,6 +17,7 @@ mod alerts;
 mod approvals;
 mod audit;
 mod authz_matrix;
+mod backup;
 mod bootstrap;
 mod command_model;
 mod commands;

@@ -20,7 +20,7 @@ pub(super) struct Binaries {
 impl Binaries {
     /// The newest installation, or for a cluster that exists the one of its major version.
     pub fn find(cluster_major: Option<u32>, cluster: &Path) -> Result<Self, EmbeddedError> {
-        let found = candidate_folders().into_iter().filter_map(Self::probe).collect();
+        let found = candidate_folders("postgres").into_iter().filter_map(Self::probe).collect();
         Self::choose(found, cluster_major, cluster)
     }
 
@@ -57,21 +57,27 @@ impl Binaries {
     }
 
     fn probe(folder: PathBuf) -> Option<Self> {
-        let output = Command::new(folder.join("postgres")).arg("--version").output().ok()?;
-        let major = parse_major(&String::from_utf8_lossy(&output.stdout))?;
+        let major = major_of(&folder.join("postgres"))?;
         folder.join("initdb").is_file().then_some(Self { major, folder })
     }
 }
 
-fn candidate_folders() -> Vec<PathBuf> {
+/// Folders that hold `program`, those of PostgreSQL's versions first.
+pub(super) fn candidate_folders(program: &str) -> Vec<PathBuf> {
     if let Some(named) = std::env::var_os(BIN_VARIABLE) {
         return vec![named.into()];
     }
     let versioned = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut folders: Vec<PathBuf> = versioned.map(|entry| entry.path().join("bin")).collect();
     folders.extend(std::env::var_os("PATH").iter().flat_map(std::env::split_paths));
-    folders.retain(|folder| folder.is_absolute() && folder.join("postgres").is_file());
+    folders.retain(|folder| folder.is_absolute() && folder.join(program).is_file());
     folders
+}
+
+/// The major version of one of PostgreSQL's programs, if it runs.
+pub(super) fn major_of(program: &Path) -> Option<u32> {
+    let output = Command::new(program).arg("--version").output().ok()?;
+    parse_major(&String::from_utf8_lossy(&output.stdout))
 }
 
 /// The major version in `postgres (PostgreSQL) 15.18 (Debian 15.18-0)` or `postgres (PostgreSQL) 18beta1`.

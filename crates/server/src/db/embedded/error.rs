@@ -69,6 +69,18 @@ pub enum EmbeddedError {
     #[error("PostgreSQL (pid {pid}) could not be stopped")]
     StopFailed { pid: u32 },
 
+    #[error(
+        "{program} of PostgreSQL {minimum} or newer is not here: install PostgreSQL's client programs (Debian, Ubuntu: \
+         apt-get install postgresql-client), or name their folder in {variable}"
+    )]
+    NoTool { program: &'static str, minimum: u32, variable: &'static str },
+
+    #[error("{program} failed ({detail})")]
+    ToolFailed { program: &'static str, detail: String },
+
+    #[error("the database URL is not valid")]
+    BadUrl,
+
     #[error("the private PostgreSQL refused the server's connection")]
     Connect(#[source] sqlx::Error),
 

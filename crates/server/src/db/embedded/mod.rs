@@ -7,6 +7,7 @@
 mod account;
 mod binaries;
 mod cluster;
+pub mod dump;
 mod error;
 mod layout;
 mod postmaster;
