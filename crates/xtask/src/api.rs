@@ -2,7 +2,9 @@
 
 use anyhow::{Context as _, bail};
 use serde_json::Value;
+use std::sync::Arc;
 use std::time::Duration;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 /// A client of one server, signed in or not.
 #[derive(Clone)]
@@ -13,11 +15,17 @@ pub struct Api {
 }
 
 impl Api {
-    /// A client that has not signed in.
-    pub fn new(base: &str) -> Self {
+    /// A client that has not signed in. Where the server is https, `ca` is the one certificate that it trusts.
+    pub fn new(base: &str, ca: Option<&Certificate<'static>>) -> Self {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = TlsConfig::builder()
+            .unversioned_rustls_crypto_provider(provider)
+            .root_certs(RootCerts::new_with_certs(ca.map(std::slice::from_ref).unwrap_or_default()))
+            .build();
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(Duration::from_secs(15)))
             .http_status_as_error(false)
+            .tls_config(tls)
             .build();
         Self { http: config.new_agent(), base: base.to_owned(), token: None }
     }

@@ -3,6 +3,7 @@
 use crate::stack::{Stack, wait_for};
 use anyhow::Context as _;
 use serde_json::Value;
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -63,6 +64,7 @@ impl Fleet {
                     .args(["--to", &(from + PER_PROCESS).min(agents.end).to_string()])
                     .args(["--server", &stack.url(), "--data-dir"])
                     .arg(stack.data_dir())
+                    .args(stack.ca_file().iter().flat_map(|file| [OsStr::new("--ca-file"), file.as_os_str()]))
                     .args(manner)
                     .stdin(Stdio::piped())
                     .stdout(Stdio::piped())

@@ -3,6 +3,7 @@
 
 use crate::api::Api;
 use anyhow::{Context as _, bail};
+use ring::digest::{SHA256, digest};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -10,6 +11,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use ureq::tls::Certificate;
 
 /// Whom the stack's owner signs in as.
 pub const EMAIL: &str = "owner@example.com";
@@ -22,10 +24,20 @@ pub struct Stack {
     server_binary: PathBuf,
     agent_binary: PathBuf,
     listen: SocketAddr,
+    transport: Transport,
     server: Option<Child>,
     agents: Vec<AgentProcess>,
     site_code: String,
     key_file: PathBuf,
+}
+
+/// How a stack's server is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// HTTP, on loopback.
+    Plain,
+    /// HTTPS by the server's own authority.
+    Tls,
 }
 
 /// One agent, running or not.
@@ -38,6 +50,11 @@ pub struct AgentProcess {
 impl Stack {
     /// Sets a server up in `folder` (made anew) and starts it. Needs the binaries in `bin_dir`.
     pub fn start(bin_dir: &Path, folder: &Path) -> anyhow::Result<Self> {
+        Self::start_over(Transport::Plain, bin_dir, folder)
+    }
+
+    /// [`Stack::start`], with a choice of transport.
+    pub fn start_over(transport: Transport, bin_dir: &Path, folder: &Path) -> anyhow::Result<Self> {
         if folder.exists() {
             fs::remove_dir_all(folder)?;
         }
@@ -54,6 +71,7 @@ impl Stack {
             server_binary: binary("gururmm-server")?,
             agent_binary: binary("gururmm-agent")?,
             listen,
+            transport,
             server: None,
             agents: Vec::new(),
             site_code: String::new(),
@@ -66,7 +84,26 @@ impl Stack {
 
     /// Base URL of the server.
     pub fn url(&self) -> String {
-        format!("http://{}", self.listen)
+        match self.transport {
+            Transport::Plain => format!("http://{}", self.listen),
+            Transport::Tls => format!("https://{}", self.listen),
+        }
+    }
+
+    /// The API, for someone who has not signed in.
+    pub fn api(&self) -> anyhow::Result<Api> {
+        Ok(Api::new(&self.url(), self.ca()?.as_ref()))
+    }
+
+    /// The file with the certificate of the server's authority, where it has one.
+    pub fn ca_file(&self) -> Option<PathBuf> {
+        (self.transport == Transport::Tls).then(|| self.data_dir().join("keys/ca.pem"))
+    }
+
+    fn ca(&self) -> anyhow::Result<Option<Certificate<'static>>> {
+        let Some(path) = self.ca_file() else { return Ok(None) };
+        let pem = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(Some(Certificate::from_pem(&pem)?))
     }
 
     /// Where the server listens.
@@ -105,6 +142,7 @@ impl Stack {
         let child = Command::new(&self.server_binary)
             .args(["serve", "--listen", &self.listen.to_string(), "--data-dir"])
             .arg(self.data_dir())
+            .args((self.transport == Transport::Tls).then_some("--tls-self-signed"))
             .stdin(Stdio::null())
             .stdout(self.log("server")?)
             .stderr(self.log("server")?)
@@ -116,8 +154,8 @@ impl Stack {
 
     /// Waits until the server says it is ready.
     pub fn wait_ready(&self, longest: Duration) -> anyhow::Result<()> {
-        let api = Api::new(&self.url());
-        wait_for("the server", longest, || api.get("/ready").is_ok().then_some(()))
+        // Its authority is made by its first start.
+        wait_for("the server", longest, || self.api().ok()?.get("/ready").is_ok().then_some(()))
     }
 
     /// Process id of the server.
@@ -153,9 +191,11 @@ impl Stack {
     /// set aside as a collision and approved as a machine of its own, the way a person would.
     pub fn add_agent(&mut self, api: &Api) -> anyhow::Result<usize> {
         let state_dir = self.folder.join(format!("agent-{}", self.agents.len()));
+        let fingerprint = self.ca()?.map(|ca| format!("sha256:{}", hex::encode(digest(&SHA256, ca.der()))));
         let output = Command::new(&self.agent_binary)
             .args(["enroll", "--server", &self.url(), "--site", &self.site_code, "--key-file"])
             .arg(&self.key_file)
+            .args(fingerprint.map(|fingerprint| format!("--ca-fingerprint={fingerprint}")))
             .arg("--state-dir")
             .arg(&state_dir)
             .stderr(self.log("enroll")?)

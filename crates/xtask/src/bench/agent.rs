@@ -2,7 +2,6 @@
 //! what they come in.
 
 use super::{Row, process};
-use crate::api::Api;
 use crate::dist::{self, Artefact};
 use crate::stack::{EMAIL, PASSWORD, Stack};
 use anyhow::Context as _;
@@ -65,7 +64,7 @@ impl Drop for Programs {
 
 fn costs(root: &Path, programs: &Path, artefact: &Artefact, idle: Duration) -> anyhow::Result<Vec<Row>> {
     let mut stack = Stack::start(programs, &root.join(format!("target/bench-{}", std::process::id())))?;
-    let api = Api::new(&stack.url()).sign_in(EMAIL, PASSWORD)?;
+    let api = stack.api()?.sign_in(EMAIL, PASSWORD)?;
     stack.add_agent(&api)?;
     let agent = stack.agents()[0].pid().context("the agent does not run")?;
     // Whatever connecting left to be done.

@@ -27,7 +27,7 @@ const STARTS: usize = 5;
 
 pub fn run(root: &Path, bin_dir: &Path, options: &Options) -> anyhow::Result<Vec<Row>> {
     let mut stack = Stack::start(bin_dir, &root.join(format!("target/bench-{}", std::process::id())))?;
-    let api = Api::new(&stack.url()).sign_in(EMAIL, PASSWORD)?;
+    let api = stack.api()?.sign_in(EMAIL, PASSWORD)?;
     stack.add_agent(&api)?;
     let agent = stack.agents()[0].id.clone();
     wait_online(&api, &agent)?;
@@ -57,7 +57,7 @@ fn warm_start(stack: &mut Stack) -> anyhow::Result<Row> {
         stack.stop_server()?;
         let started = Instant::now();
         stack.start_server()?;
-        Api::new(&stack.url()).get("/").context("the first page did not come")?;
+        stack.api()?.get("/").context("the first page did not come")?;
         times.push(milliseconds(started.elapsed()));
     }
     Ok(Row::alone("warm start to first page (median)", percentile(&mut times, 0.5), "ms", Some(3_000.0)))

@@ -38,7 +38,7 @@ const REQUESTS_EVERY: Duration = Duration::from_millis(5);
 
 pub fn run(root: &Path, bin_dir: &Path, options: &Options) -> anyhow::Result<Vec<Row>> {
     let stack = Stack::start(bin_dir, &root.join(format!("target/bench-{}", std::process::id())))?;
-    let api = Api::new(&stack.url()).sign_in(EMAIL, PASSWORD)?;
+    let api = stack.api()?.sign_in(EMAIL, PASSWORD)?;
     let server =
         Server { pid: stack.server_pid().context("the server does not run")?, address: stack.address() };
     // What every request needs once: connections to the database, prepared statements, buffers.

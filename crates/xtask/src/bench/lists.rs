@@ -39,7 +39,7 @@ pub fn run(root: &Path, bin_dir: &Path, options: &Options) -> anyhow::Result<Vec
     let connected = options.connected.min(options.machines);
     let fleet = Fleet::start(&stack, bin_dir, options.machines, 0..connected, &[])?;
     fleet.wait_connected(connected, Duration::from_secs(120))?;
-    let api = Api::new(&stack.url()).sign_in(EMAIL, PASSWORD)?;
+    let api = stack.api()?.sign_in(EMAIL, PASSWORD)?;
     let mut all = Vec::new();
     let mut rows = Vec::new();
     let deeper = second_page(&api)?;

@@ -47,7 +47,7 @@ pub fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     let mut rng = StdRng::seed_from_u64(seed);
     let bin_dir = root.join(&options.bin_dir);
     let mut stack = Stack::start(&bin_dir, &root.join(format!("target/chaos-{}", std::process::id())))?;
-    let api = Api::new(&stack.url()).sign_in(EMAIL, PASSWORD)?;
+    let api = stack.api()?.sign_in(EMAIL, PASSWORD)?;
     for _ in 0..options.agents {
         stack.add_agent(&api)?;
     }

@@ -127,7 +127,7 @@ impl Trial {
     fn begin(root: &Path, options: &Options, folder: &Path) -> anyhow::Result<Self> {
         let wine = Wine::make(&options.wine, folder, &options.library)?;
         let stack = Stack::start(&root.join(&options.bin_dir), &folder.join("server"))?;
-        let api = Api::new(&stack.url()).sign_in(EMAIL, PASSWORD)?;
+        let api = stack.api()?.sign_in(EMAIL, PASSWORD)?;
         let setup = wine.path(r"C:\setup");
         fs::create_dir(&setup)?;
         fs::copy(&options.program, setup.join("agent.exe"))?;

@@ -154,7 +154,7 @@ impl FloodingAgent {
         let asked = json!({ "site_code": site_code, "enrollment_key": enrollment_key, "hostname": HOSTNAME,
             "os_type": "linux", "os_version": "12", "arch": "x86_64", "agent_version": "0.1.0",
             "machine_uid": identity.machine_uid, "machine_uid_source": "os_id" });
-        let enrolled = Api::new(&stack.url()).post("/api/enroll", &asked)?;
+        let enrolled = stack.api()?.post("/api/enroll", &asked)?;
         let text = |name: &str| enrolled[name].as_str().context("the enrollment has no id or key");
         let headers = [
             ("authorization", format!("Bearer {}", text("agent_key")?)),
