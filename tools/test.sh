@@ -38,7 +38,7 @@ run_tests() {
   need_everything_for_tests
   say "Set-up: $((SECONDS - started)) s"
 
-  local chaos_rounds=3
+  local chaos_rounds=10
   if [[ $long == yes ]]; then
     chaos_rounds=300
     export PROPTEST_CASES=10000

@@ -5,6 +5,7 @@ use crate::api::Api;
 use anyhow::{Context as _, bail};
 use ring::digest::{SHA256, digest};
 use serde_json::Value;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
@@ -44,7 +45,19 @@ pub enum Transport {
 pub struct AgentProcess {
     pub id: String,
     state_dir: PathBuf,
+    environment: Vec<(&'static str, OsString)>,
     child: Option<Child>,
+}
+
+/// What an agent lives in.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
+    /// Where it finds the server; at the server's own address when absent.
+    pub server: Option<SocketAddr>,
+    /// Its folder; one in the stack's when absent.
+    pub state_dir: Option<PathBuf>,
+    /// Variables of its process, besides those of this one.
+    pub environment: Vec<(&'static str, OsString)>,
 }
 
 impl Stack {
@@ -84,9 +97,13 @@ impl Stack {
 
     /// Base URL of the server.
     pub fn url(&self) -> String {
+        self.url_at(self.listen)
+    }
+
+    fn url_at(&self, address: SocketAddr) -> String {
         match self.transport {
-            Transport::Plain => format!("http://{}", self.listen),
-            Transport::Tls => format!("https://{}", self.listen),
+            Transport::Plain => format!("http://{address}"),
+            Transport::Tls => format!("https://{address}"),
         }
     }
 
@@ -190,10 +207,18 @@ impl Stack {
     /// Enrolls one more agent and starts it. All agents here stand on one machine, so from the second on each is
     /// set aside as a collision and approved as a machine of its own, the way a person would.
     pub fn add_agent(&mut self, api: &Api) -> anyhow::Result<usize> {
-        let state_dir = self.folder.join(format!("agent-{}", self.agents.len()));
+        self.add_agent_in(api, Surroundings::default())
+    }
+
+    /// [`Stack::add_agent`], in surroundings of its own.
+    pub fn add_agent_in(&mut self, api: &Api, surroundings: Surroundings) -> anyhow::Result<usize> {
+        let Surroundings { server, state_dir, environment } = surroundings;
+        let own_dir = self.folder.join(format!("agent-{}", self.agents.len()));
+        let state_dir = state_dir.unwrap_or(own_dir);
         let fingerprint = self.ca()?.map(|ca| format!("sha256:{}", hex::encode(digest(&SHA256, ca.der()))));
         let output = Command::new(&self.agent_binary)
-            .args(["enroll", "--server", &self.url(), "--site", &self.site_code, "--key-file"])
+            .args(["enroll", "--server", &self.url_at(server.unwrap_or(self.listen))])
+            .args(["--site", &self.site_code, "--key-file"])
             .arg(&self.key_file)
             .args(fingerprint.map(|fingerprint| format!("--ca-fingerprint={fingerprint}")))
             .arg("--state-dir")
@@ -215,7 +240,7 @@ impl Stack {
         if newcomer["status"] == "pending" {
             api.post(&format!("/api/v1/agents/{id}/approve"), &serde_json::json!({ "as": "new" }))?;
         }
-        self.agents.push(AgentProcess { id: id.clone(), state_dir, child: None });
+        self.agents.push(AgentProcess { id: id.clone(), state_dir, environment, child: None });
         let index = self.agents.len() - 1;
         self.start_agent(index)?;
         // The next one on this machine would come back as this one, were it not connected.
@@ -237,6 +262,7 @@ impl Stack {
         let child = Command::new(&self.agent_binary)
             .args(["run", "--state-dir"])
             .arg(&agent.state_dir)
+            .envs(agent.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

@@ -1,7 +1,7 @@
 //! The independent checker: the ledger that the commands themselves wrote, against what the server says.
 
-use super::AgentKill;
 use super::driver::{Driver, Submitted};
+use super::strike::{Kind, Trouble};
 use anyhow::Context as _;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -47,13 +47,13 @@ struct Seen {
     ended_at: Option<SystemTime>,
 }
 
-pub fn check(driver: &Driver, ledger: &Path, kills: &[AgentKill]) -> anyhow::Result<Findings> {
+pub fn check(driver: &Driver, ledger: &Path, troubles: &[Trouble]) -> anyhow::Result<Findings> {
     let text = if ledger.exists() { std::fs::read_to_string(ledger)? } else { String::new() };
     let seen = read_ledger(&text)?;
     let mut findings = Findings::default();
     for command in driver.submitted() {
         let on_machine = seen.get(command.mark.as_str()).copied().unwrap_or_default();
-        check_command(command, on_machine, kills, &mut findings);
+        check_command(command, on_machine, troubles, &mut findings);
     }
     Ok(findings)
 }
@@ -81,14 +81,25 @@ fn read_ledger(text: &str) -> anyhow::Result<BTreeMap<&str, Seen>> {
 }
 
 /// Whether a kill may have kept the agent from knowing how the command ended.
-fn is_excused(command: &Submitted, on_machine: Seen, kills: &[AgentKill]) -> bool {
-    kills.iter().filter(|kill| kill.agent_id == command.agent_id && kill.at >= command.asked_at).any(|kill| {
-        // Written after the kill: the command outlived its agent.
-        on_machine.ended_at.is_none_or(|ended_at| kill.at <= ended_at + END_IS_NOTED_WITHIN)
+fn is_excused(command: &Submitted, on_machine: Seen, troubles: &[Trouble]) -> bool {
+    let own = || troubles.iter().filter(|trouble| trouble.agent_id == command.agent_id);
+    own().filter(|trouble| trouble.what == Kind::Killed && trouble.from >= command.asked_at).any(|kill| {
+        // Written after the kill: the command outlived its agent. Or before it, and there was no room to note it.
+        on_machine.ended_at.is_none_or(|ended_at| kill.from <= ended_at + END_IS_NOTED_WITHIN)
+            || had_no_room(command, Some(kill.from), troubles)
     })
 }
 
-fn check_command(command: &Submitted, on_machine: Seen, kills: &[AgentKill], findings: &mut Findings) {
+/// Whether the agent's disk was full at some time since the command was asked for, and before `to`.
+fn had_no_room(command: &Submitted, to: Option<SystemTime>, troubles: &[Trouble]) -> bool {
+    troubles.iter().any(|trouble| {
+        trouble.what == Kind::DiskFull
+            && trouble.agent_id == command.agent_id
+            && trouble.is_between(command.asked_at, to.unwrap_or_else(SystemTime::now))
+    })
+}
+
+fn check_command(command: &Submitted, on_machine: Seen, troubles: &[Trouble], findings: &mut Findings) {
     let mut fault =
         |text: &str| findings.faults.push(format!("{} ({}): {text}", command.mark, command.agent_id));
     if on_machine.starts > 1 {
@@ -108,7 +119,11 @@ fn check_command(command: &Submitted, on_machine: Seen, kills: &[AgentKill], fin
             if (on_machine.starts, on_machine.ends) != (1, 1) {
                 fault("completed, but the machine's ledger disagrees");
             }
-            if stdout != command.expected_output() {
+            // Where there is no room for output, it is said to be a part.
+            let may_be_a_part = answer["truncated"] == true
+                && command.expected_output().starts_with(stdout)
+                && had_no_room(command, None, troubles);
+            if stdout != command.expected_output() && !may_be_a_part {
                 fault(&format!(
                     "completed with {} bytes of output instead of {}",
                     stdout.len(),
@@ -117,8 +132,14 @@ fn check_command(command: &Submitted, on_machine: Seen, kills: &[AgentKill], fin
             }
         }
         "interrupted" => {
-            if !is_excused(command, on_machine, kills) {
+            if !is_excused(command, on_machine, troubles) {
                 fault("interrupted, though its agent was not killed before it could note the end");
+            }
+        }
+        "failed" if had_no_room(command, None, troubles) => {
+            // What cannot be noted must not be started.
+            if on_machine.starts > 0 {
+                fault("failed for want of room, and ran all the same");
             }
         }
         "cancelled" if !command.cancelled => fault("cancelled, though nobody asked"),
@@ -152,10 +173,40 @@ mod tests {
         }
     }
 
-    fn faults(command: &Submitted, starts: usize, ends: usize, kills: &[AgentKill]) -> usize {
+    fn faults(command: &Submitted, starts: usize, ends: usize, troubles: &[Trouble]) -> usize {
         let mut findings = Findings::default();
-        check_command(command, Seen { starts, ends, ended_at: None }, kills, &mut findings);
+        check_command(command, Seen { starts, ends, ended_at: None }, troubles, &mut findings);
         findings.faults.len()
+    }
+
+    fn killed(agent: &str, at: SystemTime) -> Trouble {
+        Trouble { agent_id: agent.to_owned(), what: Kind::Killed, from: at, to: Some(at) }
+    }
+
+    fn full(from: u64, to: u64) -> Trouble {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        Trouble { agent_id: "agent".to_owned(), what: Kind::DiskFull, from: at(from), to: Some(at(to)) }
+    }
+
+    #[test]
+    fn a_full_disk_explains_what_was_not_started_or_not_kept_and_nothing_else() {
+        assert_eq!(faults(&command("failed", ""), 0, 0, &[full(5, 9)]), 0, "there was no room to note it");
+        assert_eq!(faults(&command("failed", ""), 0, 0, &[]), 1);
+        assert_eq!(faults(&command("failed", ""), 1, 1, &[full(5, 9)]), 1, "it ran");
+        let mut part = command("completed", "mark-1 ");
+        assert_eq!(faults(&part, 1, 1, &[full(5, 9)]), 1, "nothing says that it is a part");
+        part.last = Some(json!({ "status": "completed", "stdout": "mark-1 ", "truncated": true }));
+        assert_eq!(faults(&part, 1, 1, &[full(5, 9)]), 0);
+        assert_eq!(faults(&part, 1, 1, &[]), 1);
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let ended = Seen { starts: 1, ends: 1, ended_at: Some(at(100)) };
+        let interrupted = |troubles: &[Trouble]| {
+            let mut findings = Findings::default();
+            check_command(&command("interrupted", ""), ended, troubles, &mut findings);
+            findings.faults.len()
+        };
+        assert_eq!(interrupted(&[full(95, 200), killed("agent", at(150))]), 0, "its end had no room");
+        assert_eq!(interrupted(&[full(160, 200), killed("agent", at(150))]), 1, "the disk was full later");
     }
 
     #[test]
@@ -173,7 +224,7 @@ mod tests {
 
     #[test]
     fn an_interruption_is_explained_by_a_kill_of_its_agent_only() {
-        let kill = |agent: &str| [AgentKill { agent_id: agent.to_owned(), at: SystemTime::now() }];
+        let kill = |agent: &str| [killed(agent, SystemTime::now())];
         assert_eq!(faults(&command("interrupted", ""), 1, 0, &kill("agent")), 0);
         assert_eq!(faults(&command("interrupted", ""), 1, 0, &kill("another")), 1);
     }
@@ -181,11 +232,11 @@ mod tests {
     #[test]
     fn a_kill_after_the_end_was_noted_explains_no_interruption() {
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-        let kill = |seconds| AgentKill { agent_id: "agent".to_owned(), at: at(seconds) };
+        let kill = |seconds| killed("agent", at(seconds));
         let ended = Seen { starts: 1, ends: 1, ended_at: Some(at(100)) };
-        let faults = |on_machine, kills: &[AgentKill]| {
+        let faults = |on_machine, troubles: &[Trouble]| {
             let mut findings = Findings::default();
-            check_command(&command("interrupted", ""), on_machine, kills, &mut findings);
+            check_command(&command("interrupted", ""), on_machine, troubles, &mut findings);
             findings.faults.len()
         };
         assert_eq!(faults(ended, &[kill(103)]), 1, "the agent knew the end for seconds");

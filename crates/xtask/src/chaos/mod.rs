@@ -1,9 +1,12 @@
-//! `xtask chaos`: kills server, agents and PostgreSQL at random while commands run, then has an independent checker
-//! compare what happened on the machine with what the server says. Every command writes its own start and end
-//! into a ledger file, so the checker believes neither server nor agent.
+//! `xtask chaos`: kills server, agents and PostgreSQL at random, cuts and slows lines, sets clocks and fills disks while
+//! commands run, then has an independent checker compare what happened on the machine with what the server says. Every
+//! command writes its own start and end into a ledger file, so the checker believes neither server nor agent.
 
 mod check;
 mod driver;
+mod link;
+mod strike;
+mod surroundings;
 
 use crate::api::Api;
 use crate::stack::{EMAIL, PASSWORD, Stack, wait_for};
@@ -12,11 +15,17 @@ use driver::{Driver, Submitted};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
+use strike::Strike;
+use surroundings::{Disk, World};
+
+/// More than the server and its database need in such a run.
+const SERVER_DISK_BYTES: u64 = 1536 * 1024 * 1024;
 
 #[derive(Args)]
 pub struct Options {
-    /// How often something is killed
+    /// How often something goes wrong
     #[arg(long, default_value_t = 20)]
     rounds: u32,
     /// Seed of all choices; the same seed makes the same choices
@@ -30,107 +39,73 @@ pub struct Options {
     bin_dir: PathBuf,
 }
 
-/// What is killed in a round.
-#[derive(Debug, Clone, Copy)]
-enum Victim {
-    Server,
-    Postgres,
-    ServerAndPostgres,
-    Agent(usize),
-    AgentAndServer(usize),
-}
-
 /// Runs it. Fails when anything was lost, doubled or left open.
 pub fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     let seed = options.seed.unwrap_or_else(fresh_seed);
     println!("[INFO] chaos: {} rounds, {} agents, --seed {seed}", options.rounds, options.agents);
+    let folder = root.join(format!("target/chaos-{}", std::process::id()));
+    let disk = Disk::mount(&folder.join("server"), SERVER_DISK_BYTES)?;
+    if let Err(error) = run_in(&folder, disk.as_ref(), &root.join(&options.bin_dir), seed, options) {
+        // What is mounted goes with this process.
+        let kept = folder.join("kept");
+        Command::new("cp").arg("-r").args([folder.join("server"), kept.clone()]).status()?;
+        println!("[INFO] logs and data stay in {}", kept.display());
+        return Err(error.context(format!("chaos found a fault; --seed {seed} makes the same choices")));
+    }
+    drop(disk);
+    std::fs::remove_dir_all(folder)?;
+    println!("[OK] nothing lost, nothing doubled, nothing left open");
+    Ok(())
+}
+
+fn run_in(
+    folder: &Path,
+    server_disk: Option<&Disk>,
+    bin_dir: &Path,
+    seed: u64,
+    options: &Options,
+) -> anyhow::Result<()> {
     let mut rng = StdRng::seed_from_u64(seed);
-    let bin_dir = root.join(&options.bin_dir);
-    let mut stack = Stack::start(&bin_dir, &root.join(format!("target/chaos-{}", std::process::id())))?;
+    let mut stack = Stack::start(bin_dir, &folder.join("server/stack"))?;
     let api = stack.api()?.sign_in(EMAIL, PASSWORD)?;
-    for _ in 0..options.agents {
-        stack.add_agent(&api)?;
+    let mut worlds = Vec::new();
+    for index in 0..options.agents {
+        let world = World::new(&folder.join(format!("world-{index}")), stack.address())?;
+        stack.add_agent_in(&api, world.surroundings())?;
+        worlds.push(world);
+    }
+    let has_disks = server_disk.is_some() && worlds.iter().all(|world| world.disk.is_some());
+    if !has_disks {
+        println!("[INFO] no disk is filled: this user may not mount one");
     }
     wait_online(&api, options.agents)?;
 
-    let mut driver = Driver::new(api.clone(), stack.folder());
-    let mut killed_agents = Vec::new();
+    let mut driver = Driver::new(api.clone(), folder);
+    let mut troubles = Vec::new();
     for round in 1..=options.rounds {
         for _ in 0..rng.random_range(4..10) {
             let agent = rng.random_range(0..options.agents);
             driver.submit(&stack.agents()[agent].id, &mut rng);
         }
         std::thread::sleep(Duration::from_millis(rng.random_range(0..1_500)));
-        let victim = choose(&mut rng, options.agents);
-        strike(&mut stack, victim, &mut rng, &mut killed_agents)?;
+        // Mostly one thing at a time goes wrong, and now and then several.
+        if rng.random_range(0..10) < 7 {
+            strike::calm(&worlds, server_disk, &mut troubles)?;
+        }
+        let strike = Strike::choose(&mut rng, options.agents, has_disks);
+        println!("[INFO] round {round}: {strike:?}, {} commands so far", driver.submitted().len());
+        strike.happen(&mut stack, &worlds, server_disk, &mut rng, &mut troubles)?;
         driver.observe();
-        println!("[INFO] round {round}: {victim:?}, {} commands so far", driver.submitted().len());
     }
+    strike::calm(&worlds, server_disk, &mut troubles)?;
     stack.wait_ready(Duration::from_secs(60))?;
     wait_online(&api, options.agents)?;
     driver.find_unanswered()?;
     let settled = settle(&mut driver);
-    let findings = check::check(&driver, &stack.folder().join("ledger"), &killed_agents)?;
+    let findings = check::check(&driver, &folder.join("ledger"), &troubles)?;
     print!("{}", findings.report());
-    if let Err(error) = settled.and(findings.verdict()) {
-        println!("[INFO] logs and data stay in {}", stack.folder().display());
-        stack.stop()?;
-        return Err(error.context(format!("chaos found a fault; --seed {seed} makes the same choices")));
-    }
-    let folder = stack.folder().to_owned();
     stack.stop()?;
-    std::fs::remove_dir_all(folder)?;
-    println!("[OK] nothing lost, nothing doubled, nothing left open");
-    Ok(())
-}
-
-/// An agent that was killed, and when: only its commands may be interrupted.
-pub struct AgentKill {
-    pub agent_id: String,
-    pub at: SystemTime,
-}
-
-fn choose(rng: &mut StdRng, agents: usize) -> Victim {
-    match rng.random_range(0..10) {
-        0..=2 => Victim::Server,
-        3..=4 => Victim::Postgres,
-        5 => Victim::ServerAndPostgres,
-        6 => Victim::AgentAndServer(rng.random_range(0..agents)),
-        _ => Victim::Agent(rng.random_range(0..agents)),
-    }
-}
-
-fn strike(
-    stack: &mut Stack,
-    victim: Victim,
-    rng: &mut StdRng,
-    kills: &mut Vec<AgentKill>,
-) -> anyhow::Result<()> {
-    let (server, postgres, agent) = match victim {
-        Victim::Server => (true, false, None),
-        Victim::Postgres => (false, true, None),
-        Victim::ServerAndPostgres => (true, true, None),
-        Victim::Agent(index) => (false, false, Some(index)),
-        Victim::AgentAndServer(index) => (true, false, Some(index)),
-    };
-    if let Some(index) = agent {
-        kills.push(AgentKill { agent_id: stack.agents()[index].id.clone(), at: SystemTime::now() });
-        stack.kill_agent(index)?;
-    }
-    if server {
-        stack.kill_server()?;
-    }
-    if postgres {
-        stack.kill_postgres()?;
-    }
-    std::thread::sleep(Duration::from_millis(rng.random_range(0..700)));
-    if server {
-        stack.start_server()?;
-    }
-    if let Some(index) = agent {
-        stack.start_agent(index)?;
-    }
-    Ok(())
+    settled.and(findings.verdict())
 }
 
 fn wait_online(api: &Api, agents: usize) -> anyhow::Result<()> {
