@@ -2212,7 +2212,7 @@ export interface components {
             };
             /**
              * Format: int64
-             * @description How long it waits for a machine that is away: 10 to 604,800; 3,600 when absent.
+             * @description How long it waits for a machine that is away: 10 to 604,800; as the machine's policy says when absent.
              */
             expires_in_seconds?: number | null;
             /** @description For `script` only: the program that runs it. */
@@ -2224,6 +2224,7 @@ export interface components {
              * @description 1 to 86,400; 300 when absent.
              */
             timeout_seconds?: number | null;
+            when_offline?: components["schemas"]["WhenOffline"] | null;
             working_directory?: string | null;
         };
         /**
@@ -4146,6 +4147,11 @@ export interface components {
             key_note?: string | null;
             mac_addresses: string[];
         };
+        /**
+         * @description What becomes of a command whose machine is not connected.
+         * @enum {string}
+         */
+        WhenOffline: "queue" | "refuse";
     };
     responses: never;
     parameters: never;

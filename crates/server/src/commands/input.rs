@@ -1,7 +1,7 @@
 //! What a caller may order, checked.
 
 use crate::error::{Error, FieldError};
-use chrono::{DateTime, TimeDelta, Utc};
+use crate::policies::WhenOffline;
 use gururmm_protocol::command::{CommandKind, CommandStart, RunContext};
 use gururmm_protocol::limits::{
     MAX_COMMAND_BYTES, MAX_LIST_ITEMS, MAX_NAME_CHARS, MAX_STDIN_BYTES, MAX_TEXT_CHARS,
@@ -12,7 +12,6 @@ use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 const DEFAULT_TIMEOUT_SECONDS: i64 = 300;
-const DEFAULT_EXPIRY_SECONDS: i64 = 3_600;
 /// All names and values together.
 const MAX_ENVIRONMENT_BYTES: usize = 32 * 1024;
 
@@ -76,9 +75,11 @@ pub struct CommandInput {
     /// At most 64 KiB.
     #[schema(max_length = 65_536)]
     pub stdin: Option<String>,
-    /// How long it waits for a machine that is away: 10 to 604,800; 3,600 when absent.
+    /// How long it waits for a machine that is away: 10 to 604,800; as the machine's policy says when absent.
     #[schema(minimum = 10, maximum = 604_800)]
     pub expires_in_seconds: Option<i64>,
+    /// Whether it waits for a machine that is away, or is refused; as the machine's policy says when absent.
+    pub when_offline: Option<WhenOffline>,
 }
 
 /// Scripts out there send `null` for what they do not choose.
@@ -90,7 +91,10 @@ fn null_is_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(fro
 #[derive(Debug)]
 pub struct Order {
     pub start: CommandStart,
-    pub expires_at: DateTime<Utc>,
+    /// Policy's when absent.
+    pub expiry_seconds: Option<i64>,
+    /// Policy's when absent.
+    pub when_offline: Option<WhenOffline>,
 }
 
 impl CommandInput {
@@ -100,7 +104,7 @@ impl CommandInput {
     }
 
     /// The order, or every field that is not valid.
-    pub fn checked(self, id: CommandId, now: DateTime<Utc>) -> Result<Order, Error> {
+    pub fn checked(self, id: CommandId) -> Result<Order, Error> {
         let mut wrong = Wrong(Vec::new());
         wrong.text("command", &self.command, MAX_COMMAND_BYTES);
         if self.command.trim().is_empty() {
@@ -122,8 +126,10 @@ impl CommandInput {
         wrong.environment(&self.environment);
         let timeout = self.timeout_seconds.unwrap_or(DEFAULT_TIMEOUT_SECONDS);
         wrong.range("timeout_seconds", timeout, 1, 86_400);
-        let expiry = self.expires_in_seconds.unwrap_or(DEFAULT_EXPIRY_SECONDS);
-        wrong.range("expires_in_seconds", expiry, 10, 604_800);
+        let (expiry_seconds, when_offline) = (self.expires_in_seconds, self.when_offline);
+        if let Some(expiry) = expiry_seconds {
+            wrong.range("expires_in_seconds", expiry, 10, 604_800);
+        }
         let start = CommandStart {
             command_id: id,
             kind: match self.command_type {
@@ -145,7 +151,7 @@ impl CommandInput {
             wrong.add("command", "TOO_LONG", "command, environment and standard input are too long together");
         }
         match wrong.0.is_empty() {
-            true => Ok(Order { start, expires_at: now + TimeDelta::seconds(expiry) }),
+            true => Ok(Order { start, expiry_seconds, when_offline }),
             false => Err(Error::fields(wrong.0)),
         }
     }
@@ -251,7 +257,7 @@ mod tests {
 
     fn check(body: Value) -> Result<Order, Error> {
         let input: CommandInput = serde_json::from_value(body).unwrap();
-        input.checked(CommandId::new(), Utc::now())
+        input.checked(CommandId::new())
     }
 
     fn wrong_fields(body: Value) -> Vec<String> {
@@ -264,13 +270,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_has_a_default() {
-        let now = Utc::now();
-        let input: CommandInput =
-            serde_json::from_value(json!({"command_type": "shell", "command": "uptime"})).unwrap();
-        let order = input.checked(CommandId::new(), now).unwrap();
+    fn what_is_left_out_has_a_default_or_is_policys() {
+        let order = check(json!({"command_type": "shell", "command": "uptime"})).unwrap();
         assert_eq!(order.start.timeout_seconds, 300);
-        assert_eq!(order.expires_at, now + TimeDelta::seconds(3_600));
+        assert_eq!((order.expiry_seconds, order.when_offline), (None, None));
     }
 
     #[test]

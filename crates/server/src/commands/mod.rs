@@ -27,7 +27,8 @@ use crate::db::Tx;
 use crate::error::{Code, Error};
 use crate::http::{Page, PageQuery};
 use crate::observability::traces::spans;
-use chrono::{DateTime, Utc};
+use crate::policies::{self, WhenOffline};
+use chrono::{DateTime, TimeDelta, Utc};
 use gururmm_protocol::{CommandId, ServerMessage};
 use input::{CommandType, Context};
 use serde::{Deserialize, Serialize};
@@ -153,7 +154,8 @@ pub struct Summary {
     pub failed_24h: i64,
 }
 
-/// Orders a command. It is sent at once when the agent is connected and waits otherwise.
+/// Orders a command. It is sent at once when the agent is connected. Otherwise it waits, or is refused with 409, as the
+/// order says or else the machine's policy.
 pub async fn create(
     app: &App,
     scope: &Scope<RunCommands>,
@@ -161,7 +163,7 @@ pub async fn create(
     input: CommandInput,
 ) -> Result<Created, Error> {
     let (id, now, is_ai_task) = (CommandId::new(), Utc::now(), input.is_ai_task());
-    let order = input.checked(id, now)?;
+    let order = input.checked(id)?;
     let mut tx = app.db.begin(scope).await?;
     let mut agent = store::agent(&mut tx, agent_id).await?.ok_or_else(Error::not_found)?;
     if agent.state != "active" {
@@ -173,10 +175,16 @@ pub async fn create(
     if store::count_open(&mut tx, agent_id).await? >= MAX_OPEN {
         return Err(Error::with_detail(Code::RateLimited, "too many commands of this machine are not ended"));
     }
+    let policy = policies::command_policy(&mut tx, agent_id).await?.ok_or_else(Error::not_found)?;
+    let when_offline = order.when_offline.unwrap_or(policy.when_offline);
+    if when_offline == WhenOffline::Refuse && !app.gateway.is_connected(agent_id) {
+        return Err(Error::new(Code::AgentOffline));
+    }
+    let expires_at = now + TimeDelta::seconds(order.expiry_seconds.unwrap_or(policy.expiry_seconds));
     // Held until commit: a command that is ordered while its machine moves is seen where the machine is then.
     (agent.client_id, agent.site_id) =
         agents::hold_place(&mut tx, agent_id).await?.ok_or_else(Error::not_found)?;
-    store::insert(&mut tx, &agent, &order, now).await?;
+    store::insert(&mut tx, &agent, &order, now, expires_at).await?;
     let event = Event::new(Topic::CommandCreated, tx.tenant()?, id.0)
         .on_agent(agent_id)
         .at(agent.client_id, Some(agent.site_id));

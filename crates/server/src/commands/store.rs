@@ -56,7 +56,8 @@ pub async fn insert<P>(
     tx: &mut Tx<P>,
     agent: &Agent,
     order: &Order,
-    now: DateTime<Utc>,
+    created_at: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
 ) -> Result<(), Error> {
     let (tenant, created_by) = (tx.tenant()?, tx.actor().user_id());
     let start = &order.start;
@@ -79,8 +80,8 @@ pub async fn insert<P>(
         start.stdin,
         i32::try_from(start.timeout_seconds).map_err(Error::internal)?,
         created_by,
-        now,
-        order.expires_at,
+        created_at,
+        expires_at,
     )
     .execute(tx.conn())
     .await?;

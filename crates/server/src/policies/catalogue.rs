@@ -83,6 +83,18 @@ pub const FIELDS: &[Field] = &[
         description: "Output kept per command, in bytes",
     },
     Field {
+        name: "command_when_offline",
+        kind: Kind::Choice { options: &["queue", "refuse"] },
+        of: Of::Server,
+        description: "What becomes of a command that does not say it, while the machine is away",
+    },
+    Field {
+        name: "command_expiry_seconds",
+        kind: Kind::Integer { min: 10, max: 604_800 },
+        of: Of::Server,
+        description: "How long a command that does not say it waits for the machine",
+    },
+    Field {
         name: "update_enabled",
         kind: Kind::Bool,
         of: Of::Server,
@@ -107,6 +119,9 @@ pub const FIELDS: &[Field] = &[
         description: "When updates may be made",
     },
 ];
+
+/// How long a command waits for its machine where nobody says anything.
+pub const DEFAULT_COMMAND_EXPIRY_SECONDS: i64 = 3_600;
 
 /// Settings by name. What is not in it is inherited.
 pub type Settings = Map<String, Value>;
@@ -189,6 +204,8 @@ fn defaults() -> Settings {
         _ => Settings::new(),
     };
     let of_server = [
+        ("command_when_offline", json!("queue")),
+        ("command_expiry_seconds", json!(DEFAULT_COMMAND_EXPIRY_SECONDS)),
         ("update_enabled", json!(true)),
         ("update_channel", json!("stable")),
         ("update_defer_hours", json!(0)),

@@ -2,6 +2,7 @@
 //! field; connected agents hear of a change at once.
 
 mod catalogue;
+mod commands;
 pub mod http;
 mod push;
 mod store;
@@ -9,6 +10,7 @@ mod updates;
 mod window;
 
 pub use catalogue::{Kind, Settings};
+pub use commands::{CommandPolicy, WhenOffline, command_policy};
 pub use push::moved;
 pub use updates::{Channel, UpdatePolicy, update_policies, update_policy};
 pub use window::MaintenanceWindow;

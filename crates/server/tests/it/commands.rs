@@ -672,3 +672,54 @@ async fn more_commands_than_a_connection_takes_at_once_all_arrive_in_order() {
     }
     assert_eq!(arrived, ids);
 }
+
+#[tokio::test]
+async fn whether_a_command_waits_for_its_machine_is_its_own_choice_and_else_policys() {
+    let stage = stage().await;
+    let admin = stage.server.client_as(&acme::ADMIN).await;
+    let set = async |settings: Value| {
+        let path = format!("/api/v1/policies/site/{}", acme::HQ.id);
+        admin.put(&path, json!({ "settings": settings })).await.expect(200);
+    };
+    let path = format!("/api/agents/{}/command", stage.machine.id);
+    let shell = |options: Value| {
+        let mut order = json!({ "command_type": "shell", "command": "true" });
+        order.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
+        order
+    };
+    let waits = async |options: Value| {
+        let (id, status) = stage.order(shell(options)).await;
+        assert_eq!(status, "queued");
+        let command = stage.command(id).await;
+        let time = |field: &str| command[field].as_str().unwrap().parse::<DateTime<Utc>>().unwrap();
+        (time("expires_at") - time("created_at")).num_seconds()
+    };
+    let refused = async |options: Value| {
+        stage.tech.post(&path, shell(options)).await.expect_problem(409, "AGENT_OFFLINE");
+    };
+    assert_eq!(waits(json!({})).await, 3_600, "where nobody says anything");
+    refused(json!({ "when_offline": "refuse" })).await;
+    set(json!({ "command_when_offline": "refuse", "command_expiry_seconds": 7_200 })).await;
+    refused(json!({})).await;
+    refused(json!({ "when_offline": null, "expires_in_seconds": 60 })).await;
+    assert_eq!(waits(json!({ "when_offline": "queue" })).await, 7_200);
+    assert_eq!(waits(json!({ "when_offline": "queue", "expires_in_seconds": 60 })).await, 60);
+    let count = stage.tech.get("/api/v1/commands").await.expect(200)["total"].clone();
+    assert_eq!(count, 3, "what was refused is not there");
+    stage
+        .tech
+        .post(&path, shell(json!({ "when_offline": "later" })))
+        .await
+        .expect_problem(422, "VALIDATION_FAILED");
+    let bad = json!({ "settings": { "command_when_offline": "later", "command_expiry_seconds": 9 } });
+    let problem = admin
+        .put(&format!("/api/v1/policies/site/{}", acme::HQ.id), bad)
+        .await
+        .expect_problem(422, "VALIDATION_FAILED");
+    assert_eq!(problem["errors"].as_array().unwrap().len(), 2, "{problem}");
+
+    let mut agent = stage.agent().await;
+    let (_, status) = stage.order(shell(json!({ "when_offline": "refuse" }))).await;
+    assert_eq!(status, "sent", "it is there");
+    agent.expect_command().await;
+}

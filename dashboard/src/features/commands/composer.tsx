@@ -1,4 +1,5 @@
 import { zodResolver } from "@hookform/resolvers/zod";
+import { useQuery } from "@tanstack/react-query";
 import { ChevronRight, Play } from "lucide-react";
 import { useEffect, useState } from "react";
 import { Controller, useForm } from "react-hook-form";
@@ -10,6 +11,7 @@ import { Field, FormError } from "../../ui/field";
 import { Input, Select, Textarea } from "../../ui/input";
 import { Kbd, Panel } from "../../ui/panel";
 import { Checkbox } from "../../ui/toggle";
+import { effectivePolicyQuery } from "../policies/queries";
 import { useDenied } from "../session/session";
 import { useRunCommand } from "./queries";
 import { EMPTY, schema, toRequest, type Values } from "./request";
@@ -123,10 +125,17 @@ export function Composer({
             >
               <Input inputMode="numeric" {...form.register("timeout_seconds")} />
             </Field>
+            <Field label="While it is offline" error={errors.when_offline?.message}>
+              <Select {...form.register("when_offline")}>
+                <option value="">As policy says</option>
+                <option value="queue">Wait for it</option>
+                <option value="refuse">Do not run</option>
+              </Select>
+            </Field>
             <Field
               label="Give up after, in seconds"
               optional
-              hint="For a machine that is offline now."
+              hint="Of waiting. As policy says without it."
               error={errors.expires_in_seconds?.message}
             >
               <Input inputMode="numeric" {...form.register("expires_in_seconds")} />
@@ -205,12 +214,24 @@ export function Composer({
             <Kbd>Enter</Kbd>
           </span>
           {!agent.is_connected && (
-            <span className="text-base text-ink-2">
-              The machine is offline; it runs this when it is back.
-            </span>
+            <WhatThen agentId={agent.id} chosen={form.watch("when_offline")} />
           )}
         </div>
       </form>
     </Panel>
+  );
+}
+
+/** What becomes of a command for a machine that is offline. */
+function WhatThen({ agentId, chosen }: { agentId: string; chosen: Values["when_offline"] }) {
+  const policy = useQuery({ ...effectivePolicyQuery(agentId), enabled: chosen === "" });
+  const said = policy.data?.fields.find((field) => field.name === "command_when_offline");
+  const then = chosen === "" ? said?.value : chosen;
+  return (
+    <span className="text-base text-ink-2">
+      {then === "refuse"
+        ? "The machine is offline; this is not run."
+        : "The machine is offline; it runs this when it is back."}
+    </span>
   );
 }

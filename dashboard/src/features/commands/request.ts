@@ -16,7 +16,8 @@ export const schema = z
     command: z.string().refine((text) => text.trim() !== "", "Enter what to run."),
     interpreter: z.string().trim(),
     timeout_seconds: seconds(86_400),
-    expires_in_seconds: seconds(2_592_000),
+    when_offline: z.enum(["", "queue", "refuse"]),
+    expires_in_seconds: seconds(604_800),
     working_directory: z.string().trim(),
     environment: z
       .string()
@@ -40,6 +41,7 @@ export const EMPTY: Values = {
   command: "",
   interpreter: "",
   timeout_seconds: "300",
+  when_offline: "",
   expires_in_seconds: "",
   working_directory: "",
   environment: "",
@@ -66,6 +68,7 @@ export function toRequest(values: Values): CommandRequest {
     elevated: values.elevated && !values.user_session,
     ...(values.command_type === "script" && { interpreter: values.interpreter }),
     ...(values.timeout_seconds !== "" && { timeout_seconds: Number(values.timeout_seconds) }),
+    ...(values.when_offline !== "" && { when_offline: values.when_offline }),
     ...(values.expires_in_seconds !== "" && {
       expires_in_seconds: Number(values.expires_in_seconds),
     }),

@@ -55,6 +55,18 @@ export const POLICY_FIELDS: readonly FieldInfo[] = [
     input: { kind: "bytes" },
   },
   {
+    name: "command_when_offline",
+    label: "Commands while it is away",
+    hint: "Wait until the machine is back, or are refused. Whoever runs one can choose otherwise.",
+    input: { kind: "choice", options: ["queue", "refuse"] },
+  },
+  {
+    name: "command_expiry_seconds",
+    label: "Commands wait at most",
+    hint: "Seconds, 10 to 604800. Whoever runs one can choose otherwise.",
+    input: { kind: "seconds", min: 10, max: 604_800 },
+  },
+  {
     name: "update_enabled",
     label: "Update by itself",
     hint: "New versions of the agent are ordered by rollouts. Update now works either way.",
