@@ -6,7 +6,8 @@ use crate::follow::Stored;
 use crate::http::{CallError, InvalidServerUrl, ServerUrl, post};
 use crate::identity::{CA_FILE, Identity, IdentityError, Secret};
 use crate::journal::JOURNAL_DIR;
-use crate::state::{StateDir, StateError, write_atomic};
+use crate::outbox::store::OUTBOX_DIR;
+use crate::state::{StateDir, StateError, remove_all, write_atomic};
 use crate::transport::{CaPin, Connector, InvalidPin, TlsSetupError};
 use crate::version;
 use gururmm_protocol::bootstrap::{EnrollRequest, EnrollResponse, EnrollStatus};
@@ -143,13 +144,10 @@ pub async fn enroll(state_dir: &Path, options: &EnrollOptions) -> Result<Enrolle
         write_atomic(&path, &ca).map_err(|source| StateError::Io { path, source })?;
     }
     if previous.is_some_and(|previous| previous != response.agent_id) {
-        // Another machine's commands, as far as this server knows.
-        let path = state.file(JOURNAL_DIR);
-        match fs::remove_dir_all(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                return Err(StateError::Io { path, source }.into());
-            }
-            _ => {}
+        // Another machine's commands and samples, as far as this server knows.
+        for folder in [JOURNAL_DIR, OUTBOX_DIR] {
+            let path = state.file(folder);
+            remove_all(&path).map_err(|source| StateError::Io { path, source })?;
         }
     }
     let identity = Identity {

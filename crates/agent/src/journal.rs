@@ -2,7 +2,8 @@
 //! started twice and no result is lost.
 //!
 //! `journal.log` is a list of lines `<digest> <json>`, appended to. A start is on disk before its process exists.
-//! Each command's output stands in a spool file of its own, which is also a second witness of the start.
+//! Each command's output stands in a spool file of its own, which is also a second witness of the start. Results of
+//! commands have their home here and not in the outbox, whose samples may be dropped for want of room.
 
 mod log;
 mod spool;

@@ -218,7 +218,8 @@ impl Session {
             ServerMessage::HeartbeatAck { server_time } => {
                 self.actions.push_back(Action::ServerTime(server_time));
             }
-            ServerMessage::MetricsAck { seq } => self.outbox.ack_samples(seq),
+            ServerMessage::MetricsAck { seq } => self.outbox.ack_samples(now, seq),
+            ServerMessage::GapAck { gap_id } => self.outbox.ack_gap(now, gap_id),
             ServerMessage::NetworkStateAck { seq } => self.outbox.ack_network(seq),
             ServerMessage::CommandStart(start) => self.ledger.start(start, now, clock),
             ServerMessage::CommandCancel { command_id } => self.ledger.cancel(command_id, clock),
@@ -289,6 +290,7 @@ impl Session {
             self.outbox.clock_told(offset);
             self.ledger.clock_told(offset);
         }
+        self.outbox.welcomed(welcome.protocol);
         self.ledger.prune(welcome.server_time);
         self.actions.push_back(Action::ServerTime(welcome.server_time));
         let Welcome { agent_id, server_version, observed_ip, .. } = welcome;
@@ -311,6 +313,7 @@ impl Session {
             Phase::Online(online) => {
                 let beat = online.next_heartbeat.min(online.silent_at);
                 let beat = self.ledger.next_turn().map_or(beat, |turn| turn.min(beat));
+                let beat = self.outbox.next_send().map_or(beat, |send| send.min(beat));
                 if self.is_held_back { beat.min(self.sent_up_to - SEND_AHEAD) } else { beat }
             }
         }
@@ -351,7 +354,7 @@ impl Session {
         if let Some(sample) = self.live_sample.take() {
             return Some(Sending::Message(AgentMessage::Metrics { seq: 0, sample }));
         }
-        if let Some(message) = self.outbox.poll() {
+        if let Some(message) = self.outbox.poll(now) {
             return Some(Sending::Message(message));
         }
         self.is_held_back = self.sent_up_to > now + SEND_AHEAD;
@@ -369,8 +372,13 @@ impl Session {
     }
 
     /// A sample to be stored by the server.
-    pub fn push_sample(&mut self, sample: Sample) {
-        self.outbox.push_sample(sample);
+    pub fn push_sample(&mut self, now: Instant, sample: Sample) {
+        self.outbox.push_sample(now, sample);
+    }
+
+    /// What the server has not acknowledged, for whoever keeps it on disk.
+    pub fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
     }
 
     /// A sample to be shown at once or never; one not yet sent is replaced.

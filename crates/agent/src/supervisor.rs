@@ -3,6 +3,7 @@
 //! One task, one loop: the session says what to do, this does it, and tells the session what came of it.
 
 mod connect;
+mod disk;
 mod follow;
 mod removal;
 mod reports;
@@ -22,7 +23,8 @@ use crate::follow::Place;
 use crate::identity::{Identity, IdentityError};
 use crate::journal::{JOURNAL_DIR, Journal, Recovered, SpoolReader, SpoolState};
 use crate::os::run_folder;
-use crate::outbox::Outbox;
+use crate::outbox::store::{Done, Store};
+use crate::outbox::{Outbox, first_seq};
 use crate::session::backoff::Setback;
 use crate::session::ledger::{Ledger, Order, Sending};
 use crate::session::{Action, Session};
@@ -31,6 +33,7 @@ use crate::status::RuntimeStatus;
 use crate::transport::{Connector, Received, Socket};
 use chrono::Utc;
 use connect::{Connecting, Wanted};
+use disk::Disk;
 use follow::{Following, Target};
 use gururmm_protocol::command::{CommandEnd, OutputChunk};
 use gururmm_protocol::limits::{DEFAULT_OUTPUT_LIMIT_BYTES, MAX_OUTPUT_CHUNK_BYTES};
@@ -97,6 +100,7 @@ pub struct Supervisor {
     clock: Arc<ServerClock>,
     clock_keeper: Keeper,
     session: Session,
+    disk: Disk,
     runner: Arc<Runner>,
     events: mpsc::Receiver<Event>,
     running: HashMap<CommandId, Running>,
@@ -145,6 +149,7 @@ enum Wake {
     Room,
     Event(Option<Event>),
     Output,
+    Disk(Done),
     Time,
 }
 
@@ -179,9 +184,9 @@ impl Supervisor {
         let Recovered { ended, interrupted, finished, damaged: _ } = recovered;
         let unfinished: Vec<_> = interrupted.iter().map(|end| end.command_id).collect();
         let ledger = Ledger::new(ended, &unfinished, finished);
-        // Seconds since 1970: above every sequence of an earlier run, since a sample takes far longer than one.
-        let first_seq = u64::try_from(clock.at(now).timestamp()).unwrap_or(1);
-        let session = Session::new(now, rand::random(), ledger, Outbox::new(first_seq));
+        let (store, found) = Store::open(&state, first_seq(clock.at(now)), run.outbox_bytes);
+        let outbox = Outbox::with_disk(found).replaying_every(run.replay_every);
+        let session = Session::new(now, rand::random(), ledger, outbox);
         let supervisor = Self {
             schedule: Schedule::new(now, run_folder),
             state,
@@ -195,6 +200,7 @@ impl Supervisor {
             clock,
             clock_keeper: Keeper::default(),
             session,
+            disk: Disk::new(store),
             runner,
             events,
             running: HashMap::new(),
@@ -255,6 +261,7 @@ impl Supervisor {
             self.act(now, action);
         }
         self.clock_keeper.run(now, &self.clock, &self.state);
+        self.disk.run(now, self.session.outbox());
         self.send(now);
         let pending = self.session.pending_commands();
         if pending != self.status.pending_commands && self.status_due.is_none() {
@@ -267,7 +274,8 @@ impl Supervisor {
 
     async fn wait(&mut self, stop: impl Future<Output = ()>) -> Wake {
         let schedule = self.schedule.next().min(self.session.deadline());
-        let others = [self.updates.next(), self.removal.next(), self.following.next()];
+        let disk = self.session.outbox().next_job_at();
+        let others = [self.updates.next(), self.removal.next(), self.following.next(), disk];
         let schedule = others.into_iter().flatten().fold(schedule, Instant::min);
         let deadline = self.status_due.map_or(schedule, |due| due.min(schedule));
         let (opened, received, room) = match &mut self.link {
@@ -288,6 +296,7 @@ impl Supervisor {
             () = async { match room { Some(r) => drop(r.reserve().await), None => std::future::pending().await } } => Wake::Room,
             event = self.events.recv() => Wake::Event(event),
             () = self.runner.output.notified() => Wake::Output,
+            done = self.disk.done() => Wake::Disk(done),
             () = tokio::time::sleep_until(deadline.into()) => Wake::Time,
         }
     }
@@ -320,6 +329,7 @@ impl Supervisor {
             Wake::Received(Received::Closed { reason }) => self.link_lost(now, Setback::Lost, reason),
             Wake::Event(event) => self.command_event(event),
             Wake::Output => self.output_grew(),
+            Wake::Disk(done) => self.session.outbox().job_done(now, done),
         }
     }
 

@@ -46,6 +46,10 @@ pub fn agent_message(input: &[u8]) {
             report.clean();
             assert!(report.error.as_ref().is_none_or(|error| error.chars().count() <= MAX_TEXT_CHARS));
         }
+        AgentMessage::Gap(gap) => {
+            gap.clean();
+            assert!(gap.from <= gap.to && gap.error.as_ref().is_none_or(|error| !error.contains('\0')));
+        }
         AgentMessage::CrashReport(report) => {
             report.clean();
             assert!(report.log.0.len() <= MAX_LOG_PART_BYTES);

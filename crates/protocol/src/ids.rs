@@ -1,4 +1,4 @@
-//! Ids that cross the wire. All are UUIDv7, made by the server, a crash report's by the agent.
+//! Ids that cross the wire. All are UUIDv7, made by the server, a crash report's and a gap's by the agent.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -63,4 +63,8 @@ id!(
 id!(
     /// One removal of one agent from its machine.
     UninstallId
+);
+id!(
+    /// Samples of one agent that will never come.
+    GapId
 );

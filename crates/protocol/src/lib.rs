@@ -8,6 +8,7 @@ pub mod bootstrap;
 pub mod command;
 pub mod follow;
 pub mod frame;
+pub mod gap;
 pub mod ids;
 pub mod installer;
 pub mod limits;
@@ -26,7 +27,7 @@ pub mod virtualization;
 pub mod watchdog;
 
 pub use frame::{DecodeError, Decoded, decode_agent_message, decode_server_message, encode};
-pub use ids::{AgentId, CommandId, CrashId, LogId, UninstallId, UpdateId};
+pub use ids::{AgentId, CommandId, CrashId, GapId, LogId, UninstallId, UpdateId};
 pub use to_agent::ServerMessage;
 pub use to_server::AgentMessage;
 pub use version::{SUPPORTED, Version, negotiate};

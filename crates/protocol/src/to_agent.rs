@@ -2,7 +2,7 @@
 
 use crate::command::CommandStart;
 use crate::follow::{FollowMe, FollowState};
-use crate::ids::{AgentId, CommandId, CrashId, UninstallId, UpdateId};
+use crate::ids::{AgentId, CommandId, CrashId, GapId, UninstallId, UpdateId};
 use crate::log::LogRequest;
 use crate::policy::AgentConfig;
 use crate::uninstall::{UninstallOrder, UninstallState};
@@ -57,6 +57,8 @@ pub enum ServerMessage {
     FollowMe(FollowMe),
     /// What became of this record is stored for good.
     FollowReportAck { serial: u64, state: FollowState },
+    /// That these samples are lost is stored for good.
+    GapAck { gap_id: GapId },
     /// The server is about to close. The agent comes back after a random time within `reconnect_within_seconds`.
     Goodbye {
         reason: GoodbyeReason,

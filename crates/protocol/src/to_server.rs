@@ -2,6 +2,7 @@
 
 use crate::command::{CommandEnd, OutputChunk, ResumedCommand};
 use crate::follow::FollowReport;
+use crate::gap::Gap;
 use crate::ids::CommandId;
 use crate::log::{CrashReport, LogEnd, LogPart};
 use crate::metrics::Sample;
@@ -52,6 +53,8 @@ pub enum AgentMessage {
     UninstallReport(UninstallReport),
     /// What became of the record of the server's new place; sent again until acknowledged.
     FollowReport(FollowReport),
+    /// Samples that will never come; sent again until acknowledged.
+    Gap(Gap),
     /// The agent stops on purpose: do not wait for its silence.
     Goodbye {},
     /// A kind this build does not know.

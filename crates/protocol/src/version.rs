@@ -5,7 +5,7 @@
 //! - 1.1: updates of the agent: `update_order`, `update_report`, `update_report_ack`; `update` in a hello and in the
 //!   answer to `bootstrap/hello`; `sensors` in a sample; `system.virtualization` in a hello. Removal of the agent:
 //!   `uninstall_order`, `uninstall_cancel`, `uninstall_report`, `uninstall_report_ack`. Another address of the server:
-//!   `follow_me`, `follow_report`, `follow_report_ack`.
+//!   `follow_me`, `follow_report`, `follow_report_ack`. Samples that were lost: `gap`, `gap_ack`.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
@@ -32,6 +32,13 @@ pub fn negotiate(ours: &[Version], theirs: &[Version]) -> Option<Version> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a protocol version is MAJOR.MINOR")]
 pub struct InvalidVersion;
+
+impl Version {
+    /// Whether the other side knows what samples that were lost are.
+    pub fn has_gaps(self) -> bool {
+        self >= Self { major: 1, minor: 1 }
+    }
+}
 
 impl FromStr for Version {
     type Err = InvalidVersion;

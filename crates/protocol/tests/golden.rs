@@ -95,6 +95,7 @@ fn every_kind_has_a_golden_file() {
         | AgentMessage::UpdateReport(_)
         | AgentMessage::UninstallReport(_)
         | AgentMessage::FollowReport(_)
+        | AgentMessage::Gap(_)
         | AgentMessage::Goodbye {}
         | AgentMessage::Unknown => {}
     };
@@ -112,6 +113,7 @@ fn every_kind_has_a_golden_file() {
         "update_report",
         "uninstall_report",
         "follow_report",
+        "gap",
         "goodbye",
     ];
     let _ = |message: &ServerMessage| match message {
@@ -134,6 +136,7 @@ fn every_kind_has_a_golden_file() {
         | ServerMessage::UninstallReportAck { .. }
         | ServerMessage::FollowMe(_)
         | ServerMessage::FollowReportAck { .. }
+        | ServerMessage::GapAck { .. }
         | ServerMessage::Goodbye { .. }
         | ServerMessage::Unknown => {}
     };
@@ -157,6 +160,7 @@ fn every_kind_has_a_golden_file() {
         "uninstall_report_ack",
         "follow_me",
         "follow_report_ack",
+        "gap_ack",
         "goodbye",
     ];
     assert_eq!(kinds("to_server"), to_server.map(str::to_owned).into());

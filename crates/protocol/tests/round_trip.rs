@@ -4,6 +4,7 @@
 use chrono::{DateTime, Utc};
 use gururmm_protocol::command::*;
 use gururmm_protocol::follow::{FollowMe, FollowReport, FollowState, SignedRecord};
+use gururmm_protocol::gap::{Gap, GapReason};
 use gururmm_protocol::log::{CrashCause, CrashReport, LogEnd, LogPart, LogRequest};
 use gururmm_protocol::metrics::{Disk, Process, Sample};
 use gururmm_protocol::network::{Interface, NetworkState};
@@ -18,8 +19,8 @@ use gururmm_protocol::virtualization::{
     Appliance, ApplianceKind, Cloud, Container, HostKind, HostedMachine, Hypervisor, Virtualization, VmHost,
 };
 use gururmm_protocol::{
-    AgentId, AgentMessage, CommandId, CrashId, Decoded, LogId, ServerMessage, UninstallId, UpdateId, Version,
-    decode_agent_message, decode_server_message, encode,
+    AgentId, AgentMessage, CommandId, CrashId, Decoded, GapId, LogId, ServerMessage, UninstallId, UpdateId,
+    Version, decode_agent_message, decode_server_message, encode,
 };
 use proptest::prelude::*;
 use std::net::IpAddr;
@@ -528,6 +529,22 @@ fn follow_me() -> impl Strategy<Value = FollowMe> {
     (bytes(), prop::option::of(record)).prop_map(|(key, record)| FollowMe { key, record })
 }
 
+fn gap_id() -> impl Strategy<Value = GapId> {
+    any::<u128>().prop_map(|bits| GapId(Uuid::from_u128(bits)))
+}
+
+fn gap() -> impl Strategy<Value = Gap> {
+    let reason = prop_oneof![
+        Just(GapReason::OutboxFull),
+        Just(GapReason::DiskFull),
+        Just(GapReason::StoreFailed),
+        Just(GapReason::StoreUnreadable),
+        Just(GapReason::Other),
+    ];
+    (gap_id(), time(), time(), prop::option::of(any::<u64>()), reason, optional_text())
+        .prop_map(|(gap_id, from, to, count, reason, error)| Gap { gap_id, from, to, count, reason, error })
+}
+
 fn follow_report() -> impl Strategy<Value = FollowReport> {
     (any::<u64>(), follow_state(), optional_text(), optional_text(), time()).prop_map(
         |(serial, state, error_code, error, at)| FollowReport { serial, state, error_code, error, at },
@@ -550,6 +567,7 @@ fn agent_message() -> impl Strategy<Value = AgentMessage> {
         update_report().prop_map(AgentMessage::UpdateReport),
         uninstall_report().prop_map(AgentMessage::UninstallReport),
         follow_report().prop_map(AgentMessage::FollowReport),
+        gap().prop_map(AgentMessage::Gap),
         Just(AgentMessage::Goodbye {}),
     ]
 }
@@ -588,6 +606,7 @@ fn server_message() -> impl Strategy<Value = ServerMessage> {
         follow_me().prop_map(ServerMessage::FollowMe),
         (any::<u64>(), follow_state())
             .prop_map(|(serial, state)| ServerMessage::FollowReportAck { serial, state }),
+        gap_id().prop_map(|gap_id| ServerMessage::GapAck { gap_id }),
         (uninstall_id(), uninstall_state())
             .prop_map(|(uninstall_id, state)| { ServerMessage::UninstallReportAck { uninstall_id, state } }),
         (reason, any::<u32>()).prop_map(|(reason, reconnect_within_seconds)| ServerMessage::Goodbye {

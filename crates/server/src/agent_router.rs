@@ -128,6 +128,7 @@ fn about(message: &AgentMessage) -> (&'static str, Option<CommandId>) {
         AgentMessage::UpdateReport(_) => ("update_report", None),
         AgentMessage::UninstallReport(_) => ("uninstall_report", None),
         AgentMessage::FollowReport(_) => ("follow_report", None),
+        AgentMessage::Gap(_) => ("gap", None),
         AgentMessage::Goodbye {} => ("goodbye", None),
         AgentMessage::Unknown => ("unknown", None),
     }
@@ -186,7 +187,10 @@ async fn deliver(
             retrying(|| follow::agent::reported(app, session, report.clone())).await
         }
         // The gateway's own, and what the decoder does not let through.
-        AgentMessage::Heartbeat { .. } | AgentMessage::Goodbye {} | AgentMessage::Unknown => Ok(Vec::new()),
+        AgentMessage::Gap(_)
+        | AgentMessage::Heartbeat { .. }
+        | AgentMessage::Goodbye {}
+        | AgentMessage::Unknown => Ok(Vec::new()),
     }
 }
 

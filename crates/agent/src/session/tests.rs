@@ -299,7 +299,7 @@ fn what_was_stamped_before_the_server_told_its_time_is_put_right() {
     let factory: DateTime<Utc> = "2000-01-01T00:00:00Z".parse().unwrap();
     alone.session.command_ended(never_ran(command_id, Outcome::Interrupted, factory));
     let sample: Sample = serde_json::from_str(r#"{"taken_at":"2000-01-01T00:00:00Z"}"#).unwrap();
-    alone.session.push_sample(sample);
+    alone.session.push_sample(now, sample);
     alone.connect();
     let told = welcome(30);
     let server_time = told.server_time;

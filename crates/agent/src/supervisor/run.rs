@@ -5,6 +5,8 @@ use super::follow::TRIAL;
 use crate::clock::ServerClock;
 use crate::crash::{self, Crashes, Marker};
 use crate::logging::OwnLog;
+use crate::outbox::REPLAY_EVERY;
+use crate::outbox::store::MAX_FILE_BYTES;
 use crate::state::{RunLock, StateDir};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,6 +35,8 @@ pub struct Run {
     pub(super) marker: Marker,
     pub(super) supervised: Option<Supervised>,
     pub(super) follow_within: Duration,
+    pub(super) outbox_bytes: u64,
+    pub(super) replay_every: Duration,
     _lock: RunLock,
 }
 
@@ -45,7 +49,18 @@ impl Run {
         let crashes = Arc::new(Crashes::open(&state));
         let marker = Marker::begin(&state, &crashes, clock.now());
         log.keep_in(&state);
-        Ok(Self { state, log, crashes, clock, marker, supervised: None, follow_within: TRIAL, _lock: lock })
+        Ok(Self {
+            state,
+            log,
+            crashes,
+            clock,
+            marker,
+            supervised: None,
+            follow_within: TRIAL,
+            outbox_bytes: MAX_FILE_BYTES,
+            replay_every: REPLAY_EVERY,
+            _lock: lock,
+        })
     }
 
     /// A watchdog runs this agent, if any does.
@@ -56,6 +71,11 @@ impl Run {
     /// How long a new place of the server has to welcome the agent, for tests.
     pub fn following_within(self, follow_within: Duration) -> Self {
         Self { follow_within, ..self }
+    }
+
+    /// How large the outbox may grow on disk, and at which rate it is sent, for tests.
+    pub fn with_outbox(self, outbox_bytes: u64, replay_every: Duration) -> Self {
+        Self { outbox_bytes, replay_every, ..self }
     }
 
     /// From now on this process reports its panics. Call once.

@@ -130,7 +130,7 @@ impl Schedule {
         self.facts.sensors.run(now, next_sample);
         if self.kept.is_due(now) {
             let sample = self.kept.sampler.sample(&self.config, now, clock.at(now));
-            session.push_sample(self.facts.complete(now, sample));
+            session.push_sample(now, self.facts.complete(now, sample));
         }
         if let Some(live) = &mut self.live
             && live.is_due(now)

@@ -10,6 +10,8 @@ use tokio::time::timeout;
 const COMMANDS: Duration = Duration::from_millis(3_800);
 /// How long their ends may take to be acknowledged; they are in the journal in any case.
 const ACKNOWLEDGEMENTS: Duration = Duration::from_millis(300);
+/// How long the disk may take for what it was not done with by then.
+const LAST_SAMPLES: Duration = Duration::from_millis(300);
 /// How long the goodbye may take.
 const GOODBYE: Duration = Duration::from_millis(300);
 
@@ -18,6 +20,7 @@ impl Supervisor {
     pub(super) async fn shut_down(mut self) {
         tracing::info!(commands = self.running.len(), "agent stops");
         self.session.close();
+        self.disk.write_all(self.session.outbox());
         if matches!(self.link, Link::Opening(_)) {
             self.link = Link::Down;
         }
@@ -42,6 +45,7 @@ impl Supervisor {
             // A server that hangs finds out by the closed connection.
             let _ = timeout(GOODBYE, goodbye).await;
         }
+        self.disk.finish(self.session.outbox(), LAST_SAMPLES).await;
         self.update_status(|status| status.connected = false);
         if let Err(error) = self.runner.journal.sync() {
             tracing::warn!(%error, "the journal cannot be brought to disk");

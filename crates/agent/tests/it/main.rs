@@ -15,6 +15,8 @@ mod hostile;
 mod installed;
 mod lifecycle;
 mod long;
+mod outbox;
+mod outbox_faults;
 mod own_log;
 mod removal;
 mod rights;
