@@ -324,6 +324,24 @@ export const ACTS: Record<string, DashboardPage & { act: (page: Page) => Promise
     heading: "Processes",
     act: (page) => page.getByRole("button", { name: /^CPU/ }).click(),
   },
+  "history-year": {
+    path: `/agents/${agent}?range=1y`,
+    heading: "drawn from averages of a day",
+    act: (page) => page.getByRole("group", { name: /^Load:/ }).press("ArrowLeft"),
+  },
+  "history-span": {
+    path: `/agents/${agent}`,
+    heading: "drawn from averages of 5 minutes",
+    act: async (page) => {
+      await page.getByRole("radio", { name: "From–to" }).click();
+      await page.getByLabel("From", { exact: true }).fill("2026-07-01T00:00");
+      await page.getByLabel("To", { exact: true }).fill("2026-06-30T12:00");
+      await page.getByRole("button", { name: "Show" }).click();
+      await page.getByText("The end comes after the beginning.").waitFor();
+      await page.getByLabel("To", { exact: true }).fill("2026-07-02T12:00");
+      await page.getByRole("button", { name: "Show" }).click();
+    },
+  },
   "agent-log-found": {
     path: `/agents/${agent}/log`,
     heading: "Copy these lines",

@@ -1,5 +1,5 @@
 // What the machines measure, now and in their history.
-import type { MetricPoint, Sample, Sensor } from "../src/api/types";
+import type { MetricPoint, MetricSeries, Sample, Sensor } from "../src/api/types";
 import { agents, random } from "./fixtures";
 
 const processes = [
@@ -128,27 +128,59 @@ export function sampleOf(agent: string | undefined, t: number): Sample {
   return of === undefined ? sample(t) : { ...sample(t), sensors: of };
 }
 
-export function series(from: number, to: number) {
-  const step = Math.max(10_000, (to - from) / 360);
+const STEPS = [10, 60, 300, 1_800, 7_200, 86_400];
+const SOURCES = [
+  { seconds: 86_400, source: "days" },
+  { seconds: 3_600, source: "hours" },
+  { seconds: 300, source: "five_minutes" },
+  { seconds: 1, source: "samples" },
+] as const;
+
+export function series(from: number, to: number): MetricSeries {
+  const least = (to - from) / 1000 / 400;
+  const resolution_seconds = STEPS.find((seconds) => seconds >= least) ?? 86_400;
+  const source =
+    SOURCES.find(({ seconds }) => resolution_seconds % seconds === 0)?.source ?? "samples";
+  const step = resolution_seconds * 1000;
+  // The more a point stands for, the further its samples are apart.
+  const spread = Math.log10(resolution_seconds) * 5;
+  const around = (value: number, by: number, top = Number.POSITIVE_INFINITY) => ({
+    min: Math.max(0, value - by * random()),
+    max: Math.min(top, value + by * (1 + random())),
+  });
   const points: MetricPoint[] = [];
   for (let t = from; t < to; t += step) {
     const share = (t - from) / (to - from);
     if (share > 0.58 && share < 0.64) continue;
     const day = Math.sin(share * 9) * 12 + Math.sin(share * 71) * 5;
+    const busy = share > 0.8 && share < 0.84 ? 42 : 0;
+    const cpu = Math.min(99, Math.max(2, 30 + day + random() * 12 + busy));
+    const memory = 58 + day / 3 + random();
+    const disk = 84 + share * 4;
+    const rx = Math.max(0, 9e5 + day * 4e4 + random() * 3e5);
+    const tx = Math.max(0, 2.4e5 + day * 1e4 + random() * 9e4);
     points.push({
       t: new Date(t).toISOString(),
-      cpu_percent: Math.max(2, 30 + day + random() * 12 + (share > 0.8 && share < 0.84 ? 42 : 0)),
-      memory_percent: 58 + day / 3 + random(),
-      disk_percent: 84 + share * 4,
+      cpu_percent: cpu,
+      memory_percent: memory,
+      disk_percent: disk,
       load_1: 1.2,
-      rx_bytes_per_second: Math.max(0, 9e5 + day * 4e4 + random() * 3e5),
-      tx_bytes_per_second: Math.max(0, 2.4e5 + day * 1e4 + random() * 9e4),
+      rx_bytes_per_second: rx,
+      tx_bytes_per_second: tx,
+      samples: Math.max(1, Math.round(resolution_seconds / 60)),
+      cpu_percent_range: around(cpu, spread, 100),
+      memory_percent_range: around(memory, spread / 4, 100),
+      disk_percent_range: { min: disk, max: disk },
+      load_1_range: around(1.2, 0.4),
+      rx_bytes_per_second_range: around(rx, spread * 4e4),
+      tx_bytes_per_second_range: around(tx, spread * 1e4),
     });
   }
   return {
     from: new Date(from).toISOString(),
     to: new Date(to).toISOString(),
-    resolution_seconds: step / 1000,
+    resolution_seconds,
+    source,
     points,
   };
 }

@@ -58,6 +58,11 @@ const JOBS: &[Job] = &[
         round: |app| Box::pin(telemetry::keep_partitions(app, Utc::now())),
     },
     Job {
+        name: telemetry::history::JOB,
+        every: Duration::from_secs(300),
+        round: |app| Box::pin(telemetry::history::keep(app, Utc::now())),
+    },
+    Job {
         name: retention::JOB,
         every: Duration::from_secs(3_600),
         round: |app| Box::pin(retention::keep(app, Utc::now())),
@@ -126,6 +131,7 @@ mod tests {
             [
                 "agent log deadlines",
                 "command deadlines",
+                "history",
                 "metric partitions",
                 "prune expired",
                 "retention",

@@ -2095,6 +2095,8 @@ export interface components {
              * @description Length of a bucket.
              */
             resolution_seconds: number;
+            /** @description What it was drawn from: the finest that is still kept of the whole span, and fits the resolution. */
+            source: components["schemas"]["Level"];
             /** Format: date-time */
             to: string;
         };
@@ -2362,6 +2364,13 @@ export interface components {
          * @enum {string}
          */
         EnrollStatus: "active" | "pending";
+        /** @description The least and the most of a figure. */
+        Extremes: {
+            /** Format: double */
+            max: number;
+            /** Format: double */
+            min: number;
+        };
         /** @description One field that is not valid. */
         FieldError: {
             /** @description Stable word: `REQUIRED`, `TOO_LONG`, `TOO_SHORT`, `INVALID`, `OUT_OF_RANGE`, `TAKEN`. */
@@ -2626,6 +2635,11 @@ export interface components {
             /** Format: date-time */
             last_seen?: string | null;
         };
+        /**
+         * @description What a chart was drawn from.
+         * @enum {string}
+         */
+        Level: "samples" | "five_minutes" | "hours" | "days";
         /** @description Identity of the hardware an agent runs on. All values are digests or serials as the hardware gives them. */
         MachineIdentity: {
             board_serial?: string | null;
@@ -3386,24 +3400,34 @@ export interface components {
          * @enum {string}
          */
         PendingReason: "approval_required" | "identity_in_use" | "hardware_differs" | "identity_shared" | "enrolled_elsewhere" | "rejected_before" | "retired_before" | "key_copied";
-        /** @description Averages over one bucket. */
+        /** @description Averages over one bucket, with the least and the most that a sample in it had. */
         Point: {
             /** Format: double */
             cpu_percent: number;
+            cpu_percent_range?: components["schemas"]["Extremes"] | null;
             /**
              * Format: double
              * @description Of the fullest disk.
              */
             disk_percent?: number | null;
+            disk_percent_range?: components["schemas"]["Extremes"] | null;
             /** Format: double */
             load_1?: number | null;
+            load_1_range?: components["schemas"]["Extremes"] | null;
             /** Format: double */
             memory_percent?: number | null;
+            memory_percent_range?: components["schemas"]["Extremes"] | null;
             /**
              * Format: double
              * @description Bytes received, over the time they were counted in.
              */
             rx_bytes_per_second?: number | null;
+            rx_bytes_per_second_range?: components["schemas"]["Extremes"] | null;
+            /**
+             * Format: int64
+             * @description How many samples it stands for.
+             */
+            samples: number;
             /**
              * Format: date-time
              * @description Start of the bucket.
@@ -3411,6 +3435,7 @@ export interface components {
             t: string;
             /** Format: double */
             tx_bytes_per_second?: number | null;
+            tx_bytes_per_second_range?: components["schemas"]["Extremes"] | null;
         };
         /** @description The settings of one level. */
         Policy: {

@@ -9,10 +9,13 @@ export interface ChartSeries {
   /** A CSS custom property that holds the line's colour. */
   color: string;
   values: readonly (number | null)[];
+  /** From here to there a band is drawn around the line. */
+  least?: readonly (number | null)[];
+  most?: readonly (number | null)[];
 }
 
 /**
- * Lines over time. A null is a gap and drawn as one. Dragging selects a span, a click picks a moment; with the
+ * Lines over time, each in a band from its least to its most. A null is a gap and drawn as one. Dragging selects a span, a click picks a moment; with the
  * keyboard the arrows move the cursor and Enter picks.
  */
 export function TimeChart({
@@ -96,6 +99,15 @@ export function TimeChart({
             points: { size: 6 },
             ...(syncKey ? { sync: { key: syncKey } } : {}),
           },
+          // Behind the lines stand the ends of their bands, which are not drawn themselves.
+          bands: series.flatMap((line, index) => {
+            const most = 1 + series.length + 2 * index;
+            const fill = resolveColor(element, line.color).replace(
+              /^rgb\((.+)\)$/,
+              "rgba($1, 0.2)",
+            );
+            return line.most ? [{ series: [most, most + 1] as [number, number], fill }] : [];
+          }),
           series: [
             {},
             ...series.map((line) => {
@@ -103,6 +115,7 @@ export function TimeChart({
               const points = { show: true, size: 4, fill: color, filter: isolated };
               return { label: line.label, stroke: color, width: 1.5, points };
             }),
+            ...series.flatMap(() => [END_OF_BAND, END_OF_BAND]),
           ],
           hooks: {
             setCursor: [(u) => setCursor(u.cursor.idx ?? null)],
@@ -145,7 +158,14 @@ export function TimeChart({
   }, [shape, height, max, syncKey]);
 
   useEffect(() => {
-    data.current = [times as number[], ...series.map((line) => line.values as (number | null)[])];
+    data.current = [
+      times as number[],
+      ...series.map((line) => line.values as (number | null)[]),
+      ...series.flatMap((line) => [
+        (line.most ?? line.values) as (number | null)[],
+        (line.least ?? line.values) as (number | null)[],
+      ]),
+    ];
     latest.current.from = from;
     latest.current.to = to;
     chart.current?.setData(data.current);
@@ -172,7 +192,10 @@ export function TimeChart({
             />
             {line.label}
             {cursor !== null && (
-              <span className="text-ink">{format(line.values[cursor] ?? null)}</span>
+              <span className="text-ink">
+                {format(line.values[cursor] ?? null)}
+                {rangeAt(line, cursor, format)}
+              </span>
             )}
           </span>
         ))}
@@ -204,6 +227,19 @@ export function TimeChart({
   );
 }
 
+const END_OF_BAND: uPlot.Series = { stroke: "transparent", width: 0, points: { show: false } };
+
+/** ` (3 % to 41 %)`, where the least and the most read differently. */
+function rangeAt(
+  { least, most }: ChartSeries,
+  index: number,
+  format: (value: number | null) => string,
+): string {
+  const [low, high] = [least?.[index] ?? null, most?.[index] ?? null];
+  if (low === null || high === null || format(low) === format(high)) return "";
+  return ` (${format(low)} to ${format(high)})`;
+}
+
 /** A value with a gap on either side makes no line; it is drawn as a dot. */
 function isolated(u: uPlot, seriesIndex: number): number[] {
   const values = u.data[seriesIndex] ?? [];
@@ -217,12 +253,12 @@ function isolated(u: uPlot, seriesIndex: number): number[] {
 /** The chart in words, for those who do not see it. */
 function summary(series: readonly ChartSeries[], format: (value: number | null) => string): string {
   return series
-    .map(({ label, values }) => {
+    .map(({ label, values, most }) => {
       const known = values.filter((value): value is number => value !== null);
       if (known.length === 0) return `${label} no data.`;
       const mean = known.reduce((sum, value) => sum + value, 0) / known.length;
-      const most = known.reduce((top, value) => Math.max(top, value), 0);
-      return `${label} on average ${format(mean)}, at most ${format(most)}.`;
+      const top = (most ?? values).reduce<number>((top, value) => Math.max(top, value ?? 0), 0);
+      return `${label} on average ${format(mean)}, at most ${format(top)}.`;
     })
     .join(" ");
 }

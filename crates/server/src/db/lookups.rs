@@ -1,9 +1,10 @@
 //! What is read or written before a partner is known. Each goes through one of the functions of migration
 //! 0003, which run as the owner and answer ids, digests and little else. This list is the whole list.
 
-use super::Db;
+use super::{Db, Tx};
+use crate::auth::Scope;
 use crate::auth::credential::{Session, SessionKind};
-use crate::auth::permission::{OwnAccount, Role};
+use crate::auth::permission::{OwnAccount, Role, System};
 use crate::auth::scope::{Confinement, Lane};
 use crate::error::Error;
 use crate::follow::Standing;
@@ -317,6 +318,14 @@ impl Db {
     pub async fn throttle_clear(&self, key: &[u8]) -> Result<(), Error> {
         sqlx::query!("SELECT throttle_clear($1)", key).execute(&self.operators).await?;
         Ok(())
+    }
+
+    /// A transaction of the job that packs samples: besides reading it may take samples of its partner away and write
+    /// history, and nothing else.
+    pub async fn begin_history(&self, scope: &Scope<System>) -> Result<Tx<System>, Error> {
+        let mut tx = self.begin(scope).await?;
+        sqlx::query!("SET LOCAL ROLE gururmm_history").execute(tx.conn()).await?;
+        Ok(tx)
     }
 
     /// A connection for ingest: INSERT-only rights, rows of many partners. The caller takes each row's partner

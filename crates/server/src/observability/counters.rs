@@ -11,6 +11,12 @@ pub struct Counters {
     pub samples_stored: Meter,
     /// Agents' samples that were acknowledged and not kept: older than the retention, or than any agent keeps them.
     pub samples_too_old: Meter,
+    /// Hours of machines that were packed, some of them again.
+    pub hours_packed: Meter,
+    /// Samples that came to them.
+    pub samples_packed: Meter,
+    /// Samples of machines that sent more in an hour than are kept.
+    pub samples_thinned: Meter,
     pub requests: Requests,
 }
 

@@ -63,6 +63,13 @@ fn agents(app: &App, registry: &mut Registry) {
     registry.register("samples_stored", "Samples of agents that were stored", stored);
     let too_old = ConstCounter::new(app.counters.samples_too_old.total());
     registry.register("samples_too_old", "Samples of agents that were too old to be stored", too_old);
+    for (name, help, meter) in [
+        ("history_hours_packed", "Hours of machines that were packed", &app.counters.hours_packed),
+        ("history_samples_packed", "Samples that were packed", &app.counters.samples_packed),
+        ("history_samples_thinned", "Samples beyond what is kept of an hour", &app.counters.samples_thinned),
+    ] {
+        registry.register(name, help, ConstCounter::new(meter.total()));
+    }
     let ingest = &app.telemetry.ingest;
     registry.register(
         "ingest_queue_depth",

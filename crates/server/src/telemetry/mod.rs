@@ -1,6 +1,7 @@
 //! What machines measure: stored in batches, drawn as charts, shown live while someone looks.
 
 pub mod agent;
+pub mod history;
 pub mod http;
 pub mod ingest;
 pub mod live;
@@ -14,8 +15,11 @@ use crate::auth::Scope;
 use crate::auth::permission::ReadFleet;
 use crate::db::Tx;
 use crate::error::{Code, Error};
+use crate::tenancy;
 use chrono::{DateTime, TimeDelta, Utc};
 use gururmm_protocol::metrics;
+use history::rollup::{self, Bucket, Buckets};
+use history::{LEVELS, Level};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -45,10 +49,12 @@ pub struct Chart {
     pub to: DateTime<Utc>,
     /// Length of a bucket.
     pub resolution_seconds: i64,
+    /// What it was drawn from: the finest that is still kept of the whole span, and fits the resolution.
+    pub source: Level,
     pub points: Vec<Point>,
 }
 
-/// Averages over one bucket.
+/// Averages over one bucket, with the least and the most that a sample in it had.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Point {
     /// Start of the bucket.
@@ -61,6 +67,21 @@ pub struct Point {
     /// Bytes received, over the time they were counted in.
     pub rx_bytes_per_second: Option<f64>,
     pub tx_bytes_per_second: Option<f64>,
+    /// How many samples it stands for.
+    pub samples: u64,
+    pub cpu_percent_range: Option<Extremes>,
+    pub memory_percent_range: Option<Extremes>,
+    pub disk_percent_range: Option<Extremes>,
+    pub load_1_range: Option<Extremes>,
+    pub rx_bytes_per_second_range: Option<Extremes>,
+    pub tx_bytes_per_second_range: Option<Extremes>,
+}
+
+/// The least and the most of a figure.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+pub struct Extremes {
+    pub min: f64,
+    pub max: f64,
 }
 
 /// One measurement of a machine.
@@ -144,15 +165,56 @@ pub async fn chart(
         return Err(Error::with_detail(Code::InvalidQuery, "points must be 2 to 1000"));
     }
     let mut tx = app.db.begin(scope).await?;
-    let num = store::agent_num(&mut tx, agent_id).await?.ok_or_else(Error::not_found)?;
+    let place = store::place(&mut tx, agent_id).await?.ok_or_else(Error::not_found)?;
+    let class = tenancy::partners::retention_days(&mut tx).await?;
     let now = Utc::now();
     let (first, last) = (from.max(now - LONGEST_RETENTION), to.min(now + FUTURE_AT_MOST));
-    let resolution_seconds = step_seconds(to - from, points);
-    let points = match first < last {
-        true => store::chart(&mut tx, num, first, last, resolution_seconds).await?,
-        false => Vec::new(),
-    };
-    Ok(Chart { from, to, resolution_seconds, points })
+    let step = step_seconds(to - from, points);
+    let finest = level_of(step);
+    let (mut resolution_seconds, mut source, mut buckets) = (step, finest, Buckets::new());
+    // A partner whose class was shorter has lost more than the class says: then there is nothing at that level.
+    for level in LEVELS.into_iter().filter(|level| *level >= finest && first < last) {
+        let is_kept = now - first <= TimeDelta::days(i64::from(level.keep_days(class)));
+        if level != Level::Days && !is_kept {
+            continue;
+        }
+        (resolution_seconds, source) = (step.max(level.seconds()), level);
+        buckets = history::buckets(&mut tx, place, level, first, last, resolution_seconds).await?;
+        if !buckets.is_empty() || now - first <= SHORTEST_RETENTION {
+            break;
+        }
+    }
+    let points = buckets.iter().map(|(at, bucket)| Point::of(*at, bucket)).collect();
+    Ok(Chart { from, to, resolution_seconds, source, points })
+}
+
+/// The coarsest level whose buckets a step is made of.
+fn level_of(step: i64) -> Level {
+    let fits = |level: &Level| step % level.seconds() == 0;
+    LEVELS.into_iter().rfind(fits).unwrap_or(Level::Samples)
+}
+
+impl Point {
+    fn of(at: i64, bucket: &Bucket) -> Self {
+        let average = |of: usize| bucket.stats[of].average();
+        let range = |of: usize| bucket.stats[of].range().map(|(min, max)| Extremes { min, max });
+        Self {
+            t: DateTime::from_timestamp(at, 0).unwrap_or_default(),
+            cpu_percent: average(rollup::CPU).unwrap_or_default(),
+            memory_percent: average(rollup::MEMORY),
+            disk_percent: average(rollup::DISK),
+            load_1: average(rollup::LOAD),
+            rx_bytes_per_second: bucket.rate(rollup::RX),
+            tx_bytes_per_second: bucket.rate(rollup::TX),
+            samples: bucket.samples,
+            cpu_percent_range: range(rollup::CPU),
+            memory_percent_range: range(rollup::MEMORY),
+            disk_percent_range: range(rollup::DISK),
+            load_1_range: range(rollup::LOAD),
+            rx_bytes_per_second_range: range(rollup::RX),
+            tx_bytes_per_second_range: range(rollup::TX),
+        }
+    }
 }
 
 /// The newest sample at or before a time; the newest of all when it is absent. 404 when there is none.
@@ -163,16 +225,16 @@ pub async fn sample_at(
     time: Option<DateTime<Utc>>,
 ) -> Result<Sample, Error> {
     let mut tx = app.db.begin(scope).await?;
-    let num = store::agent_num(&mut tx, agent_id).await?.ok_or_else(Error::not_found)?;
+    let place = store::place(&mut tx, agent_id).await?.ok_or_else(Error::not_found)?;
     let latest = Utc::now() + FUTURE_AT_MOST;
     let time = time.map_or(latest, |time| time.min(latest));
-    store::sample_at(&mut tx, num, time).await?.ok_or_else(Error::not_found)
+    history::sample_at(&mut tx, place, time).await?.ok_or_else(Error::not_found)
 }
 
 /// 404 unless the caller may see the agent.
 pub async fn check_visible(app: &App, scope: &Scope<ReadFleet>, agent_id: Uuid) -> Result<(), Error> {
-    let num = store::agent_num(&mut app.db.begin(scope).await?, agent_id).await?;
-    num.map(drop).ok_or_else(Error::not_found)
+    let place = store::place(&mut app.db.begin(scope).await?, agent_id).await?;
+    place.map(drop).ok_or_else(Error::not_found)
 }
 
 /// Makes the partitions of the next days and drops those past their retention.
@@ -185,6 +247,8 @@ pub async fn keep_partitions(app: &App, now: DateTime<Utc>) -> Result<(), Error>
     Ok(())
 }
 
+/// What is kept for the shortest class is kept for every one.
+const SHORTEST_RETENTION: TimeDelta = TimeDelta::days(30);
 /// Nothing older is kept.
 const LONGEST_RETENTION: TimeDelta = TimeDelta::days(1_096);
 /// How far ahead of the server's clock a sample may be taken.
@@ -299,8 +363,7 @@ pub async fn cpu_around<P>(
     tx: &mut Tx<P>,
     moments: &[(i64, DateTime<Utc>)],
 ) -> Result<Option<(f64, f64)>, Error> {
-    let (nums, moments): (Vec<i64>, Vec<DateTime<Utc>>) = moments.iter().copied().unzip();
-    store::cpu_around(tx, &nums, &moments).await
+    history::cpu_around(tx, moments).await
 }
 
 #[cfg(test)]

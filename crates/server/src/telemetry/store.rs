@@ -1,92 +1,71 @@
 //! SQL of samples. Reading goes through a person's transaction; writing is the ingest's.
 
+use super::Sample;
+use super::history::Place;
 use super::ingest::Queued;
-use super::{Disk, Point, Processes, Sample, Sensors};
 use crate::db::Tx;
 use crate::error::Error;
 use chrono::{DateTime, Utc};
-use gururmm_protocol as protocol;
-use sqlx::types::Json;
 use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
-/// The surrogate of an agent, if the transaction may see it.
-pub async fn agent_num<P>(tx: &mut Tx<P>, agent_id: Uuid) -> Result<Option<i64>, Error> {
-    let num = sqlx::query_scalar!(r#"SELECT num AS "num!" FROM agent_directory WHERE id = $1"#, agent_id);
-    Ok(num.fetch_optional(tx.conn()).await?)
-}
-
-/// Averages per bucket. Buckets stand on multiples of the step, so that a chart fetched again has the same ones.
-pub async fn chart<P>(
-    tx: &mut Tx<P>,
-    agent_num: i64,
-    from: DateTime<Utc>,
-    to: DateTime<Utc>,
-    step_seconds: i64,
-) -> Result<Vec<Point>, Error> {
-    let points = sqlx::query_as!(
-        Point,
-        r#"SELECT date_bin(make_interval(secs => $4::bigint::float8), taken_at, 'epoch'::timestamptz) AS "t!",
-             avg(cpu_percent)::float8 AS "cpu_percent!",
-             avg(100.0 * memory_used_bytes / nullif(memory_total_bytes, 0))::float8 AS memory_percent,
-             avg(disk_percent)::float8 AS disk_percent, avg(load_1)::float8 AS load_1,
-             (sum(rx_bytes)::float8 / nullif(sum(interval_seconds::float8), 0)) AS rx_bytes_per_second,
-             (sum(tx_bytes)::float8 / nullif(sum(interval_seconds::float8), 0)) AS tx_bytes_per_second
-           FROM metric_samples WHERE agent_num = $1 AND taken_at >= $2 AND taken_at < $3
-           GROUP BY 1 ORDER BY 1"#,
-        agent_num,
-        from,
-        to,
-        step_seconds
+/// Where an agent's samples stand, if the transaction may see it.
+pub async fn place<P>(tx: &mut Tx<P>, agent_id: Uuid) -> Result<Option<Place>, Error> {
+    let place = sqlx::query_as!(
+        Place,
+        r#"SELECT tenant_id AS "tenant_id!", num AS "num!" FROM agent_directory WHERE id = $1"#,
+        agent_id
     );
-    Ok(points.fetch_all(tx.conn()).await?)
+    Ok(place.fetch_optional(tx.conn()).await?)
 }
 
-/// The newest sample at or before a time.
-pub async fn sample_at<P>(
+/// A loose sample as its row has it.
+pub struct RawSample {
+    pub taken_at: DateTime<Utc>,
+    pub interval_seconds: f32,
+    pub cpu_percent: f32,
+    pub cpu_count: i32,
+    pub memory_used_bytes: i64,
+    pub memory_total_bytes: i64,
+    pub swap_used_bytes: i64,
+    pub swap_total_bytes: i64,
+    pub load_1: Option<f32>,
+    pub load_5: Option<f32>,
+    pub load_15: Option<f32>,
+    pub disk_percent: Option<f32>,
+    pub rx_bytes: i64,
+    pub tx_bytes: i64,
+    pub uptime_seconds: i64,
+    pub process_count: i32,
+    pub boot_time: Option<DateTime<Utc>>,
+    pub logged_in_user: Option<String>,
+    pub user_idle_seconds: Option<i64>,
+    pub public_ip: Option<String>,
+    /// JSON, like the two after it.
+    pub disks: String,
+    pub processes: String,
+    pub sensors: Option<String>,
+}
+
+/// The newest sample at or before a time, of those that are not packed.
+pub async fn loose_sample_at<P>(
     tx: &mut Tx<P>,
-    agent_num: i64,
+    place: Place,
     time: DateTime<Utc>,
 ) -> Result<Option<Sample>, Error> {
-    let row = sqlx::query!(
+    let row = sqlx::query_as!(
+        RawSample,
         r#"SELECT taken_at, interval_seconds, cpu_percent, cpu_count, memory_used_bytes, memory_total_bytes,
-             swap_used_bytes, swap_total_bytes, load_1, load_5, load_15, rx_bytes, tx_bytes, uptime_seconds,
-             process_count, boot_time, logged_in_user, user_idle_seconds, public_ip,
-             disks AS "disks: Json<Vec<Disk>>", processes AS "processes: Json<Processes>", sensors
-           FROM metric_samples WHERE agent_num = $1 AND taken_at <= $2 ORDER BY taken_at DESC LIMIT 1"#,
-        agent_num,
+             swap_used_bytes, swap_total_bytes, load_1, load_5, load_15, disk_percent, rx_bytes, tx_bytes, uptime_seconds,
+             process_count, boot_time, logged_in_user, user_idle_seconds, public_ip, disks::text AS "disks!",
+             processes::text AS "processes!", sensors::text AS sensors
+           FROM metric_samples WHERE tenant_id = $1 AND agent_num = $2 AND taken_at <= $3
+           ORDER BY taken_at DESC LIMIT 1"#,
+        place.tenant_id,
+        place.num,
         time
-    )
-    .fetch_optional(tx.conn())
-    .await?;
-    Ok(row.map(|row| Sample {
-        t: row.taken_at,
-        cpu_percent: row.cpu_percent,
-        cpu_count: row.cpu_count,
-        memory_used_bytes: row.memory_used_bytes,
-        memory_total_bytes: row.memory_total_bytes,
-        swap_used_bytes: row.swap_used_bytes,
-        swap_total_bytes: row.swap_total_bytes,
-        load_1: row.load_1,
-        load_5: row.load_5,
-        load_15: row.load_15,
-        uptime_seconds: row.uptime_seconds,
-        boot_time: row.boot_time,
-        logged_in_user: row.logged_in_user,
-        user_idle_seconds: row.user_idle_seconds,
-        public_ip: row.public_ip,
-        rx_bytes: row.rx_bytes,
-        tx_bytes: row.tx_bytes,
-        interval_seconds: row.interval_seconds,
-        disks: row.disks.0,
-        top_cpu: row.processes.0.cpu,
-        top_memory: row.processes.0.memory,
-        process_count: row.process_count,
-        // What cannot be read any more is not shown.
-        sensors: row.sensors.and_then(|sensors| {
-            serde_json::from_value::<protocol::sensors::Sensors>(sensors).ok().map(Sensors::from)
-        }),
-    }))
+    );
+    Ok(row.fetch_optional(tx.conn()).await?.map(Sample::from))
 }
 
 /// Inserts a batch of many partners' samples; one that is there already stays as it is.
@@ -172,24 +151,4 @@ pub async fn update_latest(
     .execute(&mut **tx)
     .await?;
     Ok(())
-}
-
-/// Mean use of the processors of machines in the two hours before and after a moment of each; `None` where there are no
-/// samples on either side.
-pub async fn cpu_around<P>(
-    tx: &mut Tx<P>,
-    nums: &[i64],
-    moments: &[DateTime<Utc>],
-) -> Result<Option<(f64, f64)>, Error> {
-    let mean = sqlx::query!(
-        r#"SELECT avg(m.cpu_percent) FILTER (WHERE m.taken_at < t.moment)::float8 AS before,
-             avg(m.cpu_percent) FILTER (WHERE m.taken_at > t.moment + interval '10 minutes')::float8 AS after
-           FROM UNNEST($1::bigint[], $2::timestamptz[]) AS t (num, moment)
-           JOIN metric_samples m ON m.agent_num = t.num
-             AND m.taken_at BETWEEN t.moment - interval '2 hours' AND t.moment + interval '2 hours'"#,
-        nums,
-        moments
-    );
-    let mean = mean.fetch_one(tx.conn()).await?;
-    Ok(mean.before.zip(mean.after))
 }

@@ -176,6 +176,12 @@ pub async fn update_partner(
     Ok(after)
 }
 
+/// The partner's retention class, in days.
+pub(crate) async fn retention_days<P>(tx: &mut Tx<P>) -> Result<i16, Error> {
+    let tenant = tx.tenant()?;
+    Ok(store::get_partner(tx, tenant).await?.ok_or_else(Error::not_found)?.retention_days)
+}
+
 /// The partner's retention class, in days; nobody changes it before the transaction ends.
 pub(crate) async fn hold_retention_days<P>(tx: &mut Tx<P>) -> Result<i16, Error> {
     store::hold_retention_days(tx).await?.ok_or_else(Error::not_found)

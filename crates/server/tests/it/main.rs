@@ -29,6 +29,7 @@ mod follow;
 mod hang_ups;
 mod harness;
 mod health;
+mod history;
 mod hostile_values;
 mod ingest;
 mod install;

@@ -37,7 +37,7 @@ enum Reach {
 use Class::{ChildOf, PartitionOf, Person, System, Tenant, View};
 use Reach::{Confined, WholePartner};
 
-/// Every relation in `public`. Monthly, weekly and daily partitions of samples are named by their prefix.
+/// Every relation in `public`. Monthly, weekly and daily partitions of samples and history are named by their prefix.
 const CATALOGUE: &[(&str, Class)] = &[
     ("_sqlx_migrations", System),
     ("agent_aliases", ChildOf("agents", Confined)),
@@ -65,11 +65,21 @@ const CATALOGUE: &[(&str, Class)] = &[
     ("enrollment_keys", Tenant(Confined)),
     ("events", Tenant(WholePartner)),
     ("follow_records", System),
+    ("history_progress", Tenant(WholePartner)),
     ("install_reports", Tenant(Confined)),
     ("invitations", Tenant(WholePartner)),
     ("installation_keys", System),
     ("live_tickets", System),
     ("memberships", Tenant(WholePartner)),
+    ("metric_hours", Tenant(Confined)),
+    ("metric_hours_1095", PartitionOf("metric_hours")),
+    ("metric_hours_30", PartitionOf("metric_hours")),
+    ("metric_hours_365", PartitionOf("metric_hours")),
+    ("metric_hours_90", PartitionOf("metric_hours")),
+    ("metric_rollups", Tenant(Confined)),
+    ("metric_rollups_1095", PartitionOf("metric_rollups")),
+    ("metric_rollups_365", PartitionOf("metric_rollups")),
+    ("metric_rollups_90", PartitionOf("metric_rollups")),
     ("metric_samples", Tenant(Confined)),
     ("metric_samples_1095", PartitionOf("metric_samples")),
     ("metric_samples_30", PartitionOf("metric_samples")),
@@ -80,6 +90,7 @@ const CATALOGUE: &[(&str, Class)] = &[
     ("partners", Tenant(WholePartner)),
     ("people", View),
     ("policies", Tenant(WholePartner)),
+    ("process_names", Tenant(WholePartner)),
     ("retired_protocols", System),
     ("sessions", Tenant(WholePartner)),
     ("setup_tokens", System),
@@ -115,15 +126,19 @@ const GRANTS: &[(&str, &str)] = &[
     ("enrollment_key_directory", "SELECT"),
     ("enrollment_keys", "DELETE INSERT SELECT UPDATE"),
     ("events", "INSERT SELECT"),
+    ("history_progress", "SELECT"),
     ("install_reports", "INSERT SELECT"),
     ("invitations", "DELETE INSERT SELECT UPDATE"),
     ("memberships", "DELETE INSERT SELECT UPDATE"),
+    ("metric_hours", "SELECT"),
+    ("metric_rollups", "SELECT"),
     ("metric_samples", "SELECT"),
     ("open_alert_counts", "SELECT"),
     ("partner_directory", "SELECT"),
     ("partners", "INSERT SELECT UPDATE"),
     ("people", "SELECT"),
     ("policies", "DELETE INSERT SELECT UPDATE"),
+    ("process_names", "SELECT"),
     ("sessions", "INSERT SELECT UPDATE(expires_at last_used_at revoked_at tenant_id)"),
     ("site_directory", "SELECT"),
     ("sites", "DELETE INSERT SELECT UPDATE"),
@@ -137,6 +152,15 @@ const GRANTS: &[(&str, &str)] = &[
 const INGEST_GRANTS: &[(&str, &str)] = &[
     ("agent_status", "SELECT(agent_id last_sample_at) UPDATE"),
     ("metric_samples", "INSERT SELECT(agent_num retention_days taken_at)"),
+];
+
+/// What the hat of the job that packs samples may do, in one partner at a time.
+const HISTORY_GRANTS: &[(&str, &str)] = &[
+    ("history_progress", "INSERT SELECT UPDATE"),
+    ("metric_hours", "INSERT SELECT UPDATE"),
+    ("metric_rollups", "INSERT SELECT UPDATE"),
+    ("metric_samples", "DELETE SELECT"),
+    ("process_names", "DELETE INSERT SELECT UPDATE"),
 ];
 
 /// The functions that run as the owner: the only ways around row-level security.

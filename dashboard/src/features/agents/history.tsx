@@ -1,8 +1,8 @@
 import { useQuery } from "@tanstack/react-query";
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import { ZoomOut } from "lucide-react";
-import { useMemo } from "react";
-import { formatDuration, formatPercent, formatRate } from "../../lib/format";
+import { useMemo, useState } from "react";
+import { formatPercent, formatRate } from "../../lib/format";
 import { Button } from "../../ui/button";
 import { cn } from "../../ui/cn";
 import { Panel } from "../../ui/panel";
@@ -10,9 +10,11 @@ import { Segmented } from "../../ui/segmented";
 import { EmptyState, ErrorState, Skeleton } from "../../ui/states";
 import { TimeChart } from "../../ui/time-chart";
 import { agentQuery, metricsQuery, RANGES, type Span } from "./queries";
-import { alignSeries, chartStart } from "./series";
+import { type AlignedSeries, alignSeries, chartStart, type MetricName } from "./series";
+import { MIN_SPAN_SECONDS, resolutionWords } from "./span";
+import { SpanForm } from "./span-form";
 
-const MIN_SPAN_SECONDS = 60;
+const SPANS = [...RANGES, { value: "own", label: "From–to" }] as const;
 
 /** The machine's past. The span lives in the address, so that a look at it can be shared. */
 export function History({ agentId, onPick }: { agentId: string; onPick: (time: string) => void }) {
@@ -39,9 +41,9 @@ export function History({ agentId, onPick }: { agentId: string; onPick: (time: s
     () =>
       aligned
         ? [
-            { label: "CPU", color: "--series-cpu", values: aligned.values.cpu_percent },
-            { label: "Memory", color: "--series-memory", values: aligned.values.memory_percent },
-            { label: "Fullest disk", color: "--series-disk", values: aligned.values.disk_percent },
+            line(aligned, "CPU", "--series-cpu", "cpu_percent"),
+            line(aligned, "Memory", "--series-memory", "memory_percent"),
+            line(aligned, "Fullest disk", "--series-disk", "disk_percent"),
           ]
         : [],
     [aligned],
@@ -50,22 +52,21 @@ export function History({ agentId, onPick }: { agentId: string; onPick: (time: s
     () =>
       aligned
         ? [
-            { label: "Received", color: "--series-rx", values: aligned.values.rx_bytes_per_second },
-            { label: "Sent", color: "--series-tx", values: aligned.values.tx_bytes_per_second },
+            line(aligned, "Received", "--series-rx", "rx_bytes_per_second"),
+            line(aligned, "Sent", "--series-tx", "tx_bytes_per_second"),
           ]
         : [],
     [aligned],
   );
-  const select = (begin: number, end: number) => {
-    if (end - begin < MIN_SPAN_SECONDS) return;
+  const [isTyping, setIsTyping] = useState(false);
+  const show = (begin: string, end: string) =>
     void navigate({
-      search: {
-        from: new Date(begin * 1000).toISOString(),
-        to: new Date(end * 1000).toISOString(),
-        range: chosen.value,
-      },
+      search: { from: begin, to: end, range: chosen.value },
       resetScroll: false,
     });
+  const select = (begin: number, end: number) => {
+    if (end - begin < MIN_SPAN_SECONDS) return;
+    show(new Date(begin * 1000).toISOString(), new Date(end * 1000).toISOString());
   };
   // A point stands for what follows its time: the sample looked for is the last one within it.
   const pick = (time: number) => {
@@ -80,7 +81,10 @@ export function History({ agentId, onPick }: { agentId: string; onPick: (time: s
           {zoomed && (
             <Button
               size="sm"
-              onClick={() => navigate({ search: { range: chosen.value }, resetScroll: false })}
+              onClick={() => {
+                setIsTyping(false);
+                void navigate({ search: { range: chosen.value }, resetScroll: false });
+              }}
             >
               <ZoomOut aria-hidden />
               Zoom out
@@ -88,13 +92,25 @@ export function History({ agentId, onPick }: { agentId: string; onPick: (time: s
           )}
           <Segmented
             label="Span"
-            options={RANGES}
-            value={zoomed ? null : chosen.value}
-            onChange={(value) => navigate({ search: { range: value }, resetScroll: false })}
+            options={SPANS}
+            value={isTyping || zoomed ? "own" : chosen.value}
+            onChange={(value) => {
+              setIsTyping(value === "own");
+              if (value !== "own") {
+                void navigate({ search: { range: value }, resetScroll: false });
+              }
+            }}
           />
         </>
       }
     >
+      {isTyping && (
+        <SpanForm
+          from={new Date(zoomed ? from : Date.now() - chosen.seconds * 1000)}
+          to={new Date(zoomed ? to : Date.now())}
+          onShow={show}
+        />
+      )}
       {query.isPending ? (
         <div role="status" aria-label="Loading" className="grid gap-4">
           <Skeleton className="h-48" />
@@ -132,8 +148,9 @@ export function History({ agentId, onPick }: { agentId: string; onPick: (time: s
           <p className="text-ink-3 text-sm">
             {start > asked.from &&
               "The machine enrolled within this span; its history begins here. "}
-            One point stands for {formatDuration(query.data.resolution_seconds)}. Drag to zoom in,
-            click to see the processes of that moment.
+            {resolutionWords(query.data)} The line is the average, the band around it reaches from
+            the lowest sample to the highest. Drag to zoom in, click to see the processes of that
+            moment.
           </p>
         </div>
       ) : (
@@ -143,4 +160,14 @@ export function History({ agentId, onPick }: { agentId: string; onPick: (time: s
       )}
     </Panel>
   );
+}
+
+function line(aligned: AlignedSeries, label: string, color: string, metric: MetricName) {
+  return {
+    label,
+    color,
+    values: aligned.values[metric],
+    least: aligned.least[metric],
+    most: aligned.most[metric],
+  };
 }

@@ -60,6 +60,7 @@ export const RANGES = [
   { value: "24h", label: "24 h", seconds: 86_400 },
   { value: "7d", label: "7 d", seconds: 604_800 },
   { value: "30d", label: "30 d", seconds: 2_592_000 },
+  { value: "1y", label: "1 y", seconds: 31_536_000 },
 ] as const;
 
 export type Span = { from: string; to: string } | { seconds: number };

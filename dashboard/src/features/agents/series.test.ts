@@ -10,11 +10,19 @@ const point = (seconds: number): MetricPoint => ({
   load_1: 1,
   rx_bytes_per_second: 1,
   tx_bytes_per_second: 1,
+  samples: 1,
+  cpu_percent_range: { min: seconds - 1, max: seconds + 1 },
+  memory_percent_range: null,
+  disk_percent_range: null,
+  load_1_range: null,
+  rx_bytes_per_second_range: null,
+  tx_bytes_per_second_range: null,
 });
 const series = (...seconds: number[]) => ({
   from: "",
   to: "",
   resolution_seconds: 60,
+  source: "samples" as const,
   points: seconds.map(point),
 });
 
@@ -32,6 +40,14 @@ describe("alignSeries", () => {
 
   it("does not take a little jitter for a gap", () => {
     expect(alignSeries(series(0, 61, 119, 190)).times).toHaveLength(4);
+  });
+
+  it("carries the least and the most beside the average, and breaks them at the same places", () => {
+    const { times, values, least, most } = alignSeries(series(0, 60, 120, 300));
+    expect(times).toEqual([0, 60, 120, 150, 300]);
+    expect(least.cpu_percent).toEqual([-1, 59, 119, null, 299]);
+    expect(most.cpu_percent).toEqual([1, 61, 121, null, 301]);
+    expect(most.memory_percent).toEqual(values.memory_percent);
   });
 
   it("is empty for an empty answer", () => {

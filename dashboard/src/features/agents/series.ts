@@ -1,21 +1,31 @@
 import type { MetricPoint, MetricSeries, Sample } from "../../api/types";
 
-export type MetricName = Exclude<keyof MetricPoint, "t">;
-
-export interface AlignedSeries {
-  /** Seconds since 1970. */
-  times: number[];
-  values: Record<MetricName, (number | null)[]>;
-}
-
-const METRICS: readonly MetricName[] = [
+const METRICS = [
   "cpu_percent",
   "memory_percent",
   "disk_percent",
   "load_1",
   "rx_bytes_per_second",
   "tx_bytes_per_second",
-];
+] as const satisfies readonly (keyof MetricPoint)[];
+
+export type MetricName = (typeof METRICS)[number];
+
+type Columns = Record<MetricName, (number | null)[]>;
+
+export interface AlignedSeries {
+  /** Seconds since 1970. */
+  times: number[];
+  /** Averages. */
+  values: Columns;
+  /** The least and the most that a sample had. */
+  least: Columns;
+  most: Columns;
+}
+
+function columns(): Columns {
+  return Object.fromEntries(METRICS.map((name) => [name, [] as (number | null)[]])) as Columns;
+}
 
 /**
  * Turns the server's points into columns. Buckets without a sample are absent from the answer: where some are
@@ -24,9 +34,7 @@ const METRICS: readonly MetricName[] = [
  */
 export function alignSeries(series: MetricSeries): AlignedSeries {
   const times: number[] = [];
-  const values = Object.fromEntries(
-    METRICS.map((name) => [name, [] as (number | null)[]]),
-  ) as AlignedSeries["values"];
+  const [values, least, most] = [columns(), columns(), columns()];
   const at = series.points.map((point) => new Date(point.t).getTime() / 1000);
   const step = Math.max(series.resolution_seconds, medianStep(at));
   series.points.forEach((point, index) => {
@@ -34,12 +42,19 @@ export function alignSeries(series: MetricSeries): AlignedSeries {
     const former = at[index - 1];
     if (former !== undefined && time - former > step * 1.75) {
       times.push(former + step / 2);
-      for (const name of METRICS) values[name].push(null);
+      for (const column of [values, least, most]) {
+        for (const name of METRICS) column[name].push(null);
+      }
     }
     times.push(time);
-    for (const name of METRICS) values[name].push(point[name]);
+    for (const name of METRICS) {
+      const range = point[`${name}_range`];
+      values[name].push(point[name]);
+      least[name].push(range?.min ?? point[name]);
+      most[name].push(range?.max ?? point[name]);
+    }
   });
-  return { times, values };
+  return { times, values, least, most };
 }
 
 /** Seconds; a chart younger than this would be drawn by single samples. */

@@ -251,6 +251,8 @@ impl Fixture {
             "invitations",
             "live_tickets",
             "memberships",
+            "metric_hours",
+            "metric_rollups",
             "metric_samples",
             "partners",
             "policies",

@@ -58,6 +58,13 @@ INSERT INTO metric_samples (tenant_id, agent_num, taken_at, retention_days, inte
   memory_used_bytes, memory_total_bytes, swap_used_bytes, swap_total_bytes, rx_bytes, tx_bytes, uptime_seconds,
   process_count, cpu_count, disks, processes)
 SELECT tenant_id, num, now(), 90, 60, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, '[]', '{}' FROM agents;
+INSERT INTO metric_hours (tenant_id, agent_num, hour, retention_days, measured_by, samples, first_at, figures, details)
+SELECT tenant_id, num, date_trunc('hour', now()), 90, num, 1, now(), 'x', 'x' FROM agents;
+INSERT INTO metric_rollups (tenant_id, agent_num, bucket_seconds, starts_at, retention_days, keep_days, measured_by, buckets)
+SELECT tenant_id, num, 300, date_trunc('hour', now()), 90, 90, num, 'x' FROM agents;
+INSERT INTO process_names (tenant_id, digest, name, username, command_line, keep_until)
+SELECT id, 'x', 'cron', 'root', '/usr/sbin/cron -f', now() FROM partners;
+INSERT INTO history_progress (tenant_id, looked_at, hours_waiting) SELECT id, now(), 0 FROM partners;
 INSERT INTO alerts (id, tenant_id, client_id, site_id, agent_id, kind, severity, title, dedup_key)
 SELECT gen_random_uuid(), tenant_id, client_id, site_id, id, 'agent_pending', 'info', 'A machine waits', id::text FROM agents;
 INSERT INTO tunnel_sessions (id, tenant_id, client_id, site_id, agent_id, tech_id, status)

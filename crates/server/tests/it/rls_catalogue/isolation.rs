@@ -114,7 +114,16 @@ async fn forged_rows_are_refused() {
         begin(&mut app, &context).await;
         let control = insert(&mut app, table, &own_row).await;
         // An account that works is nobody's to insert; what may be inserted, and what not, has a test of its own.
-        let may_insert = !matches!(table, "audit_log" | "metric_samples" | "users");
+        let may_insert = !matches!(
+            table,
+            "audit_log"
+                | "history_progress"
+                | "metric_hours"
+                | "metric_rollups"
+                | "metric_samples"
+                | "process_names"
+                | "users"
+        );
         match may_insert {
             true => assert!([None, Some(UNIQUE)].contains(&control.as_deref()), "{table}: {control:?}"),
             false => assert_eq!(
@@ -284,7 +293,9 @@ fn stands_in(table: &str, sites: &str) -> String {
         | "update_rollout_members" => {
             format!("agent_id IN (SELECT id FROM agents WHERE site_id IN ({sites}))")
         }
-        "metric_samples" => format!("agent_num IN (SELECT num FROM agents WHERE site_id IN ({sites}))"),
+        "metric_hours" | "metric_rollups" | "metric_samples" => {
+            format!("agent_num IN (SELECT num FROM agents WHERE site_id IN ({sites}))")
+        }
         "agent_log_parts" => format!(
             "log_id IN (SELECT l.id FROM agent_logs l JOIN agents a ON a.id = l.agent_id WHERE a.site_id IN ({sites}))"
         ),
@@ -348,7 +359,7 @@ async fn row_of(owner: &mut PgConnection, table: &str, filter: &str) -> Value {
 /// Inserts a row as it was read; answers PostgreSQL's code when that is refused.
 async fn insert(app: &mut PgConnection, table: &str, row: &Value) -> Option<String> {
     // Identity and generated columns are PostgreSQL's own.
-    let identity = [("agents", "num"), ("agents", "hostname_key"), ("events", "id")];
+    let identity = [("agents", "num"), ("agents", "hostname_key"), ("events", "id"), ("process_names", "id")];
     let row = row.as_object().unwrap();
     let columns: Vec<&str> =
         row.keys().map(String::as_str).filter(|column| !identity.contains(&(table, *column))).collect();

@@ -1,6 +1,6 @@
 //! The schema as PostgreSQL has it, held against the catalogue.
 
-use super::{CATALOGUE, Class, DEFINER_FUNCTIONS, GRANTS, INGEST_GRANTS, readable_tables};
+use super::{CATALOGUE, Class, DEFINER_FUNCTIONS, GRANTS, HISTORY_GRANTS, INGEST_GRANTS, readable_tables};
 use gururmm_testkit::TestDatabase;
 use sqlx::{PgConnection, Row as _};
 use std::collections::{BTreeMap, BTreeSet};
@@ -83,6 +83,15 @@ async fn policies_check_what_is_written_and_none_lets_the_application_see_all() 
             "gururmm_ingest" => {
                 assert!(["metric_samples", "agent_status"].contains(&table.as_str()), "{what}");
             }
+            // One partner at a time, like the application itself.
+            "gururmm_history" => {
+                assert!(HISTORY_GRANTS.iter().any(|(known, _)| *known == table), "{what}");
+                let checks = [&reads, &writes].into_iter().filter(|rule| !rule.is_empty());
+                assert!(checks.clone().count() > 0, "{what}");
+                for rule in checks {
+                    assert_eq!(rule, "(tenant_id = ( SELECT app_tenant() AS app_tenant))", "{what}");
+                }
+            }
             owner => {
                 assert_eq!((name.as_str(), owner), ("owner_all", "postgres"), "{what}: who is that for?")
             }
@@ -112,15 +121,15 @@ async fn the_applications_roles_own_nothing_and_bypass_nothing() {
     let mut owner = database.owner().await;
     let roles: BTreeSet<String> = column(
         &mut owner,
-        "SELECT rolname FROM pg_roles WHERE rolname IN ('gururmm_app', 'gururmm_ingest')
+        "SELECT rolname FROM pg_roles WHERE rolname IN ('gururmm_app', 'gururmm_ingest', 'gururmm_history')
            AND NOT rolsuper AND NOT rolbypassrls AND NOT rolcreatedb AND NOT rolcreaterole AND NOT rolreplication
            AND rolcanlogin = (rolname = 'gururmm_app')",
     )
     .await;
-    assert_eq!(roles, set(&["gururmm_app", "gururmm_ingest"]));
+    assert_eq!(roles, set(&["gururmm_app", "gururmm_history", "gururmm_ingest"]));
     let owned: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM pg_shdepend d JOIN pg_roles r ON r.oid = d.refobjid
-         WHERE d.deptype = 'o' AND r.rolname IN ('gururmm_app', 'gururmm_ingest')",
+         WHERE d.deptype = 'o' AND r.rolname IN ('gururmm_app', 'gururmm_ingest', 'gururmm_history')",
     )
     .fetch_one(&mut owner)
     .await
@@ -129,10 +138,10 @@ async fn the_applications_roles_own_nothing_and_bypass_nothing() {
     let hats: BTreeSet<String> = column(
         &mut owner,
         "SELECT g.rolname FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member JOIN pg_roles g ON g.oid = m.roleid
-         WHERE r.rolname IN ('gururmm_app', 'gururmm_ingest')",
+         WHERE r.rolname IN ('gururmm_app', 'gururmm_ingest', 'gururmm_history')",
     )
     .await;
-    assert_eq!(hats, set(&["gururmm_ingest"]));
+    assert_eq!(hats, set(&["gururmm_history", "gururmm_ingest"]));
     let creates: bool = sqlx::query_scalar(
         "SELECT has_schema_privilege('gururmm_app', 'public', 'CREATE')
            OR has_database_privilege('gururmm_app', current_database(), 'CREATE')",
@@ -147,7 +156,12 @@ async fn the_applications_roles_own_nothing_and_bypass_nothing() {
 async fn rights_are_exactly_those_of_the_catalogue() {
     let database = TestDatabase::with_world().await;
     let mut owner = database.owner().await;
-    for (role, wanted) in [("gururmm_app", GRANTS), ("gururmm_ingest", INGEST_GRANTS), ("PUBLIC", &[][..])] {
+    for (role, wanted) in [
+        ("gururmm_app", GRANTS),
+        ("gururmm_ingest", INGEST_GRANTS),
+        ("gururmm_history", HISTORY_GRANTS),
+        ("PUBLIC", &[][..]),
+    ] {
         let wanted: BTreeMap<String, String> =
             wanted.iter().map(|(table, rights)| ((*table).to_owned(), (*rights).to_owned())).collect();
         assert_eq!(grants_of(&mut owner, role).await, wanted, "rights of {role}");
@@ -198,8 +212,24 @@ async fn references_between_tenant_tables_carry_the_tenant() {
     assert!(bare.is_empty(), "a row could point into another partner's data: {bare:?}");
 }
 
+/// What a distributed PostgreSQL asks for: rows are placed by their partner, so each key has to name it.
+#[tokio::test]
+async fn keys_of_history_name_the_partner() {
+    let database = TestDatabase::with_world().await;
+    let keys: BTreeSet<String> = column(
+        &mut database.owner().await,
+        "SELECT format('%s.%s', i.indrelid::regclass, i.indexrelid::regclass) FROM pg_index i WHERE i.indisunique
+           AND i.indrelid::regclass::text IN ('history_progress', 'metric_hours', 'metric_rollups', 'metric_samples',
+             'process_names')
+           AND (SELECT attname FROM pg_attribute WHERE attrelid = i.indrelid AND attnum = i.indkey[0]) <> 'tenant_id'",
+    )
+    .await;
+    assert!(keys.is_empty(), "these keys do not begin with the partner: {keys:?}");
+}
+
 fn is_dated_partition(name: &str) -> bool {
-    let Some(rest) = name.strip_prefix("metric_samples_") else { return false };
+    let parents = ["metric_samples_", "metric_hours_", "metric_rollups_"];
+    let Some(rest) = parents.iter().find_map(|parent| name.strip_prefix(parent)) else { return false };
     matches!(rest.split_once('_'), Some((class, day))
         if ["30", "90", "365", "1095"].contains(&class) && day.len() == 8 && day.bytes().all(|b| b.is_ascii_digit()))
 }
