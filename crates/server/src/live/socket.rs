@@ -5,7 +5,7 @@ use super::Admitted;
 use super::invalidations::{Pending, may_hear};
 use crate::app::{App, AppState};
 use crate::auth::credential::Session;
-use crate::bus::Topic;
+use crate::bus::{Events, Topic};
 use crate::error::Error;
 use crate::live_router::{self, Subject};
 use crate::pace::{Pace, Verdict};
@@ -16,7 +16,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::time::Duration;
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
@@ -169,12 +169,7 @@ async fn refuse(sub: u32, error: &Error, frames: &Frames) {
 }
 
 /// Tells what to fetch again, and ends the socket when its session is revoked.
-async fn tell(
-    app: &App,
-    admitted: &Admitted,
-    mut events: broadcast::Receiver<crate::bus::Event>,
-    frames: Frames,
-) -> End {
+async fn tell(app: &App, admitted: &Admitted, mut events: Events, frames: Frames) -> End {
     let session = &admitted.session;
     send(&frames, &Frame::Hello { server_time: Utc::now() }).await;
     let (mut pending, mut next_round) = (Pending::default(), Instant::now());

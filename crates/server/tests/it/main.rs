@@ -19,6 +19,7 @@ mod audit;
 mod authz_matrix;
 mod backup;
 mod bootstrap;
+mod bus;
 mod command_model;
 mod commands;
 mod copies;
