@@ -35,6 +35,7 @@ pub async fn authenticate(app: &App, agent_id: Uuid, key: &str) -> Result<AgentS
         retention_days: agent.retention_days,
         epoch: 0,
         hostname: String::new(),
+        held_by: None,
     })
 }
 

@@ -7,8 +7,10 @@ use crate::commands;
 use crate::follow;
 use crate::gateway;
 use crate::jobs::{self, Job};
+use crate::nodes;
+use crate::peer_router;
 use crate::retention;
-use crate::telemetry::{self, ingest::Ingest};
+use crate::telemetry::{self, ingest::Ingest, live::LiveView};
 use crate::updates;
 use crate::watchdog;
 use chrono::Utc;
@@ -20,56 +22,74 @@ const JOBS: &[Job] = &[
     Job {
         name: commands::dispatch::DEADLINES,
         every: Duration::from_secs(10),
+        // Orders go out on the node that holds the socket.
+        everywhere: true,
         round: |app| Box::pin(commands::dispatch::keep_deadlines(app, Utc::now())),
     },
     Job {
         name: agent_logs::deadlines::JOB,
         every: Duration::from_secs(10),
+        everywhere: false,
         round: |app| Box::pin(agent_logs::deadlines::keep(app, Utc::now())),
     },
     Job {
         name: updates::deadlines::JOB,
         every: Duration::from_secs(10),
+        everywhere: false,
         round: |app| Box::pin(updates::deadlines::keep(app, Utc::now())),
     },
     Job {
         name: agents::UNINSTALL_JOB,
         every: Duration::from_secs(10),
+        everywhere: false,
         round: |app| Box::pin(agents::keep_uninstall_deadlines(app, Utc::now())),
     },
     Job {
         name: updates::rollout::JOB,
         every: Duration::from_secs(60),
+        everywhere: false,
         round: |app| Box::pin(updates::rollout::keep(app, Utc::now())),
     },
     Job {
         name: updates::alarm::JOB,
         every: Duration::from_secs(600),
+        everywhere: false,
         round: |app| Box::pin(updates::alarm::keep(app, Utc::now())),
     },
     Job {
         name: watchdog::JOB,
         every: Duration::from_secs(60),
+        everywhere: false,
         round: |app| Box::pin(watchdog::keep(app, Utc::now())),
+    },
+    Job {
+        name: nodes::JOB,
+        every: Duration::from_secs(5),
+        everywhere: false,
+        round: |app| Box::pin(gateway::give_up_nodes(app)),
     },
     Job {
         name: "metric partitions",
         every: Duration::from_secs(3_600),
+        everywhere: false,
         round: |app| Box::pin(telemetry::keep_partitions(app, Utc::now())),
     },
     Job {
         name: telemetry::history::JOB,
         every: Duration::from_secs(300),
+        everywhere: false,
         round: |app| Box::pin(telemetry::history::keep(app, Utc::now())),
     },
     Job {
         name: retention::JOB,
         every: Duration::from_secs(3_600),
+        everywhere: false,
         round: |app| Box::pin(retention::keep(app, Utc::now())),
     },
     Job {
         name: "prune expired",
         every: Duration::from_secs(3_600),
+        everywhere: false,
         round: |app| Box::pin(app.db.prune_expired()),
     },
 ];
@@ -95,6 +115,11 @@ impl Background {
         background.run(app, |app, stop| async move { gateway::follow_moves(&app, stop).await });
         background.run(app, |app, stop| async move { updates::keep_looking(&app, stop).await });
         background.run(app, |app, stop| async move { follow::keep_telling(&app, stop).await });
+        background.run(app, |app, stop| async move { nodes::keep_alive(&app, stop).await });
+        background.run(app, |app, stop| async move { gateway::keep_comparing(&app, stop).await });
+        background.run(app, |app, stop| async move { peer_router::listen(&app, stop).await });
+        background.run(app, |app, stop| async move { peer_router::wake_followers(&app, stop).await });
+        background.run(app, |app, stop| async move { LiveView::keep_telling(&app, stop).await });
         JOBS.iter().for_each(|job| background.run(app, |app, stop| jobs::run(app, *job, stop)));
         background
     }
@@ -115,6 +140,10 @@ impl Background {
         if tokio::time::timeout(REST_ENDS_WITHIN, self.tasks.wait()).await.is_err() {
             tracing::warn!(left = self.tasks.len(), "some background work did not end in time");
         }
+        // Last: until here its agents' presence was written.
+        if let Err(error) = app.db.node_stopped(app.bus.node_id()).await {
+            tracing::warn!(%error, "the others will give this node up instead of knowing that it stopped");
+        }
     }
 }
 
@@ -123,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_job_comes_round_under_a_lock_of_its_own() {
+    fn every_job_comes_round_under_a_lock_of_its_own_or_on_every_node() {
         let mut names: Vec<_> = JOBS.iter().map(|job| job.name).collect();
         names.sort_unstable();
         assert_eq!(
@@ -132,6 +161,7 @@ mod tests {
                 "agent log deadlines",
                 "command deadlines",
                 "history",
+                "lost nodes",
                 "metric partitions",
                 "prune expired",
                 "retention",
@@ -142,5 +172,7 @@ mod tests {
                 "watchdog alerts"
             ]
         );
+        let everywhere: Vec<_> = JOBS.iter().filter(|job| job.everywhere).map(|job| job.name).collect();
+        assert_eq!(everywhere, ["command deadlines"]);
     }
 }

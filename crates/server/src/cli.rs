@@ -1,16 +1,20 @@
 //! The command line of `gururmm-server`.
 
+mod nats;
+
 use crate::admin::{self, AdminCommand};
 use crate::database::DatabaseChoice;
 use crate::gateway;
 use crate::live;
 use crate::net::TlsMode;
+use crate::nodes;
 use crate::observability::logs::{self, LogFormat};
 use crate::observability::{TraceOptions, Traces};
-use crate::serve::{ServeOptions, Server};
+use crate::serve::{Peers, ServeOptions, Server};
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
+use nats::NatsArgs;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -80,6 +84,11 @@ struct ServeArgs {
     /// How people and agents reach this server, when it is not the listen address.
     #[arg(long, value_name = "URL")]
     public_url: Option<Url>,
+    #[command(flatten)]
+    nats: NatsArgs,
+    /// What people call this server, where there are several. By default what the machine is called.
+    #[arg(long, value_name = "NAME", value_parser = node_name)]
+    node_name: Option<String>,
     /// A reverse proxy whose forwarding headers are believed; may be given several times.
     #[arg(long = "trusted-proxy", value_name = "CIDR")]
     trusted_proxies: Vec<IpNet>,
@@ -124,6 +133,13 @@ impl Cli {
     }
 }
 
+/// A name that fits into a list.
+fn node_name(text: &str) -> Result<String, &'static str> {
+    let name = text.trim();
+    let is_good = (1..=64).contains(&name.chars().count()) && !name.chars().any(char::is_control);
+    if is_good { Ok(name.to_owned()) } else { Err("must be 1 to 64 characters") }
+}
+
 /// A part of the whole.
 fn ratio(text: &str) -> Result<f64, &'static str> {
     let ratio = text.parse::<f64>().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
@@ -140,7 +156,15 @@ async fn serve(args: ServeArgs, traces: Option<&Traces>) -> anyhow::Result<()> {
     if let Some(dist) = args.dist.as_deref() {
         anyhow::ensure!(dist.is_dir(), "--dist: {} is not a folder", dist.display());
     }
+    let name = args.node_name.clone().unwrap_or_else(nodes::machine_name);
+    let nats = args.nats.options(&name, |variable| std::env::var(variable).ok())?;
+    anyhow::ensure!(
+        nats.is_none() || args.data.database_url.is_some(),
+        "--nats: servers that meet there work on one database, so this one needs --database-url"
+    );
     let options = ServeOptions {
+        node_name: args.node_name,
+        peers: nats.map_or(Peers::None, |nats| Peers::Nats(Box::new(nats))),
         data_dir: args.data.data_dir,
         listen: args.listen,
         metrics_listen: args.metrics_listen,

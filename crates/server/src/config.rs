@@ -10,6 +10,8 @@ use url::Url;
 pub struct Config {
     pub data_dir: PathBuf,
     pub listen: SocketAddr,
+    /// What people call this server, where there are several.
+    pub node_name: String,
     /// How people and agents reach this server: scheme, host, port; no path.
     pub public_url: Url,
     /// Whether browsers reach this server by TLS (its own or a trusted proxy's): decides the cookie's flags.

@@ -99,6 +99,14 @@ impl Database {
         }
     }
 
+    /// Refuses another certificate authority of one's own than the installation's other servers have.
+    pub async fn check_authority(&self, fingerprint: &str) -> anyhow::Result<()> {
+        match &self.owner_url {
+            Some(url) => db::check_authority(PgConnectOptions::from_str(url)?, fingerprint).await,
+            None => Ok(()),
+        }
+    }
+
     /// Stops the private cluster, if this holds one.
     pub async fn close(self) -> anyhow::Result<()> {
         stop(self.private).await

@@ -66,7 +66,7 @@ async fn metrics(
     frames: &mpsc::Sender<Utf8Bytes>,
 ) -> Result<(), Error> {
     telemetry::check_visible(app, scope, agent_id).await?;
-    let (mut watch, mut checked_at) = (LiveView::watch(app, agent_id), Instant::now());
+    let (mut watch, mut checked_at) = (LiveView::watch(app, scope.tenant()?, agent_id), Instant::now());
     while let Some(sample) = watch.next().await {
         if checked_at.elapsed() >= RIGHTS_HOLD_FOR {
             telemetry::check_visible(app, scope, agent_id).await?;

@@ -7,8 +7,8 @@ use crate::gateway;
 use crate::http::layers;
 use crate::live;
 use crate::{
-    agent_logs, agents, alerts, audit_log, dashboard, enrollment, follow, install, overview, policies, setup,
-    sign_in, system, telemetry, tenancy, tunnel, updates, users, watchdog,
+    agent_logs, agents, alerts, audit_log, dashboard, enrollment, follow, install, nodes, overview, policies,
+    setup, sign_in, system, telemetry, tenancy, tunnel, updates, users, watchdog,
 };
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -52,6 +52,7 @@ fn api() -> OpenApiRouter<AppState> {
         .merge(tunnel::http::routes())
         .merge(overview::http::routes())
         .merge(system::http::routes())
+        .merge(nodes::http::routes())
         .merge(updates::http::routes())
         .merge(follow::http::routes())
         .merge(watchdog::http::routes())

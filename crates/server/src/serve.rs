@@ -2,7 +2,7 @@
 
 use crate::app::{App, AppState};
 use crate::background::Background;
-use crate::bus::Bus;
+use crate::bus::{Bus, NatsOptions};
 use crate::config::Config;
 use crate::database::{Database, DatabaseChoice};
 use crate::db::embedded::DataLock;
@@ -12,6 +12,7 @@ use crate::keys::{Keys, Purpose, random_token};
 use crate::live;
 use crate::local_agent;
 use crate::net::{Limits, ListenConfig, Listener, TlsMode};
+use crate::nodes;
 use crate::observability::{MetricsListener, SpanCounts};
 use crate::router;
 use crate::served::Served;
@@ -32,7 +33,7 @@ pub const DIST_FOLDER: &str = "dist";
 const SETUP_LINK_LIFETIME: TimeDelta = TimeDelta::hours(24);
 
 /// What `serve` is told.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ServeOptions {
     pub data_dir: PathBuf,
     pub listen: SocketAddr,
@@ -50,8 +51,22 @@ pub struct ServeOptions {
     pub dist: Option<PathBuf>,
     /// Whether a token for this very machine is left in the data folder once the setup is done.
     pub invites_local_agent: bool,
+    /// What people call this server, where there are several; `None`: what the machine is called.
+    pub node_name: Option<String>,
+    /// How it meets the others, where there are several on one database.
+    pub peers: Peers,
     pub gateway: gateway::Settings,
     pub live: live::Settings,
+}
+
+/// How a server meets the others of its installation.
+#[derive(Clone)]
+pub enum Peers {
+    /// There are none.
+    None,
+    Nats(Box<NatsOptions>),
+    /// In the process of another one (tests).
+    Beside(AppState),
 }
 
 /// A running server.
@@ -163,12 +178,22 @@ async fn assemble(
     keys: Keys,
     database: &Database,
 ) -> anyhow::Result<App> {
-    let bus = Bus::default();
+    if let (Peers::Nats(_), Some(fingerprint)) = (&options.peers, listener.ca_fingerprint()) {
+        database.check_authority(&fingerprint).await?;
+    }
+    let node_id = nodes::identity(&options.data_dir)?;
+    let bus = match &options.peers {
+        Peers::None => Bus::in_process(node_id),
+        Peers::Nats(nats) => Bus::over_nats(node_id, nats).await?,
+        Peers::Beside(other) => {
+            other.bus.beside(node_id).context("the other one meets nobody in its process")?
+        }
+    };
     let db = Db::connect(database.app.clone(), PoolSizes::default(), bus.clone()).await?;
     let now = Utc::now();
     db.ensure_metric_partitions(now - TimeDelta::days(2), now + TimeDelta::days(3)).await?;
-    db.reset_presence().await?;
     let config = config(options, listener)?;
+    db.node_started(node_id, &config.node_name, nodes::word(bus.reach())).await?;
     if let Err(error) = Served::remember(&config) {
         tracing::warn!(error = format!("{error:#}"), "admin commands will not know this server's address");
     }
@@ -189,7 +214,7 @@ fn public_url(options: &ServeOptions, addr: SocketAddr) -> anyhow::Result<Url> {
         return Ok(url.clone());
     }
     let host = match addr.ip() {
-        ip if ip.is_unspecified() => rustix::system::uname().nodename().to_string_lossy().to_lowercase(),
+        ip if ip.is_unspecified() => nodes::machine_name(),
         IpAddr::V4(ip) => ip.to_string(),
         IpAddr::V6(ip) => format!("[{ip}]"),
     };
@@ -202,6 +227,7 @@ fn config(options: &ServeOptions, listener: &Listener) -> anyhow::Result<Config>
     Ok(Config {
         data_dir: options.data_dir.clone(),
         listen: listener.local_addr(),
+        node_name: options.node_name.clone().unwrap_or_else(nodes::machine_name),
         is_secure: public_url.scheme() == "https",
         public_url,
         trusted_proxies: options.trusted_proxies.clone(),

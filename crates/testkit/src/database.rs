@@ -13,6 +13,8 @@ const TEMPLATE_LOCK: i64 = 0x6775_7275;
 /// A migrated database of one's own; gone when dropped.
 pub struct TestDatabase {
     name: String,
+    /// Another one drops it.
+    is_borrowed: bool,
 }
 
 impl TestDatabase {
@@ -31,7 +33,12 @@ impl TestDatabase {
         let name = format!("test_{}", Uuid::new_v4().simple());
         let mut maintenance = connect(&options("postgres", "postgres")).await;
         execute(&mut maintenance, format!("CREATE DATABASE {name} TEMPLATE {template}")).await;
-        Self { name }
+        Self { name, is_borrowed: false }
+    }
+
+    /// The same for another server; it is gone when the first one is dropped.
+    pub fn borrowed(&self) -> Self {
+        Self { name: self.name.clone(), is_borrowed: true }
     }
 
     /// As the owner, who is bound by no row-level security.
@@ -62,6 +69,9 @@ impl TestDatabase {
 
 impl Drop for TestDatabase {
     fn drop(&mut self) {
+        if self.is_borrowed {
+            return;
+        }
         let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
         // A thread with a runtime of its own: this may be dropped inside of one.
         let dropped = std::thread::spawn(move || {

@@ -8,7 +8,7 @@ use gururmm_server::AppState;
 use gururmm_server::auth::credential::{self, SESSION_PREFIX, SessionKind};
 use gururmm_server::database::DatabaseChoice;
 use gururmm_server::keys::{PEPPER_KEY_ID, Purpose, random_token};
-use gururmm_server::serve::{ServeOptions, Server};
+use gururmm_server::serve::{Peers, ServeOptions, Server};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
@@ -70,6 +70,21 @@ impl TestServer {
         Self { database, arranging, server: Some(server), data_dir }
     }
 
+    /// Another server of the same installation: on this one's database, with its keys.
+    pub async fn start_beside(&self, configure: impl FnOnce(&mut ServeOptions)) -> Self {
+        let data_dir = tempfile::tempdir().unwrap();
+        let keys = data_dir.path().join("keys");
+        std::fs::create_dir(&keys).unwrap();
+        for file in std::fs::read_dir(self.keys_dir()).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), keys.join(file.file_name())).unwrap();
+        }
+        let database = self.database.borrowed();
+        let server = Self::launch(&database, &data_dir, configure).await;
+        let arranging = PgPoolOptions::new().max_connections(1).connect_lazy_with(database.owner_options());
+        Self { database, arranging, server: Some(server), data_dir }
+    }
+
     /// Stops the server in order and starts it again on the same data.
     pub async fn restart(&mut self) {
         self.restart_with(|_| {}).await;
@@ -107,6 +122,8 @@ impl TestServer {
             agent_binary: None,
             dist: None,
             invites_local_agent: false,
+            node_name: None,
+            peers: Peers::None,
             gateway: gururmm_server::gateway::Settings::default(),
             live: gururmm_server::live::Settings::default(),
         };
@@ -155,7 +172,7 @@ impl TestServer {
     }
 
     /// Where the server keeps its keys.
-    fn keys_dir(&self) -> PathBuf {
+    pub fn keys_dir(&self) -> PathBuf {
         self.data_dir.path().join("keys")
     }
 

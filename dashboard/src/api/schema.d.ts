@@ -1322,6 +1322,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/system/nodes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the servers of this installation. */
+        get: operations["list_nodes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/system/status": {
         parameters: {
             query?: never;
@@ -2104,10 +2121,12 @@ export interface components {
          * @description One check.
          * @enum {string}
          */
-        CheckStatus: "ok" | "failed";
+        CheckStatus: "ok" | "degraded" | "failed";
         /** @description What the server needs. */
         Checks: {
             database: components["schemas"]["CheckStatus"];
+            /** @description The way to the other servers, where there are several. Without it this one works on: it is ready all the same. */
+            peers: components["schemas"]["CheckStatus"];
         };
         /** @description A piece of output. */
         Chunk: {
@@ -2698,6 +2717,58 @@ export interface components {
             invitation: components["schemas"]["Invitation"];
             partner: components["schemas"]["Partner"];
         };
+        /** @description One server of this installation. */
+        Node: {
+            /**
+             * Format: int64
+             * @description Open live sockets of browsers.
+             */
+            browsers: number;
+            bus: components["schemas"]["NodeBus"];
+            /**
+             * Format: int64
+             * @description Agents with a session on it.
+             */
+            connected_agents: number;
+            /** Format: uuid */
+            id: string;
+            /**
+             * Format: int64
+             * @description How old the oldest sample of the last batch was when it was stored.
+             */
+            ingest_lag_ms: number;
+            /**
+             * Format: int64
+             * @description Samples that wait to be stored.
+             */
+            ingest_queue_depth: number;
+            /** @description The one that answers. */
+            is_this: boolean;
+            /** Format: date-time */
+            last_seen: string;
+            name: string;
+            /**
+             * Format: int64
+             * @description Samples stored in the last 60 seconds.
+             */
+            samples_per_minute: number;
+            /** Format: date-time */
+            started_at: string;
+            status: components["schemas"]["NodeStatus"];
+            /** Format: date-time */
+            stopped_at?: string | null;
+            version: string;
+        };
+        /**
+         * @description Whether a node can hear the others.
+         * @enum {string}
+         */
+        NodeBus: "alone" | "connected" | "away";
+        /**
+         * @description Whether a node lives.
+         * @enum {string}
+         */
+        NodeStatus: "running" | "stopped" | "lost";
         /** @description Machines that did not follow, for one reason. */
         NotFollowing: {
             /** Format: int64 */
@@ -16332,6 +16403,133 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description The request could not be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not signed in, or the credential was refused */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found, or not visible to the caller */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description This method is not offered here */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The state of things does not allow it */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Send JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Some fields are not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong on the server */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is busy */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_nodes: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Node"][];
+                };
             };
             /** @description The request could not be read */
             400: {

@@ -117,6 +117,7 @@ fn config(data: &DataArgs) -> anyhow::Result<Config> {
     Ok(Config {
         data_dir: data.data_dir.clone(),
         listen,
+        node_name: String::new(),
         is_secure: public_url.scheme() == "https",
         public_url,
         trusted_proxies: Vec::new(),

@@ -13,6 +13,8 @@ use crate::auth::permission::{ReadAgentLogs, System};
 use crate::bus::{Event, Topic};
 use crate::db::{Tx, words};
 use crate::error::{Code, Error};
+use crate::gateway;
+use crate::peers::Matter;
 use chrono::{DateTime, TimeDelta, Utc};
 use gururmm_protocol::limits::MAX_LOG_BYTES;
 use gururmm_protocol::log::LogRequest;
@@ -108,7 +110,7 @@ pub async fn ask(app: &App, scope: &Scope<ReadAgentLogs>, agent_id: Uuid) -> Res
     if machine.state != "active" {
         return Err(Error::new(Code::AgentNotActive));
     }
-    if !app.gateway.is_connected(agent_id) {
+    if !gateway::is_connected(app, &mut tx, agent_id).await? {
         return Err(Error::new(Code::AgentOffline));
     }
     let is_new = store::insert(&mut tx, log_id.0, agent_id, now, now + SILENCE).await?;
@@ -122,8 +124,18 @@ pub async fn ask(app: &App, scope: &Scope<ReadAgentLogs>, agent_id: Uuid) -> Res
     tx.audit(Entry::new("agent.ask_log", "agent", agent_id).named(&machine.hostname)).await?;
     tx.commit().await?;
     // Lost with its line, it is asked for again at the next hello.
-    app.gateway.send(agent_id, request(log_id));
+    if !app.gateway.send(agent_id, request(log_id)) {
+        gateway::look(app, scope.tenant()?, agent_id, Matter::Log);
+    }
     Ok(log)
+}
+
+/// Another node says that a log is asked of an agent that is connected here.
+pub async fn look(app: &App, scope: &Scope<System>, agent_id: Uuid) -> Result<(), Error> {
+    if let Some(open) = store::open_of(&mut app.db.begin(scope).await?, agent_id).await? {
+        app.gateway.send(agent_id, request(LogId(open.id)));
+    }
+    Ok(())
 }
 
 /// Logs that were asked of a machine, newest first.

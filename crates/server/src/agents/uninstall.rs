@@ -12,8 +12,9 @@ use crate::auth::permission::{ManageAgents, System};
 use crate::bus::{Event, Topic};
 use crate::db::{Tx, words};
 use crate::error::{Code, Error};
-use crate::gateway::AgentSession;
+use crate::gateway::{self, AgentSession};
 use crate::jobs;
+use crate::peers::Matter;
 use chrono::{DateTime, TimeDelta, Utc};
 use gururmm_protocol::to_agent::GoodbyeReason;
 use gururmm_protocol::to_server::Hello;
@@ -121,7 +122,9 @@ pub async fn uninstall(
     let ordered = newest(&mut tx, id).await?.ok_or_else(Error::not_found)?;
     tx.commit().await?;
     // What is lost is sent again at its next hello.
-    app.gateway.send(id, message(order, valid_until));
+    if !app.gateway.send(id, message(order, valid_until)) {
+        gateway::look(app, scope.tenant()?, id, Matter::Uninstall);
+    }
     Ok(ordered)
 }
 
@@ -139,12 +142,28 @@ pub async fn cancel_uninstall(
             changed(&mut tx, id, "agent.uninstall_cancel", json!({})).await?;
             let cancelled = newest(&mut tx, id).await?.ok_or_else(Error::not_found)?;
             tx.commit().await?;
-            app.gateway.send(id, ServerMessage::UninstallCancel { uninstall_id: open.id.into() });
+            if !app.gateway.send(id, ServerMessage::UninstallCancel { uninstall_id: open.id.into() }) {
+                gateway::look(app, scope.tenant()?, id, Matter::Uninstall);
+            }
             Ok(cancelled)
         }
         Some(_) => Err(Error::with_detail(Code::InvalidState, "the machine has begun")),
         None => Err(Error::with_detail(Code::InvalidState, "the machine is not to be uninstalled")),
     }
+}
+
+/// Another node says that the removal of a machine that is connected here was ordered, or taken back.
+pub async fn look_for_uninstall(app: &App, scope: &Scope<System>, agent_id: Uuid) -> Result<(), Error> {
+    let mut tx = app.db.begin(scope).await?;
+    let Some(newest) = newest(&mut tx, agent_id).await? else { return Ok(()) };
+    match newest.status {
+        Status::Ordered => app.gateway.send(agent_id, message(newest.id.into(), newest.valid_until)),
+        Status::Cancelled => {
+            app.gateway.send(agent_id, ServerMessage::UninstallCancel { uninstall_id: newest.id.into() })
+        }
+        _ => false,
+    };
+    Ok(())
 }
 
 /// The removal that was ordered last.

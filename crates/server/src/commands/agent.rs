@@ -8,7 +8,8 @@ use crate::app::App;
 use crate::auth::permission::System;
 use crate::db::Tx;
 use crate::error::{Code, Error};
-use crate::gateway::AgentSession;
+use crate::gateway::{self, AgentSession};
+use crate::peers::{self, Signal};
 use chrono::{DateTime, Utc};
 use gururmm_protocol::command::{CommandEnd, Outcome, OutputChunk, ResumedCommand, Stream};
 use gururmm_protocol::limits::{
@@ -36,6 +37,10 @@ pub async fn hello(
         held.iter().map(|command| (command.command_id.0, command.ended)).collect();
     let (now, mut answers, mut resend, mut changed) = (Utc::now(), Vec::new(), Vec::new(), Vec::new());
     let mut tx = app.db.begin(&session.scope()).await?;
+    if !gateway::hold(&mut tx, session).await? {
+        // A later session of this agent says what it holds now.
+        return Ok(answers);
+    }
     let ids: Vec<Uuid> = held.keys().copied().collect();
     // The line took orders before this hello was handled: what went out on it is on its way, and no news of it is yet
     // due.
@@ -158,6 +163,7 @@ pub async fn output(
     store::put_chunks(&mut tx, &command, last_seq, &kept, heard).await?;
     tx.commit().await?;
     app.commands.signals.wake(command_id.0);
+    peers::tell(&app.bus, session.tenant_id, &Signal::Output { command_id: command_id.0 });
     Ok(acknowledge(last_seq))
 }
 

@@ -8,10 +8,13 @@ use crate::auth::Scope;
 use crate::auth::permission::System;
 use crate::db::Tx;
 use crate::error::Error;
+use crate::gateway;
 use crate::jobs;
 use crate::observability::traces::spans;
+use crate::peers::Matter;
 use chrono::{DateTime, Utc};
 use gururmm_protocol::{CommandId, ServerMessage};
+use std::collections::HashSet;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
@@ -25,6 +28,9 @@ pub const DEADLINES: &str = "command deadlines";
 /// and the next hello, start, end or deadline tries again.
 pub async fn dispatch(app: &App, scope: &Scope<System>, agent_id: Uuid) -> Vec<Uuid> {
     if !app.gateway.is_connected(agent_id) {
+        if let Some(tenant_id) = scope.tenant {
+            gateway::look(app, tenant_id, agent_id, Matter::Commands);
+        }
         return Vec::new();
     }
     let span = spans::dispatch(agent_id);
@@ -64,7 +70,21 @@ async fn send_queued(app: &App, scope: &Scope<System>, agent_id: Uuid) -> Result
     Ok(sent)
 }
 
-/// Looks through all partners' open commands for what is overdue at `now`.
+/// Another node says that there is something for an agent that is connected here: a command, or that one is to be
+/// cancelled.
+pub async fn look(app: &App, scope: &Scope<System>, agent_id: Uuid) -> Result<(), Error> {
+    let cancelled = store::cancelled_of(&mut app.db.begin(scope).await?, agent_id).await?;
+    for id in cancelled {
+        let message = ServerMessage::CommandCancel { command_id: CommandId(id) };
+        spans::command_message("command_cancel", agent_id, id)
+            .in_scope(|| app.gateway.send(agent_id, message));
+    }
+    dispatch(app, scope, agent_id).await;
+    Ok(())
+}
+
+/// Looks through all partners' open commands for what is overdue at `now`. Every node does so for the agents that are
+/// connected to it, and for those that are connected to none.
 pub async fn keep_deadlines(app: &App, now: DateTime<Utc>) -> Result<(), Error> {
     for tenant in app.db.list_tenants().await? {
         jobs::by_itself(DEADLINES, tenant, keep_deadlines_of(app, tenant, now).await);
@@ -75,9 +95,17 @@ pub async fn keep_deadlines(app: &App, now: DateTime<Utc>) -> Result<(), Error> 
 /// One partner's. A command that cannot be decided keeps no other one from its end; the first error is answered.
 async fn keep_deadlines_of(app: &App, tenant: Uuid, now: DateTime<Utc>) -> Result<(), Error> {
     let scope = own_scope(tenant);
-    let open = store::open(&mut app.db.begin(&scope).await?, now).await?;
+    let mut tx = app.db.begin(&scope).await?;
+    let open = store::open(&mut tx, now).await?;
+    let away: Vec<Uuid> = open.iter().map(|command| command.agent_id).collect();
+    let elsewhere: HashSet<Uuid> =
+        gateway::connected_elsewhere(app, &mut tx, &away).await?.into_iter().collect();
+    drop(tx);
     let mut kept = Ok(());
     for command in open {
+        if elsewhere.contains(&command.agent_id) && !app.gateway.is_connected(command.agent_id) {
+            continue;
+        }
         let connected_since = app.gateway.connected_since(command.agent_id);
         if overdue(&command.times, connected_since, now).is_some() {
             kept = kept.and(keep_deadline(app, &scope, command.id, now).await);

@@ -25,8 +25,10 @@ use crate::auth::permission::{ReadFleet, RunCommands, System};
 use crate::bus::{Event, Topic};
 use crate::db::Tx;
 use crate::error::{Code, Error};
+use crate::gateway;
 use crate::http::{Page, PageQuery};
 use crate::observability::traces::spans;
+use crate::peers::Matter;
 use crate::policies::{self, WhenOffline};
 use chrono::{DateTime, TimeDelta, Utc};
 use gururmm_protocol::{CommandId, ServerMessage};
@@ -177,7 +179,7 @@ pub async fn create(
     }
     let policy = policies::command_policy(&mut tx, agent_id).await?.ok_or_else(Error::not_found)?;
     let when_offline = order.when_offline.unwrap_or(policy.when_offline);
-    if when_offline == WhenOffline::Refuse && !app.gateway.is_connected(agent_id) {
+    if when_offline == WhenOffline::Refuse && !gateway::is_connected(app, &mut tx, agent_id).await? {
         return Err(Error::new(Code::AgentOffline));
     }
     let expires_at = now + TimeDelta::seconds(order.expiry_seconds.unwrap_or(policy.expiry_seconds));
@@ -265,6 +267,7 @@ pub async fn cancel(app: &App, scope: &Scope<RunCommands>, id: Uuid) -> Result<(
     let detail = serde_json::json!({ "agent_id": locked.agent_id, "status": locked.status });
     tx.audit(Entry::new("command.cancel", "command", id).with(detail)).await?;
     let mut signal = app.commands.signals.follow(id);
+    let is_elsewhere = !gateway::connected_elsewhere(app, &mut tx, &[locked.agent_id]).await?.is_empty();
     tx.commit().await?;
     app.commands.signals.wake(id);
     if let Some(status) = changed {
@@ -272,11 +275,12 @@ pub async fn cancel(app: &App, scope: &Scope<RunCommands>, id: Uuid) -> Result<(
     }
     let until = Instant::now() + CANCEL_WAITS;
     let message = ServerMessage::CommandCancel { command_id: id.into() };
-    if !locked.status.is_final()
+    let told = !locked.status.is_final()
         && locked.status != Status::Queued
-        && spans::command_message("command_cancel", locked.agent_id, id)
+        && (spans::command_message("command_cancel", locked.agent_id, id)
             .in_scope(|| app.gateway.send(locked.agent_id, message))
-    {
+            || is_elsewhere && gateway::look(app, locked.tenant_id, locked.agent_id, Matter::Commands));
+    if told {
         while !is_final(app, scope, id).await? && timeout_at(until, signal.changed()).await.is_ok() {}
     }
     Ok(())

@@ -35,6 +35,11 @@ impl Signals {
         }
     }
 
+    /// Something of any command may have been committed.
+    pub fn wake_all(&self) {
+        self.lock().values().for_each(|sender| sender.send_replace(()));
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, watch::Sender<()>>> {
         self.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }

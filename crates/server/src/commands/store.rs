@@ -340,6 +340,16 @@ pub async fn open<P>(tx: &mut Tx<P>, now: DateTime<Utc>) -> Result<Vec<Locked>, 
     rows.fetch_all(tx.conn()).await?.into_iter().map(Locked::try_from).collect()
 }
 
+/// An agent's commands that someone wants to be cancelled and that it may hold.
+pub async fn cancelled_of<P>(tx: &mut Tx<P>, agent_id: Uuid) -> Result<Vec<Uuid>, Error> {
+    let cancelled = sqlx::query_scalar!(
+        "SELECT id FROM commands
+         WHERE agent_id = $1 AND status IN ('sent', 'running') AND cancel_requested_at IS NOT NULL ORDER BY id",
+        agent_id
+    );
+    Ok(cancelled.fetch_all(tx.conn()).await?)
+}
+
 /// The orders of commands that go out now, oldest first.
 pub async fn take_starts<P>(
     tx: &mut Tx<P>,

@@ -57,6 +57,16 @@ pub struct AgentLookup {
     pub retention_days: i16,
 }
 
+/// How a node does.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NodeFigures {
+    pub agents: i64,
+    pub browsers: i64,
+    pub samples_per_minute: i64,
+    pub queue_depth: i64,
+    pub lag_ms: i64,
+}
+
 impl Db {
     /// Protocol versions that are not spoken any more.
     pub async fn retired_protocols(&self) -> Result<Vec<String>, Error> {
@@ -253,10 +263,58 @@ impl Db {
         Ok(sqlx::query_scalar!(r#"SELECT list_tenants() AS "id!""#).fetch_all(&self.background).await?)
     }
 
-    /// Nobody is connected to a server that just started.
-    pub async fn reset_presence(&self) -> Result<(), Error> {
-        sqlx::query!("SELECT reset_presence()").execute(&self.background).await?;
+    /// This node starts: nobody is connected to it yet, whatever it left behind.
+    pub async fn node_started(&self, node_id: Uuid, name: &str, reach: &str) -> Result<(), Error> {
+        let version = env!("CARGO_PKG_VERSION");
+        sqlx::query!("SELECT node_started($1, $2, $3, $4)", node_id, name, version, reach)
+            .execute(&self.background)
+            .await?;
         Ok(())
+    }
+
+    /// This node lives, and how it does. `true`: the others had given it up, and said that its agents were offline; `None`:
+    /// nobody knows it any more.
+    pub async fn node_lives(
+        &self,
+        node_id: Uuid,
+        reach: &str,
+        figures: NodeFigures,
+    ) -> Result<Option<bool>, Error> {
+        let NodeFigures { agents, browsers, samples_per_minute, queue_depth, lag_ms } = figures;
+        let lives = sqlx::query_scalar!(
+            "SELECT node_lives($1, $2, $3, $4, $5, $6, $7)",
+            node_id,
+            reach,
+            agents,
+            browsers,
+            samples_per_minute,
+            queue_depth,
+            lag_ms
+        );
+        Ok(lives.fetch_one(&self.background).await?)
+    }
+
+    /// This node stops in order.
+    pub async fn node_stopped(&self, node_id: Uuid) -> Result<(), Error> {
+        sqlx::query!("SELECT node_stopped($1)", node_id).execute(&self.background).await?;
+        Ok(())
+    }
+
+    /// Gives up nodes that were silent for so long. Answers partners and nodes for whom agents are still said to be
+    /// connected to a node that is gone.
+    pub async fn give_up_nodes(&self, silent_for: TimeDelta) -> Result<Vec<(Uuid, Uuid)>, Error> {
+        let left = sqlx::query!(
+            r#"SELECT tenant_id AS "tenant_id!", node_id AS "node_id!" FROM give_up_nodes($1)"#,
+            interval(silent_for)
+        );
+        let left = left.fetch_all(&self.background).await?;
+        Ok(left.into_iter().map(|left| (left.tenant_id, left.node_id)).collect())
+    }
+
+    /// Which of these agents' sessions, by their epochs, are not the living ones.
+    pub async fn stale_sessions(&self, agent_ids: &[Uuid], epochs: &[i64]) -> Result<Vec<Uuid>, Error> {
+        let stale = sqlx::query_scalar!(r#"SELECT stale_sessions($1, $2) AS "agent_id!""#, agent_ids, epochs);
+        Ok(stale.fetch_all(&self.background).await?)
     }
 
     /// Removes what nobody will ask for again.

@@ -2,20 +2,22 @@
 //! security stands beneath every query a transaction makes.
 
 pub mod embedded;
+mod installation;
 mod lookups;
 mod singleton;
 mod text;
 mod tx;
 pub mod whole;
 
-pub use lookups::{AgentLookup, EnrollmentKeyLookup, InvitationLookup, LoginLookup, SiteLookup};
+pub use installation::{ForeignKey, check_authority};
+pub use lookups::{AgentLookup, EnrollmentKeyLookup, InvitationLookup, LoginLookup, NodeFigures, SiteLookup};
 pub use singleton::Singleton;
 pub(crate) use text::{stored_as_text, words};
 pub use tx::Tx;
 
 use crate::auth::scope::Lane;
 use crate::bus::Bus;
-use crate::keys::{Keys, PEPPER_KEY_ID, Purpose};
+use crate::keys::{Keys, Purpose};
 use anyhow::Context as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Executor as _, PgConnection};
@@ -120,7 +122,7 @@ pub async fn migrate(owner: PgConnectOptions) -> anyhow::Result<PgConnection> {
 /// its password when one is needed (a database of one's own over TCP; the private one knows its peers).
 pub async fn take_into_use(owner: PgConnectOptions, keys: &Keys, login: AppLogin) -> anyhow::Result<()> {
     let mut connection = migrate(owner).await?;
-    check_keys(&mut connection, keys).await?;
+    installation::check_keys(&mut connection, keys).await?;
     if login == AppLogin::Password {
         give_password(&mut connection, &app_password(keys))
             .await
@@ -155,26 +157,6 @@ pub enum AppLogin {
     Peer,
     /// By [`app_password`].
     Password,
-}
-
-/// Refuses other keys than those the database was first opened with: its digests would match nothing any more.
-async fn check_keys(connection: &mut PgConnection, keys: &Keys) -> anyhow::Result<()> {
-    let ours = keys.digest(Purpose::KeyFingerprint, PEPPER_KEY_ID);
-    sqlx::query("INSERT INTO installation_keys (key_id, fingerprint) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-        .bind(PEPPER_KEY_ID)
-        .bind(ours.as_slice())
-        .execute(&mut *connection)
-        .await?;
-    let first: Vec<u8> = sqlx::query_scalar("SELECT fingerprint FROM installation_keys WHERE key_id = $1")
-        .bind(PEPPER_KEY_ID)
-        .fetch_one(connection)
-        .await?;
-    anyhow::ensure!(
-        first == ours,
-        "this database was made with other keys than those in the data folder: give the data folder it belongs to, \
-         or restore its keys from the backup"
-    );
-    Ok(())
 }
 
 /// The application role's password on a database of one's own: derived, so that nothing more is stored.

@@ -67,7 +67,7 @@ async fn connect(
     if app.gateway.is_stopping() {
         return Err(Error::new(Code::Unavailable));
     }
-    session.epoch = store::begin_session(&app, &session).await?;
+    (session.epoch, session.held_by) = store::begin_session(&app, &session).await?;
     let peer = peer.map(|Extension(PeerAddr(peer))| peer);
     let tasks = app.gateway.tasks().clone();
     Ok(upgrade

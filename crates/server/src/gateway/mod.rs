@@ -1,18 +1,24 @@
 //! Agents' sockets: who is connected to this server, and the way to them. Knows no feature: what a message means
 //! stands in `agent_router`.
 
+mod elsewhere;
 pub mod http;
 mod presence;
 mod registry;
 mod session;
 mod store;
 
-pub use presence::{follow_moves, keep as keep_presence};
+pub use elsewhere::{Met, connected_elsewhere, ended, is_connected, keep_comparing, look, say_who};
+pub use presence::{follow_moves, give_up_nodes, keep as keep_presence};
 pub use registry::{Line, Machine, MachineClock};
+pub use store::hold;
 
 use crate::auth::Scope;
 use crate::auth::permission::System;
+use crate::bus::Bus;
+use crate::peers::{self, Signal};
 use chrono::{DateTime, Utc};
+use elsewhere::Questions;
 use gururmm_protocol::ServerMessage;
 use gururmm_protocol::to_agent::GoodbyeReason;
 use registry::Registry;
@@ -37,6 +43,8 @@ pub struct AgentSession {
     /// Grows with every session of this agent; the larger one is the living one.
     pub epoch: i64,
     pub hostname: String,
+    /// The other node that held a session of this agent when this one began.
+    pub held_by: Option<Uuid>,
 }
 
 impl AgentSession {
@@ -88,12 +96,16 @@ pub struct Gateway {
     registry: Registry,
     tasks: TaskTracker,
     stopping: CancellationToken,
+    bus: Bus,
+    pub questions: Questions,
 }
 
 impl Gateway {
     /// Nobody is connected yet.
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: Settings, bus: Bus) -> Self {
         Self {
+            bus,
+            questions: Questions::default(),
             settings,
             registry: Registry::default(),
             tasks: TaskTracker::new(),
@@ -101,7 +113,7 @@ impl Gateway {
         }
     }
 
-    /// Puts a message into the agent's queue. `false` when it is not connected, or so slow that its queue is full
+    /// Puts a message into the agent's queue. `false` when it is not connected here, or so slow that its queue is full
     /// (it is then disconnected): what must arrive is a row in the database and is sent again at its next hello.
     pub fn send(&self, agent_id: Uuid, message: ServerMessage) -> bool {
         self.registry.line(agent_id).is_some_and(|line| line.send(&message))
@@ -115,16 +127,28 @@ impl Gateway {
             .is_some_and(|line| line.send(&message))
     }
 
-    /// Says goodbye to an agent and closes its socket; it is offline from now on. Nothing when it is not connected.
+    /// Says goodbye to an agent and closes its socket, on whichever node that is; it is offline from now on. Nothing when
+    /// it is not connected.
     pub fn disconnect(&self, agent_id: Uuid, reason: GoodbyeReason) {
-        if let Some(line) = self.registry.line(agent_id) {
-            line.close(reason, Duration::ZERO);
+        match self.registry.line(agent_id) {
+            Some(line) => line.close(reason, Duration::ZERO),
+            None => peers::tell(&self.bus, Uuid::nil(), &Signal::Ended { agent_id, reason }),
         }
+    }
+
+    /// Has everyone who is here written down as connected once more.
+    pub fn write_presence_again(&self) {
+        self.registry.put_all_back();
     }
 
     /// Whether the agent has a session here.
     pub fn is_connected(&self, agent_id: Uuid) -> bool {
         self.registry.line(agent_id).is_some()
+    }
+
+    /// The partner of an agent that has a session here.
+    pub fn tenant_of(&self, agent_id: Uuid) -> Option<Uuid> {
+        self.registry.line(agent_id).map(|line| line.tenant_id())
     }
 
     /// Since when the agent has its session here.

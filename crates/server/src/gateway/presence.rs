@@ -7,8 +7,9 @@ use crate::app::App;
 use crate::auth::Scope;
 use crate::auth::permission::System;
 use crate::bus::{Event, Topic};
+use crate::db::Tx;
 use crate::error::Error;
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use gururmm_protocol::to_agent::GoodbyeReason;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -19,6 +20,9 @@ use uuid::Uuid;
 
 /// How often it is written when agents were last heard. Coming and going is written at once.
 const LAST_SEEN_EVERY: Duration = Duration::from_secs(10);
+
+/// A node that did not say for so long that it lives is gone.
+const NODE_IS_LOST_AFTER: TimeDelta = TimeDelta::seconds(20);
 
 /// What the database now says of an agent.
 #[derive(Debug)]
@@ -61,7 +65,13 @@ async fn flush(app: &App) {
 async fn flush_tenant(app: &App, tenant_id: Uuid, presences: &[Presence]) -> Result<(), Error> {
     let scope: Scope<System> = Scope::system("gateway: presence", tenant_id);
     let mut tx = app.db.begin(&scope).await?;
-    for change in store::write_presence(&mut tx, presences, Utc::now()).await? {
+    let changes = store::write_presence(&mut tx, app.bus.node_id(), presences, Utc::now()).await?;
+    emit(&mut tx, tenant_id, changes).await?;
+    tx.commit().await
+}
+
+async fn emit(tx: &mut Tx<System>, tenant_id: Uuid, changes: Vec<Change>) -> Result<(), Error> {
+    for change in changes {
         if change.is_connected != change.was_connected {
             let topic = if change.is_connected { Topic::AgentOnline } else { Topic::AgentOffline };
             let event = Event::new(topic, tenant_id, change.agent_id)
@@ -70,7 +80,20 @@ async fn flush_tenant(app: &App, tenant_id: Uuid, presences: &[Presence]) -> Res
             tx.emit(event).await?;
         }
     }
-    tx.commit().await
+    Ok(())
+}
+
+/// Says that the agents of nodes that fell silent are offline, unless they are connected elsewhere by now.
+pub async fn give_up_nodes(app: &App) -> Result<(), Error> {
+    for (tenant_id, node_id) in app.db.give_up_nodes(NODE_IS_LOST_AFTER).await? {
+        let scope: Scope<System> = Scope::system("gateway: lost node", tenant_id);
+        let mut tx = app.db.begin(&scope).await?;
+        let changes = store::clear_presence(&mut tx, node_id).await?;
+        tracing::warn!(%node_id, %tenant_id, agents = changes.len(), "a node is gone: its agents are offline");
+        emit(&mut tx, tenant_id, changes).await?;
+        tx.commit().await?;
+    }
+    Ok(())
 }
 
 async fn flush_last_seen(app: &App) {

@@ -1,11 +1,12 @@
 //! Who is connected: the truth about presence, in memory. What changed is remembered until it is written.
 
-use super::AgentSession;
+use super::{AgentSession, Met};
 use axum::extract::ws::Utf8Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use gururmm_protocol::system::{MachineIdentity, SystemInfo};
 use gururmm_protocol::to_agent::GoodbyeReason;
 use gururmm_protocol::{ServerMessage, encode};
+use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -44,7 +45,7 @@ pub struct MachineClock {
 }
 
 /// What tells the machine at the other end of a session from one that has a copy of its key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
     pub identity: MachineIdentity,
     pub system: SystemInfo,
@@ -126,11 +127,17 @@ impl Line {
         self.machine.get().map(|(machine, _)| machine)
     }
 
+    /// This session as the next one of its agent meets it, once it said hello.
+    pub fn met(&self) -> Option<Met> {
+        let (machine, former) = self.machine.get().cloned()?;
+        Some(Met { epoch: self.epoch, machine, former })
+    }
+
     /// The machine said hello, and takes the place of another session of its agent, if there is one. Answers the machine
     /// of that session when the two take turns: this one was there before it, and is back without having started anew.
     /// One machine never goes back to an earlier start.
-    pub fn introduce(&self, machine: Machine, replaced: Option<&Self>) -> Option<Machine> {
-        let (other, mut former) = replaced.and_then(|line| line.machine.get().cloned()).unzip();
+    pub fn introduce(&self, machine: Machine, replaced: Option<Met>) -> Option<Machine> {
+        let (other, mut former) = replaced.map(|met| (met.machine, met.former)).unzip();
         let takes_turns = other.as_ref().is_some_and(|other| {
             other.same_boot(&machine) == Some(false)
                 && former.iter().flatten().any(|earlier| earlier.same_boot(&machine) == Some(true))
@@ -216,8 +223,8 @@ pub struct Registry {
 #[derive(Debug, Default)]
 struct Inner {
     lines: HashMap<Uuid, Arc<Line>>,
-    /// Agents (with their partner) that came or went since the last flush.
-    changed: HashMap<Uuid, Uuid>,
+    /// Agents (with their partner and the session it is about) that came or went since the last flush.
+    changed: HashMap<Uuid, (Uuid, i64)>,
     /// Agents heard of since the last flush.
     seen: HashSet<Uuid>,
 }
@@ -235,7 +242,7 @@ impl Registry {
         }
         let _only_once = line.connected_since.set(Utc::now());
         inner.lines.insert(line.agent_id, Arc::clone(line));
-        inner.changed.insert(line.agent_id, line.tenant_id);
+        inner.changed.insert(line.agent_id, (line.tenant_id, line.epoch));
         true
     }
 
@@ -244,7 +251,7 @@ impl Registry {
         let mut inner = self.lock();
         if inner.lines.get(&line.agent_id).is_some_and(|current| current.epoch == line.epoch) {
             inner.lines.remove(&line.agent_id);
-            inner.changed.insert(line.agent_id, line.tenant_id);
+            inner.changed.insert(line.agent_id, (line.tenant_id, line.epoch));
         }
     }
 
@@ -271,9 +278,10 @@ impl Registry {
         let changed = std::mem::take(&mut inner.changed);
         changed
             .into_iter()
-            .map(|(agent_id, tenant_id)| Presence {
+            .map(|(agent_id, (tenant_id, epoch))| Presence {
                 agent_id,
                 tenant_id,
+                epoch,
                 connected_since: inner.lines.get(&agent_id).map(|line| line.connected_since()),
             })
             .collect()
@@ -282,7 +290,16 @@ impl Registry {
     /// Puts back what could not be written; what changed since stays.
     pub fn put_back(&self, presences: &[Presence]) {
         let mut inner = self.lock();
-        inner.changed.extend(presences.iter().map(|presence| (presence.agent_id, presence.tenant_id)));
+        for presence in presences {
+            inner.changed.entry(presence.agent_id).or_insert((presence.tenant_id, presence.epoch));
+        }
+    }
+
+    /// Has everyone who is here written down again.
+    pub fn put_all_back(&self) {
+        let mut inner = self.lock();
+        let Inner { lines, changed, .. } = &mut *inner;
+        changed.extend(lines.values().map(|line| (line.agent_id, (line.tenant_id, line.epoch))));
     }
 
     /// Takes who was heard since the last time.
@@ -301,6 +318,8 @@ impl Registry {
 pub struct Presence {
     pub agent_id: Uuid,
     pub tenant_id: Uuid,
+    /// The session that it is about.
+    pub epoch: i64,
     /// Absent: not connected.
     pub connected_since: Option<DateTime<Utc>>,
 }
@@ -320,6 +339,7 @@ mod tests {
             retention_days: 90,
             epoch,
             hostname: String::new(),
+            held_by: None,
         })
     }
 
@@ -393,7 +413,7 @@ mod tests {
         let mut found = false;
         for (epoch, boot) in boots.iter().enumerate() {
             let (line, _queue) = line(agent, epoch as i64);
-            found |= line.introduce(machine(*boot), replaced.as_deref()).is_some();
+            found |= line.introduce(machine(*boot), replaced.and_then(|line| line.met())).is_some();
             replaced = Some(line);
         }
         found

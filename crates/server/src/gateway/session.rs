@@ -1,11 +1,12 @@
 //! One agent's session. Reading, answering and writing live in one task and die together.
 
 use super::registry::{Goodbye, Line, Machine};
-use super::{AgentSession, Settings, store};
+use super::{AgentSession, Settings, elsewhere, store};
 use crate::agent_router::{self, Meeting};
 use crate::app::{App, AppState};
 use crate::error::{Code, Error};
 use crate::pace::{Pace, Verdict};
+use crate::peers::{self, Signal};
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
 use chrono::Utc;
 use futures_util::stream::{SplitSink, SplitStream};
@@ -80,22 +81,32 @@ async fn converse(
         agent_version: hello.agent_version.clone(),
         peer: peer.map(|peer| peer.to_canonical()),
     };
-    if let Some(there) = &there
-        && let Some(known) = there.machine()
-    {
-        match Box::pin(agent_router::meet(app, &session, &machine, (known, there.epoch()))).await {
+    let met = match &there {
+        Some(there) => there.met(),
+        None => Box::pin(elsewhere::met(app, &session)).await,
+    };
+    let mut replaced = GoodbyeReason::Replaced;
+    if let Some(met) = &met {
+        match Box::pin(agent_router::meet(app, &session, &machine, (&met.machine, met.epoch))).await {
             Meeting::SameMachine => {}
             Meeting::NewcomerIsCopy => return goodbye(GoodbyeReason::Revoked),
-            Meeting::OtherIsCopy => there.close(GoodbyeReason::Revoked, Duration::ZERO),
+            Meeting::OtherIsCopy => {
+                replaced = GoodbyeReason::Revoked;
+                if let Some(there) = &there {
+                    there.close(GoodbyeReason::Revoked, Duration::ZERO);
+                }
+            }
         }
     }
-    if let Some(other) = line.introduce(machine.clone(), there.as_deref()) {
+    if let Some(other) = line.introduce(machine.clone(), met) {
         Box::pin(agent_router::take_turns(app, &session, &machine, &other)).await;
     }
     // Before its settings are read: a change that comes after that is pushed, and waits behind the welcome.
     if !app.gateway.registry.insert(line) {
         return goodbye(GoodbyeReason::Replaced);
     }
+    let ended = Signal::Ended { agent_id: session.agent_id, reason: replaced };
+    peers::tell(&app.bus, session.tenant_id, &ended);
     if app.gateway.is_stopping() {
         return goodbye(GoodbyeReason::ServerStopping);
     }

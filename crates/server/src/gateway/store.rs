@@ -9,12 +9,15 @@ use crate::gateway::presence::Change;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-/// Counts a new session of the agent; the answer is its epoch.
-pub async fn begin_session(app: &App, session: &AgentSession) -> Result<i64, Error> {
+/// Counts a new session of the agent; the answer is its epoch, and the other node that holds a session of it.
+pub async fn begin_session(app: &App, session: &AgentSession) -> Result<(i64, Option<Uuid>), Error> {
     let mut tx = app.db.begin(&session.scope()).await?;
-    let epoch = sqlx::query_scalar!(
-        "UPDATE agents SET session_epoch = session_epoch + 1 WHERE id = $1 AND state = 'active' RETURNING session_epoch",
-        session.agent_id
+    let begun = sqlx::query!(
+        r#"UPDATE agents SET session_epoch = session_epoch + 1 WHERE id = $1 AND state = 'active'
+           RETURNING session_epoch, (SELECT s.node_id FROM agent_status s
+             WHERE s.agent_id = agents.id AND s.is_connected AND s.node_id <> $2) AS held_by"#,
+        session.agent_id,
+        app.bus.node_id()
     )
     .fetch_optional(tx.conn())
     .await?
@@ -27,7 +30,14 @@ pub async fn begin_session(app: &App, session: &AgentSession) -> Result<i64, Err
     .execute(tx.conn())
     .await?;
     tx.commit().await?;
-    Ok(epoch)
+    Ok((begun.session_epoch, begun.held_by))
+}
+
+/// Whether this is still the agent's newest session. It stays so until the transaction ends.
+pub async fn hold<P>(tx: &mut Tx<P>, session: &AgentSession) -> Result<bool, Error> {
+    let epoch =
+        sqlx::query_scalar!("SELECT session_epoch FROM agents WHERE id = $1 FOR SHARE", session.agent_id);
+    Ok(epoch.fetch_optional(tx.conn()).await? == Some(session.epoch))
 }
 
 /// Whether nothing came between: no later session, no new key, no deletion.
@@ -41,33 +51,66 @@ pub async fn is_current(app: &App, session: &AgentSession) -> Result<bool, Error
     Ok(is_current.fetch_one(tx.conn()).await?)
 }
 
-/// Writes who is connected; answers what is not as it was before, with the place of each agent.
+/// Writes who is connected to this node; answers what is not as it was before, with the place of each agent. An agent
+/// that has had a later session since is another node's.
 pub async fn write_presence<P>(
     tx: &mut Tx<P>,
+    node_id: Uuid,
     presences: &[Presence],
     now: DateTime<Utc>,
 ) -> Result<Vec<Change>, Error> {
+    let epochs: Vec<i64> = presences.iter().map(|presence| presence.epoch).collect();
     let ids: Vec<Uuid> = presences.iter().map(|presence| presence.agent_id).collect();
     let since: Vec<Option<DateTime<Utc>>> =
         presences.iter().map(|presence| presence.connected_since).collect();
     let changes = sqlx::query_as!(
         Change,
         r#"WITH told AS (
-             SELECT * FROM UNNEST($1::uuid[], $2::timestamptz[]) AS t (agent_id, since)),
+             SELECT * FROM UNNEST($1::uuid[], $2::timestamptz[], $4::bigint[]) AS t (agent_id, since, epoch)),
            before AS (
              SELECT s.agent_id, s.is_connected FROM agent_status s
              WHERE s.agent_id = ANY ($1) ORDER BY s.agent_id FOR UPDATE)
            UPDATE agent_status s
-           SET is_connected = t.since IS NOT NULL, connected_since = t.since, last_seen = $3
+           SET is_connected = t.since IS NOT NULL, connected_since = t.since, last_seen = $3, node_id = $5,
+             session_epoch = t.epoch
            FROM told t JOIN before b USING (agent_id) JOIN agent_directory a ON a.id = t.agent_id
-           WHERE s.agent_id = t.agent_id
+           WHERE s.agent_id = t.agent_id AND s.session_epoch <= t.epoch
            RETURNING s.agent_id, s.is_connected, b.is_connected AS "was_connected!", a.client_id AS "client_id!",
              a.site_id AS "site_id!""#,
         &ids,
         &since as &[Option<DateTime<Utc>>],
-        now
+        now,
+        &epochs,
+        node_id
     );
     Ok(changes.fetch_all(tx.conn()).await?)
+}
+
+/// Says that a partner's agents that were connected to a node that is gone are offline.
+pub async fn clear_presence<P>(tx: &mut Tx<P>, node_id: Uuid) -> Result<Vec<Change>, Error> {
+    let changes = sqlx::query_as!(
+        Change,
+        r#"UPDATE agent_status s SET is_connected = false, connected_since = NULL
+           FROM agent_directory a WHERE a.id = s.agent_id AND s.is_connected AND s.node_id = $1
+           RETURNING s.agent_id, s.is_connected, true AS "was_connected!", a.client_id AS "client_id!",
+             a.site_id AS "site_id!""#,
+        node_id
+    );
+    Ok(changes.fetch_all(tx.conn()).await?)
+}
+
+/// Which of these agents are connected to another node than this one.
+pub async fn connected_elsewhere<P>(
+    tx: &mut Tx<P>,
+    node_id: Uuid,
+    agent_ids: &[Uuid],
+) -> Result<Vec<Uuid>, Error> {
+    let connected = sqlx::query_scalar!(
+        "SELECT agent_id FROM agent_status WHERE agent_id = ANY ($1) AND is_connected AND node_id <> $2",
+        agent_ids,
+        node_id
+    );
+    Ok(connected.fetch_all(tx.conn()).await?)
 }
 
 /// Notes when connected agents were last heard. Mixes partners: the ids come from authenticated sessions.

@@ -1,4 +1,5 @@
-//! Background work that must run once, however many servers there are: each round holds a database advisory lock.
+//! Background work that comes round. Most of it must run once, however many servers there are: then each round holds a
+//! database advisory lock.
 
 use crate::app::{App, AppState};
 use crate::error::Error;
@@ -19,6 +20,8 @@ pub struct Job {
     pub name: &'static str,
     /// Time between two rounds; up to a tenth is added, so that servers and jobs do not march in step.
     pub every: Duration,
+    /// Whether every server runs it for its own agents, instead of one for all.
+    pub everywhere: bool,
     /// One round.
     pub round: for<'a> fn(&'a App) -> Round<'a>,
 }
@@ -30,10 +33,14 @@ pub async fn run(app: AppState, job: Job, stop: CancellationToken) {
         if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
             return;
         }
-        let (name, round, app) = (job.name, job.round, app.clone());
+        let Job { name, round, everywhere, .. } = job;
+        let app = app.clone();
         // In a task of its own, so that a panic ends the round and not the job.
         let span = spans::job(name);
         let round = async move {
+            if everywhere {
+                return round(&app).await;
+            }
             match app.db.singleton(name).await? {
                 Some(lock) => {
                     let done = round(&app).await;

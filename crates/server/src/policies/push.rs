@@ -5,9 +5,13 @@ use super::{Target, store};
 use crate::app::App;
 use crate::auth::Scope;
 use crate::error::Error;
+use crate::peers::{self, Signal};
 use gururmm_protocol::ServerMessage;
 use tokio::sync::Mutex;
 use uuid::Uuid;
+
+/// Machines that are named to other nodes at once.
+const AGENTS_PER_WORD: usize = 1_000;
 
 /// One push at a time: what is sent is read under the lock and after the change's commit, so the last thing an agent
 /// hears is never older than the last change.
@@ -22,17 +26,23 @@ pub async fn changed(app: &App, tenants: &[Uuid], target: &Target, before: &Sett
         let layers = store::all_layers(&mut tx).await?;
         let agents = store::agents_below(&mut tx, target).await?;
         drop(tx);
-        for agent in agents.into_iter().filter(|agent| app.gateway.is_connected(agent.id)) {
+        let mut elsewhere = Vec::new();
+        for agent in agents {
             let config = |before: Option<&Settings>| {
                 let mine = layers.iter().filter(|layer| layer.covers(&agent));
                 let settings = mine.map(|layer| ((), settings_of(layer, target, before)));
                 catalogue::agent_config(&catalogue::merge(settings))
             };
             let now = config(None);
-            if now != config(Some(before)) {
-                // One that left meanwhile is told when it comes back.
-                let _is_connected = app.gateway.send(agent.id, ServerMessage::ConfigUpdate { config: now });
+            if now != config(Some(before))
+                && !app.gateway.send(agent.id, ServerMessage::ConfigUpdate { config: now })
+            {
+                // It is told when it comes back, if no other node holds it.
+                elsewhere.push(agent.id);
             }
+        }
+        for agent_ids in elsewhere.chunks(AGENTS_PER_WORD) {
+            peers::tell(&app.bus, *tenant, &Signal::Settings { agent_ids: agent_ids.to_vec() });
         }
     }
     Ok(())

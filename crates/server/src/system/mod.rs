@@ -10,6 +10,7 @@ pub use hello::{HelloInput, hello};
 use crate::app::App;
 use crate::auth::Scope;
 use crate::auth::permission::ManagePlatform;
+use crate::bus::Reach;
 use crate::error::Error;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -39,6 +40,8 @@ pub enum ReadyStatus {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Checks {
     pub database: CheckStatus,
+    /// The way to the other servers, where there are several. Without it this one works on: it is ready all the same.
+    pub peers: CheckStatus,
 }
 
 /// One check.
@@ -46,6 +49,8 @@ pub struct Checks {
 #[serde(rename_all = "snake_case")]
 pub enum CheckStatus {
     Ok,
+    /// It works, and not all of it.
+    Degraded,
     Failed,
 }
 
@@ -92,10 +97,14 @@ pub async fn readiness(app: &App) -> Readiness {
         }
     };
     let status = match database {
-        CheckStatus::Ok => ReadyStatus::Ready,
+        CheckStatus::Ok | CheckStatus::Degraded => ReadyStatus::Ready,
         CheckStatus::Failed => ReadyStatus::NotReady,
     };
-    Readiness { status, checks: Checks { database } }
+    let peers = match app.bus.reach() {
+        Reach::Alone | Reach::Connected => CheckStatus::Ok,
+        Reach::Away => CheckStatus::Degraded,
+    };
+    Readiness { status, checks: Checks { database, peers } }
 }
 
 /// The figures of the status screen.

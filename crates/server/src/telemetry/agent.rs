@@ -1,6 +1,7 @@
 //! Samples from agents.
 
 use super::ingest::Queued;
+use super::live::LiveView;
 use super::{Sample, storable_time};
 use crate::app::App;
 use crate::gateway::AgentSession;
@@ -14,7 +15,7 @@ pub async fn metrics(app: &App, session: &AgentSession, seq: u64, mut sample: me
     let time = storable_time(sample.taken_at, Utc::now(), session.retention_days);
     let sample = time.map(|time| Sample { t: time, ..sample.into() });
     match (seq, sample) {
-        (0, Some(sample)) => app.telemetry.live.publish(session.agent_id, sample),
+        (0, Some(sample)) => LiveView::publish(app, session, sample),
         (0, None) => {}
         (seq, None) => {
             app.counters.samples_too_old.add(1);

@@ -85,7 +85,7 @@ pub struct Extremes {
 }
 
 /// One measurement of a machine.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Sample {
     /// When it was taken.
     pub t: DateTime<Utc>,

@@ -2,11 +2,11 @@
 
 use crate::db::words;
 use gururmm_protocol::sensors::{self, SensorKind};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// All sensors of a machine at one moment.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Sensors {
     /// By device, kind and name.
     pub readings: Vec<Sensor>,
@@ -17,7 +17,7 @@ pub struct Sensors {
 }
 
 /// One sensor. Temperatures are degrees Celsius, fans revolutions per minute, the rest volts, watts and amperes.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Sensor {
     pub device: String,
     pub name: String,

@@ -4,6 +4,8 @@ use super::{Action, AgentUpdate, Origin, Status, store};
 use crate::app::App;
 use crate::auth::Scope;
 use crate::auth::permission::System;
+use crate::gateway;
+use crate::peers::Matter;
 use gururmm_protocol::ServerMessage;
 use gururmm_protocol::update::{UpdateAction, UpdateOrder};
 use uuid::Uuid;
@@ -11,6 +13,9 @@ use uuid::Uuid;
 /// Sends the agent's open order, if it is connected and has not begun. What is lost is sent again at its next hello.
 pub async fn send(app: &App, scope: &Scope<System>, agent_id: Uuid) {
     if !app.gateway.is_connected(agent_id) {
+        if let Some(tenant_id) = scope.tenant {
+            gateway::look(app, tenant_id, agent_id, Matter::Update);
+        }
         return;
     }
     let open = async { store::open_of(&mut app.db.begin(scope).await?, agent_id).await };

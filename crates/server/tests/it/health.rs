@@ -17,7 +17,7 @@ async fn ready_follows_the_database_while_health_stays() {
     let server = TestServer::start().await;
     let nobody = server.anonymous();
     let ready = nobody.get("/ready").await;
-    assert_eq!(ready.text(), r#"{"status":"ready","checks":{"database":"ok"}}"#);
+    assert_eq!(ready.text(), r#"{"status":"ready","checks":{"database":"ok","peers":"ok"}}"#);
     assert_eq!(ready.status, 200);
 
     let mut maintenance = maintenance(&server).await;
@@ -30,7 +30,7 @@ async fn ready_follows_the_database_while_health_stays() {
         .await
         .unwrap();
     let away = nobody.get("/ready").await;
-    assert_eq!(away.text(), r#"{"status":"not_ready","checks":{"database":"failed"}}"#);
+    assert_eq!(away.text(), r#"{"status":"not_ready","checks":{"database":"failed","peers":"ok"}}"#);
     assert_eq!(away.status, 503);
     assert_eq!(nobody.get("/health").await.status, 200);
 

@@ -40,6 +40,7 @@ mod limits;
 mod live;
 mod long;
 mod metrics;
+mod nodes;
 mod observability;
 mod openapi;
 mod overview;

@@ -346,6 +346,7 @@ pub const OVERSIGHT: &[Route] = &[
     put(POLICY, Unconfined("admin")).on(Object::Site).filling(&[("scope", "site")]).with(settings),
     get(POLICY, READ).on(Object::Agent).filling(&[("scope", "agent")]),
     put(POLICY, Unconfined("admin")).on(Object::Agent).filling(&[("scope", "agent")]).with(settings),
+    get("/api/v1/system/nodes", PlatformAdmin),
     get("/api/v1/system/status", PlatformAdmin),
     get("/api/v1/system/follow-me", PlatformAdmin),
     put("/api/v1/system/follow-me", PlatformAdmin)

@@ -40,6 +40,7 @@ FROM agents;
 INSERT INTO agent_follows (agent_id, tenant_id, serial, state) SELECT id, tenant_id, 1, 'confirmed' FROM agents;
 INSERT INTO follow_records (serial, server_url, not_before, expires_at, record, signature, set_by)
 VALUES (1, 'https://rmm.example.com', now(), now(), '{}', 'x', 'somebody');
+INSERT INTO nodes (id, name, version, reach) VALUES (gen_random_uuid(), 'rmm-1', '0.1.0', 'alone');
 INSERT INTO retired_protocols (version) VALUES ('0.1');
 INSERT INTO update_rollouts (id, tenant_id, version, state, ring, ring_since, started_at, changed_at)
 SELECT gen_random_uuid(), id, '0.2.0', 'running', 0, now(), now(), now() FROM partners;
