@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -36,13 +37,17 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 impl Line {
     pub(crate) async fn connect(&self) -> Box<dyn Stream> {
+        self.try_connect().await.unwrap()
+    }
+
+    async fn try_connect(&self) -> io::Result<Box<dyn Stream>> {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind((self.from, 0).into()).unwrap();
-        let stream = socket.connect(self.to).await.unwrap();
-        match &self.tls {
-            Some(tls) => Box::new(tls.connect(self.to.ip().into(), stream).await.unwrap()),
+        let stream = socket.connect(self.to).await?;
+        Ok(match &self.tls {
+            Some(tls) => Box::new(tls.connect(self.to.ip().into(), stream).await?),
             None => Box::new(stream),
-        }
+        })
     }
 }
 
@@ -125,6 +130,15 @@ impl ApiClient {
         Call { line: self.line.clone(), method, path: path.to_owned(), headers, body: Bytes::new() }
     }
 
+    /// Opens a WebSocket on a server that may not be there, or may go away meanwhile.
+    pub async fn try_upgrade(&self, path: &str) -> Option<TestSocket> {
+        let opening = async {
+            let stream = self.line.try_connect().await.ok()?;
+            TestSocket::open_on(stream, &self.line, path, &self.headers).await.ok()?.ok()
+        };
+        timeout(PATIENCE, opening).await.ok().flatten()
+    }
+
     /// Opens a WebSocket; the answer instead, when the server refuses.
     pub async fn upgrade(&self, path: &str) -> Result<TestSocket, Answer> {
         TestSocket::open(&self.line, path, &self.headers).await
@@ -164,15 +178,21 @@ impl Call {
     pub async fn send(self) -> Answer {
         let what = format!("{} {}", self.method, self.path);
         match timeout(PATIENCE, self.exchange(&what)).await {
-            Ok(answer) => answer,
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => panic!("{what}: {error}"),
             Err(_) => panic!("{what}: no answer"),
         }
     }
 
-    async fn exchange(self, what: &str) -> Answer {
-        let stream = self.line.connect().await;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    /// The same to a server that may not be there, or may go away meanwhile.
+    pub async fn try_send(self) -> Option<Answer> {
+        let what = format!("{} {}", self.method, self.path);
+        timeout(PATIENCE, self.exchange(&what)).await.ok()?.ok()
+    }
+
+    async fn exchange(self, what: &str) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
+        let stream = self.line.try_connect().await?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let connection = tokio::spawn(connection);
         let mut request =
             Request::builder().method(self.method).uri(self.path).body(Full::new(self.body)).unwrap();
@@ -180,11 +200,11 @@ impl Call {
         if !request.headers().contains_key(HOST) {
             request.headers_mut().insert(HOST, self.line.to.to_string().parse().unwrap());
         }
-        let response = sender.send_request(request).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+        let response = sender.send_request(request).await?;
         let (head, body) = response.into_parts();
-        let body = body.collect().await.unwrap_or_else(|error| panic!("{what}: {error}")).to_bytes();
+        let body = body.collect().await?.to_bytes();
         connection.abort();
-        Answer { what: what.to_owned(), status: head.status, headers: head.headers, body }
+        Ok(Answer { what: what.to_owned(), status: head.status, headers: head.headers, body })
     }
 }
 

@@ -33,6 +33,21 @@ pub struct Closed {
 impl TestSocket {
     /// Opens one; the answer instead, when the server refuses.
     pub(crate) async fn open(line: &Line, path: &str, headers: &HeaderMap) -> Result<Self, Answer> {
+        let opening = Self::open_on(line.connect().await, line, path, headers);
+        let opened = timeout(PATIENCE, opening).await;
+        match opened.unwrap_or_else(|_| panic!("{path}: no answer to the upgrade")) {
+            Ok(answer) => answer,
+            Err(error) => panic!("upgrade {path}: {error}"),
+        }
+    }
+
+    /// The same on a connection that may break.
+    pub(crate) async fn open_on(
+        stream: Box<dyn Stream>,
+        line: &Line,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> Result<Result<Self, Answer>, Box<Error>> {
         let mut request = format!("ws://{}{path}", line.to).into_client_request().unwrap();
         for (name, value) in headers {
             match name == http::header::HOST {
@@ -40,9 +55,7 @@ impl TestSocket {
                 false => drop(request.headers_mut().append(name, value.clone())),
             }
         }
-        let stream = line.connect().await;
-        let handshake = timeout(PATIENCE, tokio_tungstenite::client_async(request, stream)).await;
-        match handshake.unwrap_or_else(|_| panic!("{path}: no answer to the upgrade")) {
+        Ok(match tokio_tungstenite::client_async(request, stream).await {
             Ok((stream, response)) => {
                 let protocol = response.headers().get("sec-websocket-protocol");
                 let protocol = protocol.map(|value| value.to_str().unwrap().to_owned());
@@ -58,8 +71,8 @@ impl TestSocket {
                     body,
                 })
             }
-            Err(error) => panic!("upgrade {path}: {error}"),
-        }
+            Err(error) => return Err(Box::new(error)),
+        })
     }
 
     /// Sends a text frame.

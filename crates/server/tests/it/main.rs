@@ -48,6 +48,7 @@ mod policies;
 mod recordings;
 mod retention;
 mod rls_catalogue;
+mod rolling;
 mod rollouts;
 mod serve_failures;
 mod session;
