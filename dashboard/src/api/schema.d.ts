@@ -845,7 +845,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** One command, without output. */
+        /**
+         * One command, without output. A script that waits for the end names `wait_seconds` and asks again while the command has
+         *     not ended.
+         */
         get: operations["command_state"];
         put?: never;
         post?: never;
@@ -11320,7 +11323,10 @@ export interface operations {
     };
     command_state: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Answer when the command has ended, or after so many seconds; at once when absent. */
+                wait_seconds?: number;
+            };
             header?: never;
             path: {
                 id: string;

@@ -98,15 +98,26 @@ async fn page_commands(
     super::list(&app, &scope, filter, &page).await.map(Json)
 }
 
-/// One command, without output.
-#[utoipa::path(get, path = "/api/v1/commands/{id}", tag = "commands", params(("id" = Uuid, Path)),
+/// How long an answer may wait.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Wait {
+    /// Answer when the command has ended, or after so many seconds; at once when absent.
+    #[param(minimum = 0, maximum = 30)]
+    wait_seconds: Option<u32>,
+}
+
+/// One command, without output. A script that waits for the end names `wait_seconds` and asks again while the command has
+/// not ended.
+#[utoipa::path(get, path = "/api/v1/commands/{id}", tag = "commands", params(("id" = Uuid, Path), Wait),
     responses((status = 200, body = Command)))]
 async fn command_state(
     State(app): State<AppState>,
     scope: Scope<ReadFleet>,
     Path(id): Path<Uuid>,
+    Query(wait): Query<Wait>,
 ) -> Result<Json<Command>, Error> {
-    super::get_without_output(&app, &scope, id).await.map(Json)
+    super::ended_or_as_it_is(&app, &scope, id, wait.wait_seconds.unwrap_or(0)).await.map(Json)
 }
 
 /// From where.

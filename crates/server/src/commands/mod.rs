@@ -46,6 +46,9 @@ const MAX_OPEN: i64 = 500;
 /// How long a cancel waits for the agent before it answers.
 const CANCEL_WAITS: Duration = Duration::from_secs(5);
 
+/// How long someone may wait for a command's end in one request.
+const WAITS_AT_MOST_SECONDS: u32 = 30;
+
 /// What commands need in memory.
 #[derive(Default)]
 pub struct Commands {
@@ -230,6 +233,27 @@ pub async fn list(
 /// One command without its output.
 pub async fn get_without_output(app: &App, scope: &Scope<ReadFleet>, id: Uuid) -> Result<Command, Error> {
     store::get(&mut app.db.begin(scope).await?, id).await?.ok_or_else(Error::not_found)
+}
+
+/// One command without its output, once it has ended, or as it is when the time is over.
+pub async fn ended_or_as_it_is(
+    app: &App,
+    scope: &Scope<ReadFleet>,
+    id: Uuid,
+    wait_seconds: u32,
+) -> Result<Command, Error> {
+    if wait_seconds > WAITS_AT_MOST_SECONDS {
+        return Err(Error::field("wait_seconds", "OUT_OF_RANGE", "must be from 0 to 30"));
+    }
+    let until = Instant::now() + Duration::from_secs(wait_seconds.into());
+    // Followed before it is read: an end between the two is noticed.
+    let mut signal = app.commands.signals.follow(id);
+    loop {
+        let command = get_without_output(app, scope, id).await?;
+        if command.status.is_final() || timeout_at(until, signal.changed()).await.is_err() {
+            return Ok(command);
+        }
+    }
 }
 
 /// Output after chunk `after_seq`, a bounded piece at a time.

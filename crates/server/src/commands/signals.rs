@@ -40,6 +40,11 @@ impl Signals {
         self.lock().values().for_each(|sender| sender.send_replace(()));
     }
 
+    /// Whether anyone follows this command.
+    pub fn is_followed(&self, command_id: Uuid) -> bool {
+        self.lock().contains_key(&command_id)
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, watch::Sender<()>>> {
         self.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }

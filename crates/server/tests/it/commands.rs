@@ -157,6 +157,26 @@ async fn a_command_runs_and_its_result_is_kept() {
     assert_eq!(page["total"], 1);
 }
 
+#[tokio::test]
+async fn a_script_that_waits_is_answered_with_the_end_and_one_that_does_not_at_once() {
+    let stage = stage().await;
+    let mut agent = stage.agent().await;
+    let (id, _) = stage.shell("true").await;
+    let start = agent.expect_command().await;
+    let path = format!("/api/v1/commands/{id}");
+    assert_eq!(stage.tech.get(&path).await.expect(200)["status"], "sent");
+    let waiting_path = format!("{path}?wait_seconds=30");
+    let (waited, ()) = tokio::join!(stage.tech.get(&waiting_path), async {
+        // It is asked for before it ends: somebody follows it.
+        let followed = async || stage.server.app().commands.signals.is_followed(id.0).then_some(());
+        eventually("someone who waits", followed).await;
+        agent.run(&start, "", 0).await;
+    });
+    assert_eq!(waited.expect(200)["status"], "completed");
+    assert_eq!(stage.tech.get(&waiting_path).await.expect(200)["status"], "completed");
+    stage.tech.get(&format!("{path}?wait_seconds=31")).await.expect(422);
+}
+
 /// Whatever the machine's clock shows.
 #[tokio::test]
 async fn a_command_never_ends_before_it_started_nor_in_the_future() {
