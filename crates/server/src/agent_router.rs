@@ -4,7 +4,10 @@ use crate::agent_logs;
 use crate::agents;
 pub use crate::agents::Meeting;
 use crate::app::App;
+use crate::auth::permission::System;
 use crate::commands;
+use crate::commands::agent::Resumed;
+use crate::db::Tx;
 use crate::error::Error;
 use crate::follow;
 use crate::gateway::{AgentSession, Machine};
@@ -14,6 +17,7 @@ use crate::telemetry;
 use crate::updates;
 use gururmm_protocol::command::OutputChunk;
 use gururmm_protocol::policy::AgentConfig;
+use gururmm_protocol::to_server::Hello;
 use gururmm_protocol::{AgentMessage, CommandId, ServerMessage};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -56,9 +60,8 @@ pub async fn take_turns(app: &App, session: &AgentSession, one: &Machine, other:
 }
 
 /// Effective settings of an agent.
-pub async fn config(app: &App, session: &AgentSession) -> Result<AgentConfig, Error> {
-    let mut tx = app.db.begin(&session.scope()).await?;
-    policies::agent_config(&mut tx, session.agent_id).await
+pub async fn config(tx: &mut Tx<System>, session: &AgentSession) -> Result<AgentConfig, Error> {
+    policies::agent_config(tx, session.agent_id).await
 }
 
 /// A connected agent stands in another place: what holds there holds for it from now on.
@@ -142,12 +145,10 @@ async fn deliver(
 ) -> Result<Vec<ServerMessage>, Error> {
     match message {
         AgentMessage::Hello(hello) => {
-            retrying(|| agents::on_hello(app, session, &hello)).await?;
-            let mut answers = retrying(|| commands::agent::hello(app, session, &hello.commands)).await?;
+            let (resumed, due) = retrying(|| arrived(app, session, &hello)).await?;
+            let mut answers = commands::agent::resumed(app, session, resumed).await;
             answers.extend(telemetry::agent::hello(app, session));
-            answers.extend(retrying(|| agent_logs::agent::hello(app, session)).await?);
-            answers.extend(retrying(|| updates::agent::hello(app, session, &hello)).await?);
-            answers.extend(retrying(|| agents::on_uninstall_hello(app, session, &hello)).await?);
+            answers.extend(due);
             answers.extend(follow::agent::hello(app, &hello));
             Ok(answers)
         }
@@ -193,6 +194,22 @@ async fn deliver(
         | AgentMessage::Goodbye {}
         | AgentMessage::Unknown => Ok(Vec::new()),
     }
+}
+
+/// What the slices do when an agent is back, in one transaction: in a storm it is done for thousands.
+async fn arrived(
+    app: &App,
+    session: &AgentSession,
+    hello: &Hello,
+) -> Result<(Resumed, Vec<ServerMessage>), Error> {
+    let mut tx = app.db.begin(&session.scope()).await?;
+    agents::on_hello(app, &mut tx, session, hello).await?;
+    let resumed = commands::agent::hello(app, &mut tx, session, &hello.commands).await?;
+    let mut due = agent_logs::agent::hello(app, &mut tx, session).await?;
+    due.extend(updates::agent::hello(app, &mut tx, session, hello).await?);
+    due.extend(agents::on_uninstall_hello(app, &mut tx, session, hello).await?);
+    tx.commit().await?;
+    Ok((resumed, due))
 }
 
 /// Repeats work while the database is away: an agent's message is neither lost nor acknowledged early.

@@ -22,11 +22,14 @@ const MOST_PARTS: i32 = 1_024;
 const CRASHES_OVER: TimeDelta = TimeDelta::minutes(1);
 
 /// The agent is back: what was asked of its former session and has not come is asked again.
-pub async fn hello(app: &App, session: &AgentSession) -> Result<Vec<ServerMessage>, Error> {
-    let mut tx = app.db.begin(&session.scope()).await?;
+pub async fn hello(
+    app: &App,
+    tx: &mut Tx<System>,
+    session: &AgentSession,
+) -> Result<Vec<ServerMessage>, Error> {
     // The line took orders before this hello was handled: what went out on it is on its way.
     let connected_since = app.gateway.connected_since(session.agent_id);
-    let open = store::open_of(&mut tx, session.agent_id)
+    let open = store::open_of(tx, session.agent_id)
         .await?
         .filter(|log| connected_since.is_none_or(|since| log.requested_at < since));
     Ok(open.into_iter().map(|log| request(LogId(log.id))).collect())

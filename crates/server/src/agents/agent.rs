@@ -6,6 +6,7 @@ use crate::alerts::{self, NewAlert, Severity, Subject};
 use crate::app::App;
 use crate::audit::Entry;
 use crate::auth::Scope;
+use crate::auth::permission::System;
 use crate::bus::{Event, Topic};
 use crate::db::Tx;
 use crate::error::Error;
@@ -19,23 +20,25 @@ use gururmm_protocol::to_server::Hello;
 use serde_json::json;
 
 /// Stores what a machine is now. Writes only what changed: a fleet that comes back says the same as before.
-pub async fn on_hello(app: &App, session: &AgentSession, hello: &Hello) -> Result<(), Error> {
+pub async fn on_hello(
+    app: &App,
+    tx: &mut Tx<System>,
+    session: &AgentSession,
+    hello: &Hello,
+) -> Result<(), Error> {
     let (mut system, mut identity) = (hello.system.clone(), hello.identity.clone());
     let mut agent_version = hello.agent_version.clone();
     system.clean();
     identity.clean();
     clean(&mut agent_version, 64);
     let protocol = negotiate(&app.protocols.served(), &hello.protocols).map(|version| version.to_string());
-    let mut tx = app.db.begin(&Scope::agent(session.agent_id, session.tenant_id, &system.hostname)).await?;
     let system_json = serde_json::to_value(&system).map_err(Error::internal)?;
     let changed =
-        store::set_system(&mut tx, session, &system, &system_json, &agent_version, protocol.as_deref())
-            .await?;
+        store::set_system(tx, session, &system, &system_json, &agent_version, protocol.as_deref()).await?;
     if changed {
-        emit_changed(&mut tx, session).await?;
+        emit_changed(tx, session).await?;
     }
-    check_identity(&mut tx, session, &system.hostname, &identity).await?;
-    tx.commit().await
+    check_identity(tx, session, &system.hostname, &identity).await
 }
 
 /// Stores the machine's network state, if it is another than before.

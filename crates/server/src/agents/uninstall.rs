@@ -182,25 +182,23 @@ pub(super) async fn call_off<P>(tx: &mut Tx<P>, agent_id: Uuid) -> Result<(), Er
 /// The agent is there: its open order is sent, or sent again.
 pub async fn on_uninstall_hello(
     app: &App,
+    tx: &mut Tx<System>,
     session: &AgentSession,
     hello: &Hello,
 ) -> Result<Vec<ServerMessage>, Error> {
     let now = Utc::now();
-    let mut tx = app.db.begin(&session.scope()).await?;
-    let Some(open) = uninstall_store::lock_open(&mut tx, session.agent_id).await? else {
+    let Some(open) = uninstall_store::lock_open(tx, session.agent_id).await? else {
         return Ok(Vec::new());
     };
     let spoken = negotiate(&app.protocols.served(), &hello.protocols);
     if open.status == Status::Ordered && spoken.is_none_or(|version| version < SINCE) {
         let error = ("AGENT_TOO_OLD", "the agent is too old to remove itself: update it first");
-        failed(&mut tx, session, open.id, error.0, Some(error.1), now).await?;
-        tx.commit().await?;
+        failed(tx, session, open.id, error.0, Some(error.1), now).await?;
         return Ok(Vec::new());
     }
     if open.status == Status::Ordered && open.valid_until <= now {
-        uninstall_store::end(&mut tx, open.id, Status::Expired, None, now).await?;
-        emit_changed(&mut tx, session).await?;
-        tx.commit().await?;
+        uninstall_store::end(tx, open.id, Status::Expired, None, now).await?;
+        emit_changed(tx, session).await?;
         return Ok(Vec::new());
     }
     Ok(vec![message(open.id.into(), open.valid_until)])

@@ -30,16 +30,16 @@ const MAX_STORED_CHUNKS: i32 = 1_000_000;
 /// again; what ran and is unknown to its journal is interrupted; what someone cancelled meanwhile is cancelled.
 pub async fn hello(
     app: &App,
+    tx: &mut Tx<System>,
     session: &AgentSession,
     held: &[ResumedCommand],
-) -> Result<Vec<ServerMessage>, Error> {
+) -> Result<Resumed, Error> {
     let held: HashMap<Uuid, bool> =
         held.iter().map(|command| (command.command_id.0, command.ended)).collect();
     let (now, mut answers, mut resend, mut changed) = (Utc::now(), Vec::new(), Vec::new(), Vec::new());
-    let mut tx = app.db.begin(&session.scope()).await?;
-    if !gateway::hold(&mut tx, session).await? {
+    if !gateway::hold(tx, session).await? {
         // A later session of this agent says what it holds now.
-        return Ok(answers);
+        return Ok(Resumed { answers, changed, has_queued: false });
     }
     let ids: Vec<Uuid> = held.keys().copied().collect();
     // The line took orders before this hello was handled: what went out on it is on its way, and no news of it is yet
@@ -48,7 +48,9 @@ pub async fn hello(
     let is_on_its_way = |sent_at: Option<DateTime<Utc>>| {
         sent_at.zip(connected_since).is_some_and(|(sent_at, since)| sent_at >= since)
     };
-    for command in store::lock_of_agent(&mut tx, session.agent_id, &ids).await? {
+    let mut has_queued = false;
+    for command in store::lock_of_agent(tx, session.agent_id, &ids).await? {
+        has_queued |= command.status == Status::Queued;
         let is_cancelled = command.times.cancel_requested_at.is_some();
         let trigger = match (command.status, held.get(&command.id)) {
             (Status::Sent, None) if is_on_its_way(command.times.sent_at) => continue,
@@ -72,16 +74,33 @@ pub async fn hello(
         };
         let end = (trigger == Trigger::GivenUp)
             .then(|| End::given_up(&command, "the agent does not know it any more"));
-        if let Some(status) = apply(&mut tx, &command, trigger, end.as_ref(), now).await? {
+        if let Some(status) = apply(tx, &command, trigger, end.as_ref(), now).await? {
             changed.push((command.id, status));
         }
     }
-    let starts = store::take_starts(&mut tx, &resend, now).await?;
-    tx.commit().await?;
-    answers.extend(starts.into_iter().map(ServerMessage::CommandStart));
-    note(app, &changed);
-    dispatch::dispatch(app, &session.scope(), session.agent_id).await;
-    Ok(answers)
+    if !resend.is_empty() {
+        answers
+            .extend(store::take_starts(tx, &resend, now).await?.into_iter().map(ServerMessage::CommandStart));
+    }
+    Ok(Resumed { answers, changed, has_queued })
+}
+
+/// What came of a comparison; it counts once it is committed.
+pub struct Resumed {
+    /// What the agent is told.
+    pub answers: Vec<ServerMessage>,
+    changed: Vec<(Uuid, Status)>,
+    has_queued: bool,
+}
+
+/// It is committed: those who follow are woken, and what waited goes out. What is ordered from now on is sent by whoever
+/// orders it, for the agent is connected.
+pub async fn resumed(app: &App, session: &AgentSession, resumed: Resumed) -> Vec<ServerMessage> {
+    note(app, &resumed.changed);
+    if resumed.has_queued || !resumed.changed.is_empty() {
+        dispatch::dispatch(app, &session.scope(), session.agent_id).await;
+    }
+    resumed.answers
 }
 
 /// Its process runs.

@@ -179,10 +179,11 @@ async fn converse(
 
 /// The agent's settings, unless its key has died since it knocked.
 async fn still_admitted(app: &App, session: &AgentSession) -> Result<Option<AgentConfig>, Error> {
-    if !store::is_current(app, session).await? {
+    let mut tx = app.db.begin(&session.scope()).await?;
+    if !store::is_current(&mut tx, session).await? {
         return Ok(None);
     }
-    agent_router::config(app, session).await.map(Some)
+    agent_router::config(&mut tx, session).await.map(Some)
 }
 
 /// Frames from the socket, paced, decoded, and counted when they are no messages.

@@ -41,8 +41,7 @@ pub async fn hold<P>(tx: &mut Tx<P>, session: &AgentSession) -> Result<bool, Err
 }
 
 /// Whether nothing came between: no later session, no new key, no deletion.
-pub async fn is_current(app: &App, session: &AgentSession) -> Result<bool, Error> {
-    let mut tx = app.db.begin(&session.scope()).await?;
+pub async fn is_current<P>(tx: &mut Tx<P>, session: &AgentSession) -> Result<bool, Error> {
     let is_current = sqlx::query_scalar!(
         r#"SELECT EXISTS (SELECT 1 FROM agents WHERE id = $1 AND state = 'active' AND session_epoch = $2) AS "is!""#,
         session.agent_id,

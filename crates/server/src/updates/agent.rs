@@ -17,24 +17,26 @@ use uuid::Uuid;
 
 /// The agent is there: what it can is noted, and its open order sent again, or a new one decided. Agents before 1.1 say
 /// nothing about updates and are told nothing.
-pub async fn hello(app: &App, session: &AgentSession, hello: &Hello) -> Result<Vec<ServerMessage>, Error> {
+pub async fn hello(
+    app: &App,
+    tx: &mut Tx<System>,
+    session: &AgentSession,
+    hello: &Hello,
+) -> Result<Vec<ServerMessage>, Error> {
     let now = Utc::now();
-    let mut tx = app.db.begin(&session.scope()).await?;
     let Some(mut ability) = hello.update.clone() else {
-        store::forget_ability(&mut tx, session.agent_id).await?;
-        tx.commit().await?;
+        store::forget_ability(tx, session.agent_id).await?;
         return Ok(Vec::new());
     };
     ability.clean();
-    store::set_ability(&mut tx, session.agent_id, &ability).await?;
-    let open = open_order(&mut tx, session.agent_id, now).await?;
+    store::set_ability(tx, session.agent_id, &ability).await?;
+    let open = open_order(tx, session.agent_id, now).await?;
     let order = match open {
         // On its way: the agent says by itself what came of a trial.
         Some(open) => (open.status != Status::Trying).then_some(open),
-        None if ability.supported => decide(app, &mut tx, session.agent_id, now).await?,
+        None if ability.supported => decide(app, tx, session.agent_id, now).await?,
         None => None,
     };
-    tx.commit().await?;
     Ok(order.as_ref().map(dispatch::message).into_iter().collect())
 }
 
