@@ -215,7 +215,9 @@ impl Session {
             _ if !self.is_online() => {
                 tracing::warn!("a message before the welcome is ignored");
             }
-            ServerMessage::HeartbeatAck { server_time } => {
+            ServerMessage::HeartbeatAck { server_time, reconnect_within_seconds } => {
+                let within = reconnect_within_seconds.unwrap_or_default();
+                self.backoff.spread(Duration::from_secs(within.into()));
                 self.actions.push_back(Action::ServerTime(server_time));
             }
             ServerMessage::MetricsAck { seq } => self.outbox.ack_samples(now, seq),

@@ -36,6 +36,10 @@ pub struct Agent {
     pub machine: Machine,
     pub id: String,
     pub key: String,
+    /// Which place it tries next, counted on.
+    turn: usize,
+    /// How widely the server has its agents spread themselves when they find it gone.
+    spread: Duration,
     seq: u64,
     /// Samples without an acknowledgement: what they hold follows from their time.
     outbox: VecDeque<Kept>,
@@ -54,7 +58,8 @@ struct Kept {
 
 /// What all agents of a process share.
 pub struct Shared {
-    pub place: Place,
+    /// Where they may connect; one at least.
+    pub places: Vec<Place>,
     pub counts: Counts,
     pub stop: CancellationToken,
     pub manner: Manner,
@@ -81,6 +86,8 @@ impl Agent {
     /// An agent that has not connected yet.
     pub fn new(machine: Machine, id: String, key: String) -> Self {
         Self {
+            turn: machine.number,
+            spread: Duration::ZERO,
             machine,
             id,
             key,
@@ -120,6 +127,7 @@ impl Agent {
                 if began.elapsed() > GOOD_AFTER {
                     backoff.reset();
                 }
+                backoff.spread(self.spread);
                 match end {
                     End::Stopped => return,
                     End::Asleep => NAP,
@@ -134,7 +142,10 @@ impl Agent {
     }
 
     async fn session(&mut self, shared: &Shared) -> End {
-        let attempt = shared.place.socket(source(self.machine.number), &self.id, &self.key);
+        let Some(place) = shared.places.get(self.turn % shared.places.len().max(1)) else {
+            return End::Stopped;
+        };
+        let attempt = place.socket(source(self.machine.number), &self.id, &self.key);
         let socket = tokio::select! {
             socket = attempt => socket,
             () = shared.stop.cancelled() => return End::Stopped,
@@ -148,10 +159,12 @@ impl Agent {
                 end
             }
             Err(Refusal::Lost(_)) => {
+                self.turn += 1;
                 shared.counts.lost.up();
                 End::Gone(Setback::Lost)
             }
             Err(Refusal::Answered { status, retry_after }) => {
+                self.turn += 1;
                 shared.counts.refused.up();
                 End::Gone(match (status, retry_after) {
                     (429 | 503, after) => Setback::Busy { at_least: Duration::from_secs(after.unwrap_or(5)) },
@@ -363,6 +376,10 @@ impl<'a> Session<'a> {
                 let before = self.agent.outbox.len();
                 self.agent.outbox.retain(|kept| kept.seq > seq);
                 counts.samples_stored.add((before - self.agent.outbox.len()) as u64);
+            }
+            ServerMessage::HeartbeatAck { reconnect_within_seconds, .. } => {
+                let within = reconnect_within_seconds.unwrap_or_default();
+                self.agent.spread = Duration::from_secs(within.into());
             }
             ServerMessage::CommandStart(start) => self.obey(socket, &start).await?,
             ServerMessage::CommandEndAck { command_id } => {

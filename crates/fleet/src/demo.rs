@@ -92,7 +92,7 @@ pub async fn demo(
     let awake = agents.iter().filter(|agent| agent.machine.is_awake(now));
     let past = awake.map(|agent| agent.remembered() as u64).sum();
     let manner = Manner { lives: true, ..Manner::default() };
-    load::run(agents, load::PER_SECOND / 10, place, manner, async |shared| {
+    load::run(agents, load::PER_SECOND / 10, vec![place], manner, async |shared| {
         tokio::select! {
             () = tell(shared, past, say) => Ok(()),
             () = stop => Ok(()),

@@ -8,6 +8,7 @@ pub mod behaviour;
 pub mod counts;
 pub mod demo;
 pub mod enroll;
+pub mod floor;
 pub mod load;
 pub mod machine;
 pub mod noise;

@@ -26,7 +26,7 @@ pub async fn load(
     world: World,
     (from, to): (usize, usize),
     per_second: u32,
-    place: Place,
+    places: Vec<Place>,
     manner: Manner,
 ) -> anyhow::Result<()> {
     let secret = Secret::of(data_dir)?;
@@ -37,22 +37,22 @@ pub async fn load(
             Agent::new(machine, id, key)
         })
         .collect();
-    run(agents, per_second, place, manner, say).await
+    run(agents, per_second, places, manner, say).await
 }
 
-/// Runs agents until `meanwhile` ends, which sees what they do.
+/// Runs agents until `meanwhile` ends, which sees what they do. Of several places they start evenly at all.
 ///
 /// # Errors
 /// Those of `meanwhile`.
 pub async fn run(
     agents: Vec<Agent>,
     per_second: u32,
-    place: Place,
+    places: Vec<Place>,
     manner: Manner,
     meanwhile: impl AsyncFnOnce(&Shared) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
-    let shared = Arc::new(Shared { place, counts: Counts::default(), stop: stop.clone(), manner });
+    let shared = Arc::new(Shared { places, counts: Counts::default(), stop: stop.clone(), manner });
     let tracker = TaskTracker::new();
     let started = {
         let (shared, tracker) = (Arc::clone(&shared), tracker.clone());

@@ -5,15 +5,22 @@ use chrono::TimeDelta;
 use clap::{Args, Parser, Subcommand};
 use gururmm_fleet::agent::Manner;
 use gururmm_fleet::demo::{self, Owner};
+use gururmm_fleet::floor;
 use gururmm_fleet::load;
 use gururmm_fleet::seed;
 use gururmm_fleet::wire::Place;
 use gururmm_fleet::world::World;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
+
+/// The server's: the floor is measured against it.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Where the database's URL is looked for: it may hold a password.
 const DATABASE_URL: &str = "GURURMM_DATABASE_URL";
@@ -49,7 +56,7 @@ enum Command {
         #[arg(long)]
         data_dir: PathBuf,
         #[command(flatten)]
-        server: Server,
+        servers: Servers,
         /// The first machine
         #[arg(long, default_value_t = 0)]
         from: usize,
@@ -68,6 +75,16 @@ enum Command {
         /// Sleep at night, travel, lose the line
         #[arg(long)]
         lives: bool,
+    },
+    /// Be the least that a server can be: take sockets with TLS, answer what keeps them open, and no more; until standard
+    /// input ends
+    Floor {
+        /// The data folder of the server whose certificate is shown
+        #[arg(long)]
+        data_dir: PathBuf,
+        /// Address and port to listen on
+        #[arg(long)]
+        listen: SocketAddr,
     },
     /// Enroll machines with clients and sites of their own and a day of history, and run them until this is interrupted
     Demo {
@@ -98,9 +115,29 @@ struct Server {
     ca_file: Option<PathBuf>,
 }
 
+#[derive(Args)]
+struct Servers {
+    /// The server's URL; several where it has several nodes: an agent that one does not take tries the next
+    #[arg(long = "server", required = true)]
+    urls: Vec<Url>,
+    /// The server's CA, where it is https
+    #[arg(long)]
+    ca_file: Option<PathBuf>,
+}
+
 impl Server {
     async fn place(&self) -> anyhow::Result<Place> {
         Place::new(&self.url, self.ca_file.as_deref()).await
+    }
+}
+
+impl Servers {
+    async fn places(&self) -> anyhow::Result<Vec<Place>> {
+        let mut places = Vec::with_capacity(self.urls.len());
+        for url in &self.urls {
+            places.push(Place::new(url, self.ca_file.as_deref()).await?);
+        }
+        Ok(places)
     }
 }
 
@@ -122,11 +159,12 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             let url = std::env::var(DATABASE_URL).with_context(|| format!("{DATABASE_URL} is not set"))?;
             seed::seed_first_partner(&url, &data_dir, &world()).await
         }
-        Command::Load { data_dir, server, from, to, per_second, interval_seconds, flood, lives } => {
+        Command::Load { data_dir, servers, from, to, per_second, interval_seconds, flood, lives } => {
             let manner = Manner { lives, interval: interval_seconds.map(Duration::from_secs), flood };
             let range = (from, to.unwrap_or(cli.machines));
-            load::load(&data_dir, world(), range, per_second, server.place().await?, manner).await
+            load::load(&data_dir, world(), range, per_second, servers.places().await?, manner).await
         }
+        Command::Floor { data_dir, listen } => floor::serve(&data_dir, listen).await,
         Command::Demo { server, email, password_file, state, history_hours } => {
             let password = std::fs::read_to_string(&password_file)
                 .with_context(|| format!("cannot read {}", password_file.display()))?;

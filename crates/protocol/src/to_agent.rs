@@ -19,7 +19,13 @@ pub enum ServerMessage {
     /// The answer to a hello: the session stands.
     Welcome(Welcome),
     /// The answer to a heartbeat.
-    HeartbeatAck { server_time: DateTime<Utc> },
+    HeartbeatAck {
+        server_time: DateTime<Utc>,
+        /// Since 1.1: agents that find this server gone come back spread over this time, for there are many of them. Absent
+        /// where they are few.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reconnect_within_seconds: Option<u32>,
+    },
     /// Metrics up to and including this sequence are stored for good.
     MetricsAck { seq: u64 },
     /// The network state with this sequence is stored for good.

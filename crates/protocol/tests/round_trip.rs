@@ -583,7 +583,9 @@ fn server_message() -> impl Strategy<Value = ServerMessage> {
     ]);
     prop_oneof![
         welcome().prop_map(ServerMessage::Welcome),
-        time().prop_map(|server_time| ServerMessage::HeartbeatAck { server_time }),
+        (time(), prop::option::of(any::<u32>())).prop_map(|(server_time, reconnect_within_seconds)| {
+            ServerMessage::HeartbeatAck { server_time, reconnect_within_seconds }
+        }),
         any::<u64>().prop_map(|seq| ServerMessage::MetricsAck { seq }),
         any::<u64>().prop_map(|seq| ServerMessage::NetworkStateAck { seq }),
         command_start().prop_map(ServerMessage::CommandStart),

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 const FIRST: Duration = Duration::from_secs(2);
 const LONGEST: Duration = Duration::from_secs(60);
+/// The widest that a server may have its agents spread themselves when they find it gone.
+const WIDEST_SPREAD: Duration = Duration::from_secs(90);
 const LONGEST_REFUSED: Duration = Duration::from_secs(15 * 60);
 
 /// Why the last connection is gone or never was.
@@ -36,12 +38,19 @@ pub struct Backoff {
     rng: StdRng,
     lost: u32,
     refused: u32,
+    /// How widely agents spread themselves once the server is gone for all of them.
+    spread: Duration,
 }
 
 impl Backoff {
     /// `seed` makes the waits repeatable.
     pub fn new(seed: u64) -> Self {
-        Self { rng: StdRng::seed_from_u64(seed), lost: 0, refused: 0 }
+        Self { rng: StdRng::seed_from_u64(seed), lost: 0, refused: 0, spread: Duration::ZERO }
+    }
+
+    /// The server said how widely its agents are to spread themselves when they find it gone.
+    pub fn spread(&mut self, within: Duration) {
+        self.spread = within.min(WIDEST_SPREAD);
     }
 
     /// A connection stood long enough to count as good.
@@ -55,6 +64,8 @@ impl Backoff {
         match setback {
             Setback::Lost => {
                 let most = FIRST.saturating_mul(1 << self.lost.min(10)).min(LONGEST);
+                // Who alone lost its link is back with the first try. Whoever then finds nobody there is one of all.
+                let most = if self.lost == 0 { most } else { most.max(self.spread) };
                 self.lost += 1;
                 self.up_to(most)
             }
@@ -102,6 +113,32 @@ mod tests {
             let share = waits.iter().filter(|wait| range.contains(wait)).count();
             assert!((60..=140).contains(&share), "quarter {quarter} holds {share} of 400");
         }
+    }
+
+    #[test]
+    fn whoever_finds_the_server_gone_comes_back_spread_and_whoever_lost_its_link_at_once() {
+        let within = Duration::from_secs(80);
+        let waits = |tries: usize| -> Vec<Duration> {
+            let wait = |seed| {
+                let mut backoff = Backoff::new(seed);
+                backoff.spread(within);
+                (0..tries).map(|_| backoff.next(Setback::Lost)).last()
+            };
+            (0..400).filter_map(wait).collect()
+        };
+        assert!(waits(1).iter().all(|wait| *wait <= FIRST));
+        for tries in [2, 3] {
+            let late = waits(tries).iter().filter(|wait| **wait > within / 2).count();
+            assert!((140..=260).contains(&late), "{late} of 400 come in the second half");
+        }
+        assert!(waits(9).iter().all(|wait| *wait <= within));
+    }
+
+    #[test]
+    fn no_server_spreads_its_agents_over_more_than_a_minute_and_a_half() {
+        let mut backoff = Backoff::new(1);
+        backoff.spread(Duration::from_secs(86_400));
+        (0..100).for_each(|_| assert!(backoff.next(Setback::Lost) <= WIDEST_SPREAD));
     }
 
     #[test]

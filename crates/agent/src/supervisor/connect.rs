@@ -146,7 +146,8 @@ impl From<ConnectError> for Failed {
                     (429 | 503, _, wait) => Setback::Busy { at_least: wait.unwrap_or(BUSY) },
                     _ => Setback::Lost,
                 };
-                (setback, true)
+                // Who is only busy is where it was.
+                (setback, !matches!(setback, Setback::Busy { .. }))
             }
             _ => (Setback::Lost, false),
         };

@@ -351,7 +351,11 @@ impl Connection {
             match frame {
                 Some(Ok(Message::Text(text))) => match decode_agent_message(text.as_str()).unwrap() {
                     Decoded::Known(heartbeat @ AgentMessage::Heartbeat { .. }) if self.answers_heartbeats => {
-                        self.send(ServerMessage::HeartbeatAck { server_time: Utc::now() }).await;
+                        self.send(ServerMessage::HeartbeatAck {
+                            server_time: Utc::now(),
+                            reconnect_within_seconds: None,
+                        })
+                        .await;
                         return Some(heartbeat);
                     }
                     Decoded::Known(message) => return Some(message),

@@ -10,7 +10,7 @@ use gururmm_fleet::seed::{self, Secret};
 use gururmm_fleet::wire::Place;
 use gururmm_fleet::world::World;
 use gururmm_testkit::world::{PASSWORD, acme};
-use gururmm_testkit::{ApiClient, TestServer, eventually};
+use gururmm_testkit::{ApiClient, TestDatabase, TestServer, eventually};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -47,7 +47,7 @@ async fn run(
 ) -> Counted {
     let mut counted = Counted::default();
     let place = place(server).await;
-    load::run(agents, 1_000, place, manner, async |shared| {
+    load::run(agents, 1_000, vec![place], manner, async |shared| {
         meanwhile().await;
         // Answers that are on their way.
         eventually("all that was sent is stored", async || {
@@ -93,6 +93,21 @@ async fn seeded_machines_connect_measure_and_run_a_command_once() {
     assert_eq!((counted.connects, counted.refused, counted.lost), (30, 0, 0));
     assert_eq!((counted.commands_started, counted.commands_stored), (1, 1));
     eventually("nobody online", async || (agents_online(&api).await == 0).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_crowd_that_comes_at_once_is_let_in_a_few_at_a_time_and_all_of_it_gets_in() {
+    let server =
+        TestServer::start_with(TestDatabase::with_world().await, |options| options.gateway.arrivals = 2)
+            .await;
+    let (agents, api) = seeded(&server, World::new(1, 40)).await;
+    let counted = run(&server, agents, Manner::default(), async || {
+        eventually("forty online", async || (agents_online(&api).await == 40).then_some(())).await;
+    })
+    .await;
+    assert!(counted.refused > 0, "{counted:?}");
+    assert_eq!((counted.connects, counted.lost), (40, 0));
+    assert_eq!(server.app().gateway.turned_away(), counted.refused);
 }
 
 #[tokio::test]

@@ -1,12 +1,14 @@
 //! Agents' sockets: who is connected to this server, and the way to them. Knows no feature: what a message means
 //! stands in `agent_router`.
 
+mod arrivals;
 mod elsewhere;
 pub mod http;
 mod presence;
 mod registry;
 mod session;
 mod store;
+mod websocket;
 
 pub use elsewhere::{Met, connected_elsewhere, ended, is_connected, keep_comparing, look, say_who};
 pub use presence::{follow_moves, give_up_nodes, keep as keep_presence};
@@ -17,13 +19,14 @@ use crate::auth::Scope;
 use crate::auth::permission::System;
 use crate::bus::Bus;
 use crate::peers::{self, Signal};
+use arrivals::Arrivals;
 use chrono::{DateTime, Utc};
 use elsewhere::Questions;
 use gururmm_protocol::ServerMessage;
 use gururmm_protocol::to_agent::GoodbyeReason;
 use registry::Registry;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -73,6 +76,9 @@ pub struct Settings {
     pub throttled_at_most: Duration,
     /// How often changes of presence are written.
     pub presence_every: Duration,
+    /// Agents that may be on their way in at a time; what is done for them all takes a second or two. Others are told to
+    /// come again.
+    pub arrivals: usize,
 }
 
 impl Default for Settings {
@@ -86,6 +92,7 @@ impl Default for Settings {
             bytes_per_second: 4 * 1024 * 1024,
             throttled_at_most: Duration::from_secs(60),
             presence_every: Duration::from_millis(250),
+            arrivals: 512,
         }
     }
 }
@@ -94,6 +101,7 @@ impl Default for Settings {
 pub struct Gateway {
     settings: Settings,
     registry: Registry,
+    arrivals: Arc<Arrivals>,
     tasks: TaskTracker,
     stopping: CancellationToken,
     bus: Bus,
@@ -106,6 +114,7 @@ impl Gateway {
         Self {
             bus,
             questions: Questions::default(),
+            arrivals: Arrivals::new(settings.arrivals, Instant::now()),
             settings,
             registry: Registry::default(),
             tasks: TaskTracker::new(),
@@ -189,6 +198,17 @@ impl Gateway {
         self.stopping.is_cancelled()
     }
 
+    /// Agents that were told to come again later since the server started.
+    pub fn turned_away(&self) -> u64 {
+        self.arrivals.turned_away()
+    }
+
+    /// Over what time agents come back that find this server gone; `None` while they are few.
+    fn spread(&self) -> Option<Duration> {
+        let seconds = self.registry.len() as u64 / AGENTS_BACK_PER_SECOND;
+        (seconds >= FEW_SECONDS).then(|| Duration::from_secs(seconds.min(MOST_SECONDS)))
+    }
+
     fn tasks(&self) -> &TaskTracker {
         &self.tasks
     }
@@ -207,5 +227,9 @@ impl Gateway {
     }
 }
 
-/// How many reconnects per second a restarted server is meant to see.
-const AGENTS_BACK_PER_SECOND: u64 = 500;
+/// How many reconnects per second a restarted server is meant to see: half of what two cores can take.
+const AGENTS_BACK_PER_SECOND: u64 = 250;
+/// Agents that are back within this time need not be spread.
+const FEW_SECONDS: u64 = 5;
+/// An agent waits no longer for a server that went without a word.
+const MOST_SECONDS: u64 = 90;

@@ -1,13 +1,15 @@
 //! One agent's session. Reading, answering and writing live in one task and die together.
 
+use super::arrivals::Arrival;
 use super::registry::{Goodbye, Line, Machine};
+use super::websocket::{self, WireError};
 use super::{AgentSession, Settings, elsewhere, store};
 use crate::agent_router::{self, Meeting};
 use crate::app::{App, AppState};
 use crate::error::{Code, Error};
 use crate::pace::{Pace, Verdict};
 use crate::peers::{self, Signal};
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, close_code};
 use chrono::Utc;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
@@ -17,6 +19,8 @@ use gururmm_protocol::policy::AgentConfig;
 use gururmm_protocol::to_agent::{GoodbyeReason, Welcome};
 use gururmm_protocol::to_server::Hello;
 use gururmm_protocol::{AgentMessage, Decoded, ServerMessage, decode_agent_message, negotiate};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,14 +35,21 @@ const PIECES_AT_ONCE: usize = 16;
 /// For the last words to an agent that does not read them.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
 
-/// Runs the session to its end. The agent is told the `peer` it connects as.
-pub async fn run(app: AppState, session: AgentSession, socket: WebSocket, peer: Option<IpAddr>) {
+type WebSocket = websocket::WebSocket<TokioIo<Upgraded>>;
+
+/// Runs the session to its end. The agent is told the `peer` it connects as; it has arrived when its hello is dealt with.
+pub async fn run(
+    app: AppState,
+    session: AgentSession,
+    socket: WebSocket,
+    (peer, arrival): (Option<IpAddr>, Arrival),
+) {
     let agent_id = session.agent_id;
     let (line, mut queue) = Line::new(&session);
     let (mut sink, stream) = socket.split();
     let (welcome, first) = oneshot::channel();
     let goodbye = tokio::select! {
-        end = converse(&app, session, &line, stream, (welcome, peer)) => end,
+        end = converse(&app, session, &line, stream, (welcome, peer), arrival) => end,
         end = write(&mut sink, first, &mut queue, app.gateway.settings().write_within) => end,
         goodbye = line.closing() => Some(goodbye),
     };
@@ -62,6 +73,7 @@ async fn converse(
     line: &Arc<Line>,
     stream: SplitStream<WebSocket>,
     (welcome, peer): (oneshot::Sender<Utf8Bytes>, Option<IpAddr>),
+    arrival: Arrival,
 ) -> End {
     let settings = app.gateway.settings();
     let mut incoming = Incoming::new(stream, settings);
@@ -74,6 +86,7 @@ async fn converse(
         return goodbye(GoodbyeReason::NoCommonVersion);
     };
     session.hostname.clone_from(&hello.system.hostname);
+    let mut arriving = Some((arrival.turn().await, arrival));
     let there = app.gateway.registry.line(session.agent_id).filter(|there| there.epoch() < line.epoch());
     let machine = Machine {
         identity: hello.identity.clone(),
@@ -135,7 +148,10 @@ async fn converse(
     let mut message = AgentMessage::Hello(hello);
     loop {
         if let AgentMessage::Heartbeat { .. } = message {
-            line.send_paced(&ServerMessage::HeartbeatAck { server_time: Utc::now() }).await;
+            let spread = app.gateway.spread().and_then(|spread| u32::try_from(spread.as_secs()).ok());
+            let answer =
+                ServerMessage::HeartbeatAck { server_time: Utc::now(), reconnect_within_seconds: spread };
+            line.send_paced(&answer).await;
         }
         match message {
             AgentMessage::Goodbye {} => return None,
@@ -164,6 +180,10 @@ async fn converse(
                     }
                 }
             }
+        }
+        if arriving.is_some() {
+            // The hello is dealt with.
+            arriving = None;
         }
         message = match timeout(settings.silence, incoming.next()).await {
             Ok(Ok(message)) => message,
@@ -255,7 +275,7 @@ impl Incoming {
     }
 
     /// The message in a frame. `None`: there is none, and that is no reason to end.
-    fn decode(&mut self, frame: Option<Result<Message, axum::Error>>) -> Result<Option<AgentMessage>, End> {
+    fn decode(&mut self, frame: Option<Result<Message, WireError>>) -> Result<Option<AgentMessage>, End> {
         match frame {
             Some(Ok(Message::Text(text))) => match decode_agent_message(&text) {
                 Ok(Decoded::Known(message)) => return Ok(Some(message)),
@@ -275,7 +295,7 @@ impl Incoming {
     }
 
     /// The pause that a frame costs.
-    fn admit(&mut self, frame: Option<&Result<Message, axum::Error>>) -> Result<Duration, End> {
+    fn admit(&mut self, frame: Option<&Result<Message, WireError>>) -> Result<Duration, End> {
         let Some(Ok(frame)) = frame else { return Ok(Duration::ZERO) };
         match self.pace.admit(size_of_frame(frame), Instant::now()) {
             Verdict::Take => Ok(Duration::ZERO),
@@ -353,7 +373,7 @@ async fn write(
 }
 
 /// The reason and the close frame. What still waits is not sent: both sides repeat it in the next session.
-async fn say_goodbye(sink: &mut SplitSink<WebSocket, Message>, end: End) -> Result<(), axum::Error> {
+async fn say_goodbye(sink: &mut SplitSink<WebSocket, Message>, end: End) -> Result<(), WireError> {
     let code = match end {
         Some(Goodbye { reason, reconnect_within }) => {
             let reconnect_within_seconds = u32::try_from(reconnect_within.as_secs()).unwrap_or(u32::MAX);

@@ -59,6 +59,8 @@ fn server(app: &App, registry: &mut Registry) {
 fn agents(app: &App, registry: &mut Registry) {
     let connected = ConstGauge::new(app.gateway.connected_count());
     registry.register("connected_agents", "Agents with a session", connected);
+    let turned_away = ConstCounter::new(app.gateway.turned_away());
+    registry.register("agents_turned_away", "Agents that were told to come again later", turned_away);
     let stored = ConstCounter::new(app.counters.samples_stored.total());
     registry.register("samples_stored", "Samples of agents that were stored", stored);
     let too_old = ConstCounter::new(app.counters.samples_too_old.total());

@@ -1,0 +1,133 @@
+//! Agents on their way in, from the knock to the hello that has been dealt with. When all of them come back at once, as many
+//! as the server can take are taken, and the others are told when to come again: so the database works for those who come
+//! in, and people's requests are answered meanwhile.
+
+use crate::error::{Code, Error};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Of them, for how many something is done at a time. More would only wait for each other, in the database.
+const AT_WORK: usize = 16;
+/// How many agents a second come in where the server does little else.
+const PER_SECOND: u64 = 200;
+/// What those who are turned away are told, at least and at most.
+const COME_AGAIN: std::ops::RangeInclusive<u64> = 2..=60;
+/// Over what time those who were turned away are counted.
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// The door.
+#[derive(Debug)]
+pub struct Arrivals {
+    at_most: usize,
+    under_way: AtomicUsize,
+    work: Arc<Semaphore>,
+    turned_away: Mutex<TurnedAway>,
+}
+
+#[derive(Debug)]
+struct TurnedAway {
+    since: Instant,
+    now: u64,
+    before: u64,
+    all: u64,
+}
+
+/// An agent on its way in, until this is dropped.
+#[derive(Debug)]
+pub struct Arrival(Arc<Arrivals>);
+
+impl Arrivals {
+    /// Nobody is on the way in; `at_most` may be at a time.
+    pub fn new(at_most: usize, now: Instant) -> Arc<Self> {
+        Arc::new(Self {
+            at_most,
+            under_way: AtomicUsize::new(0),
+            work: Arc::new(Semaphore::new(AT_WORK)),
+            turned_away: Mutex::new(TurnedAway { since: now, now: 0, before: 0, all: 0 }),
+        })
+    }
+
+    /// An agent knocks: it is let in, or told when to come again, by when those before it should be in.
+    pub fn knock(self: &Arc<Self>, now: Instant) -> Result<Arrival, Error> {
+        let arrival = Arrival(Arc::clone(self));
+        if self.under_way.fetch_add(1, Ordering::Relaxed) < self.at_most {
+            return Ok(arrival);
+        }
+        drop(arrival);
+        let mut turned_away = self.turned_away.lock().unwrap_or_else(PoisonError::into_inner);
+        let seconds = turned_away.one_more(now) / PER_SECOND;
+        Err(Error::retry_after(Code::Unavailable, seconds.clamp(*COME_AGAIN.start(), *COME_AGAIN.end())))
+    }
+
+    /// How many were told to come again since the server started.
+    pub fn turned_away(&self) -> u64 {
+        self.turned_away.lock().unwrap_or_else(PoisonError::into_inner).all
+    }
+}
+
+impl TurnedAway {
+    /// Counts one; answers how many they were lately.
+    fn one_more(&mut self, now: Instant) -> u64 {
+        let elapsed = now.saturating_duration_since(self.since);
+        if elapsed >= WINDOW {
+            self.before = if elapsed < 2 * WINDOW { self.now } else { 0 };
+            (self.since, self.now) = (now, 0);
+        }
+        self.now += 1;
+        self.all += 1;
+        self.before.max(self.now)
+    }
+}
+
+impl Arrival {
+    /// Waits for a turn to have something done.
+    pub async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        // It is never closed.
+        Arc::clone(&self.0.work).acquire_owned().await.ok()
+    }
+}
+
+impl Drop for Arrival {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(refused: Result<Arrival, Error>) -> Option<u64> {
+        match refused {
+            Err(Error::Problem(problem)) => problem.retry_after_seconds,
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_full_house_tells_when_to_come_again_and_takes_the_next_one_when_somebody_is_in() {
+        let now = Instant::now();
+        let arrivals = Arrivals::new(3, now);
+        let mut inside: Vec<_> = (0..3).map(|_| arrivals.knock(now).unwrap()).collect();
+        assert_eq!(told(arrivals.knock(now)), Some(2));
+        inside.pop();
+        inside.push(arrivals.knock(now).unwrap());
+        assert!(arrivals.knock(now).is_err());
+        assert_eq!(arrivals.turned_away(), 2);
+    }
+
+    #[test]
+    fn the_more_were_turned_away_the_later_they_are_asked_to_come() {
+        let start = Instant::now();
+        let arrivals = Arrivals::new(3, start);
+        let _inside: Vec<_> = (0..3).map(|_| arrivals.knock(start).unwrap()).collect();
+        let last = (0..6_000).filter_map(|_| told(arrivals.knock(start))).max();
+        assert_eq!(last, Some(6_000 / PER_SECOND));
+        assert_eq!(told(arrivals.knock(start + WINDOW)), Some(6_000 / PER_SECOND), "they are still to come");
+        assert_eq!(told(arrivals.knock(start + 4 * WINDOW)), Some(2));
+        let most = (0..100_000).filter_map(|_| told(arrivals.knock(start + 4 * WINDOW))).max();
+        assert_eq!(most, Some(60));
+    }
+}
