@@ -1,15 +1,13 @@
 //! Processes of `gururmm-fleet` against a [`Stack`]: seeded agents that are connected, and what they did.
 
+use crate::reporter::Reporter;
 use crate::stack::{Stack, wait_for};
 use anyhow::Context as _;
-use serde_json::Value;
 use std::ffi::OsStr;
-use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::process::Command;
 use std::time::Duration;
 
 /// Agents of one process: sockets count against its limit of open files.
@@ -17,12 +15,24 @@ const PER_PROCESS: usize = 15_000;
 
 /// The fleet of one stack, connected until it is dropped.
 pub struct Fleet {
-    processes: Vec<Process>,
+    processes: Vec<Reporter>,
 }
 
-struct Process {
-    child: Child,
-    said: Arc<Mutex<Value>>,
+/// Where a seeded fleet connects.
+pub struct Target {
+    /// Of several, each agent begins with one and goes to the next where it is not taken.
+    pub urls: Vec<String>,
+    /// The data folder of the server whose database it was seeded into.
+    pub data_dir: PathBuf,
+    /// The file of its CA, where the URLs are https.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl Target {
+    /// The stack's server.
+    pub fn of(stack: &Stack) -> Self {
+        Self { urls: vec![stack.url()], data_dir: stack.data_dir(), ca_file: stack.ca_file() }
+    }
 }
 
 /// How the fleet is to behave: options of `gururmm-fleet load`.
@@ -54,32 +64,34 @@ impl Fleet {
         agents: Range<usize>,
         manner: Manner,
     ) -> anyhow::Result<Self> {
+        Self::start_at(&Target::of(stack), bin_dir, machines, agents, manner)
+    }
+
+    /// [`Fleet::start`], elsewhere.
+    ///
+    /// # Errors
+    /// When the program is not in `bin_dir`, or does not start.
+    pub fn start_at(
+        target: &Target,
+        bin_dir: &Path,
+        machines: usize,
+        agents: Range<usize>,
+        manner: Manner,
+    ) -> anyhow::Result<Self> {
         let program = program(bin_dir)?;
         let processes = agents
             .clone()
             .step_by(PER_PROCESS)
             .map(|from| {
-                let mut child = Command::new(&program)
+                let mut command = Command::new(&program);
+                command
                     .args(["load", "--machines", &machines.to_string(), "--from", &from.to_string()])
-                    .args(["--to", &(from + PER_PROCESS).min(agents.end).to_string()])
-                    .args(["--server", &stack.url(), "--data-dir"])
-                    .arg(stack.data_dir())
-                    .args(stack.ca_file().iter().flat_map(|file| [OsStr::new("--ca-file"), file.as_os_str()]))
-                    .args(manner)
-                    .stdin(Stdio::piped())
-                    .stdout(Stdio::piped())
-                    .spawn()?;
-                let output = BufReader::new(child.stdout.take().context("no standard output")?);
-                let said = Arc::new(Mutex::new(Value::Null));
-                let saying = Arc::clone(&said);
-                thread::spawn(move || {
-                    for line in output.lines().map_while(Result::ok) {
-                        if let Ok(counts) = serde_json::from_str(&line) {
-                            *saying.lock().unwrap_or_else(PoisonError::into_inner) = counts;
-                        }
-                    }
-                });
-                anyhow::Ok(Process { child, said })
+                    .args(["--to", &(from + PER_PROCESS).min(agents.end).to_string(), "--data-dir"])
+                    .arg(&target.data_dir)
+                    .args(target.urls.iter().flat_map(|url| ["--server", url]))
+                    .args(target.ca_file.iter().flat_map(|file| [OsStr::new("--ca-file"), file.as_os_str()]))
+                    .args(manner);
+                Reporter::start(command)
             })
             .collect::<Result<_, _>>()?;
         Ok(Self { processes })
@@ -87,12 +99,8 @@ impl Fleet {
 
     /// One of the fleet's counters, of all its processes, at most a second old.
     pub fn count(&self, name: &str) -> u64 {
-        let of = |process: &Process| {
-            process.said.lock().unwrap_or_else(PoisonError::into_inner)[name].as_u64().unwrap_or(0)
-        };
-        self.processes.iter().map(of).sum()
+        self.processes.iter().map(|process| process.count(name)).sum()
     }
-
     /// Waits until so many agents have a session.
     ///
     /// # Errors
@@ -104,19 +112,28 @@ impl Fleet {
     }
 }
 
-impl Drop for Fleet {
-    fn drop(&mut self) {
-        for process in &mut self.processes {
-            // Its standard input ends with this.
-            drop(process.child.stdin.take());
-            let ended = wait_for("the fleet's end", Duration::from_secs(30), || {
-                process.child.try_wait().ok().flatten()
-            });
-            if ended.is_err() {
-                let _ended_meanwhile = process.child.kill();
-                let _ = process.child.wait();
-            }
-        }
+/// The least that a server can be: one that takes the same agents and does nothing with them. It ends when it is dropped.
+pub struct Floor {
+    process: Reporter,
+    pub target: Target,
+}
+
+impl Floor {
+    /// Starts it at `listen`, with the certificate of the stack's server.
+    ///
+    /// # Errors
+    /// When the program is not in `bin_dir`, or does not start.
+    pub fn start(stack: &Stack, bin_dir: &Path, listen: SocketAddr) -> anyhow::Result<Self> {
+        let mut command = Command::new(program(bin_dir)?);
+        command.args(["floor", "--listen", &listen.to_string(), "--data-dir"]).arg(stack.data_dir());
+        let process = Reporter::start(command)?;
+        let target = Target { urls: vec![format!("https://{listen}")], ..Target::of(stack) };
+        Ok(Self { process, target })
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
     }
 }
 

@@ -7,6 +7,8 @@ mod chaos;
 mod dev_db;
 mod dist;
 mod fleet;
+mod meshcentral;
+mod reporter;
 mod retries;
 mod sqlx_prepare;
 mod stack;

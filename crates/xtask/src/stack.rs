@@ -11,6 +11,7 @@ use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 use ureq::tls::Certificate;
 
@@ -216,17 +217,22 @@ impl Stack {
         let own_dir = self.folder.join(format!("agent-{}", self.agents.len()));
         let state_dir = state_dir.unwrap_or(own_dir);
         let fingerprint = self.ca()?.map(|ca| format!("sha256:{}", hex::encode(digest(&SHA256, ca.der()))));
-        let output = Command::new(&self.agent_binary)
+        let mut enroll = Command::new(&self.agent_binary);
+        enroll
             .args(["enroll", "--server", &self.url_at(server.unwrap_or(self.listen))])
             .args(["--site", &self.site_code, "--key-file"])
             .arg(&self.key_file)
             .args(fingerprint.map(|fingerprint| format!("--ca-fingerprint={fingerprint}")))
             .arg("--state-dir")
-            .arg(&state_dir)
-            .stderr(self.log("enroll")?)
-            .output()?;
-        if !output.status.success() {
-            bail!("the agent did not enroll; see {}", self.folder.join("enroll.log").display());
+            .arg(&state_dir);
+        let deadline = Instant::now() + Duration::from_secs(120);
+        while !enroll.stderr(self.log("enroll")?).status()?.success() {
+            // Many from one address are too many at a time.
+            let refused = fs::read_to_string(self.folder.join("enroll.log"))?;
+            if !refused.trim_end().ends_with("(429 RATE_LIMITED)") || Instant::now() > deadline {
+                bail!("the agent did not enroll; see {}", self.folder.join("enroll.log").display());
+            }
+            thread::sleep(Duration::from_secs(5));
         }
         let known: Vec<&str> = self.agents.iter().map(|agent| agent.id.as_str()).collect();
         let all = api.get("/api/agents")?;
@@ -359,7 +365,8 @@ fn kill(child: &mut Option<Child>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn terminate(child: &mut Option<Child>) -> anyhow::Result<()> {
+/// Ends a process the polite way, and waits for it.
+pub fn terminate(child: &mut Option<Child>) -> anyhow::Result<()> {
     let Some(mut running) = child.take() else { return Ok(()) };
     signal(running.id(), "TERM")?;
     let ended =
@@ -371,7 +378,8 @@ fn terminate(child: &mut Option<Child>) -> anyhow::Result<()> {
     ended.map(|_| ())
 }
 
-fn signal(pid: u32, name: &str) -> anyhow::Result<()> {
+/// Sends a signal by its name.
+pub fn signal(pid: u32, name: &str) -> anyhow::Result<()> {
     let status =
         Command::new("kill").args([format!("-{name}"), pid.to_string()]).stderr(Stdio::null()).status()?;
     // A process that is gone already is what was wanted.

@@ -1,9 +1,10 @@
 //! What the agents of `./dev dist` cost a machine: memory and idle CPU of those that run here, the size of all of them and of
-//! what they come in.
+//! what they come in; against MeshCentral's own agent.
 
 use super::{Row, process};
 use crate::dist::{self, Artefact};
-use crate::stack::{EMAIL, PASSWORD, Stack};
+use crate::meshcentral::MeshCentral;
+use crate::stack::{EMAIL, PASSWORD, Stack, Transport, terminate};
 use anyhow::Context as _;
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,12 @@ pub struct Options {
     /// Seconds over which idle CPU is measured
     #[arg(long, default_value_t = 60)]
     idle_seconds: u64,
+    /// How long the agent finds no server: 90s, 30m
+    #[arg(long, default_value = "60s", value_parser = duration)]
+    down: Duration,
+    /// Compare with MeshCentral, which is installed into target/
+    #[arg(long)]
+    with_meshcentral: bool,
     /// What ./dev dist has built
     #[arg(long, default_value = "target/dist")]
     dist_dir: PathBuf,
@@ -34,7 +41,7 @@ pub fn run(root: &Path, bin_dir: &Path, options: &Options) -> anyhow::Result<Vec
     // An emulator's figures would be the emulator's.
     if let Some(native) = native {
         let programs = Programs::link(root, bin_dir, &dist_dir.join(&native.file))?;
-        rows.extend(costs(root, &programs.folder, native, Duration::from_secs(options.idle_seconds))?);
+        rows.extend(costs(root, &programs.folder, native, options)?);
     }
     rows.extend(artefacts.iter().filter_map(size));
     Ok(rows)
@@ -62,25 +69,95 @@ impl Drop for Programs {
     }
 }
 
-fn costs(root: &Path, programs: &Path, artefact: &Artefact, idle: Duration) -> anyhow::Result<Vec<Row>> {
-    let mut stack = Stack::start(programs, &root.join(format!("target/bench-{}", std::process::id())))?;
+fn costs(root: &Path, programs: &Path, artefact: &Artefact, options: &Options) -> anyhow::Result<Vec<Row>> {
+    let folder = root.join(format!("target/bench-{}", std::process::id()));
+    let idle = Duration::from_secs(options.idle_seconds);
+    let mut stack = Stack::start_over(Transport::Tls, programs, &folder)?;
     let api = stack.api()?.sign_in(EMAIL, PASSWORD)?;
     stack.add_agent(&api)?;
     let agent = stack.agents()[0].pid().context("the agent does not run")?;
-    // Whatever connecting left to be done.
-    std::thread::sleep(Duration::from_secs(10));
-    let before = process::cpu_time(agent)?;
-    std::thread::sleep(idle);
-    let used = process::cpu_time(agent)? - before;
-    let name = |what: &str| format!("{} {}: {what}", artefact.os, artefact.arch);
-    let rows = vec![
-        Row::alone(name("agent memory (PSS)"), process::pss_megabytes(agent)?, "MB", Some(15.0)),
-        Row::alone(name("agent idle CPU"), used.as_secs_f64() / idle.as_secs_f64() * 100.0, "%", Some(0.3)),
-    ];
-    let folder = stack.folder().to_owned();
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let mut rival = options.with_meshcentral.then(|| MeshCentral::start(root)).transpose()?;
+    let mut other = rival.as_ref().map(|rival| rival.real_agent(&folder.join("meshagent"))).transpose()?;
+    let both = [Some(agent), other.as_ref().map(std::process::Child::id)];
+    ours_and_theirs(both, idle, (&mut ours, &mut theirs))?;
+    stack.stop_server()?;
+    if let Some(rival) = &mut rival {
+        rival.stop_server()?;
+    }
+    ours_and_theirs(both, options.down, (&mut ours, &mut theirs))?;
+    terminate(&mut other)?;
     stack.stop()?;
     fs::remove_dir_all(folder)?;
+    let name = |what: &str| format!("{} {}: {what}", artefact.os, artefact.arch);
+    let mut rows = Vec::new();
+    for (at, when) in ["idle", "without its server"].into_iter().enumerate() {
+        let Some(ours) = ours.get(at) else { continue };
+        match theirs.get(at) {
+            Some(Cost { memory, cpu, growth }) => {
+                let name = |what: &str| name(&format!("agent {when}, {what} (theirs: MeshCentral's)"));
+                rows.push(Row::against(name("memory (PSS)"), ours.memory, *memory, "MB", Some(1.0)));
+                rows.push(Row::against(name("CPU"), ours.cpu, *cpu, "%", None));
+                rows.push(Row::alone(name("their growth"), *growth, "MB", None));
+            }
+            None => rows.push(Row::alone(
+                name(&format!("agent {when}, memory (PSS)")),
+                ours.memory,
+                "MB",
+                Some(15.0),
+            )),
+        }
+        rows.push(Row::alone(name(&format!("agent {when}, CPU of one core")), ours.cpu, "%", Some(MOST_CPU)));
+        rows.push(Row::alone(name(&format!("agent {when}, growth")), ours.growth, "MB", Some(MOST_GROWTH)));
+    }
     Ok(rows)
+}
+
+/// In per cent of one core.
+const MOST_CPU: f64 = 0.2;
+/// In megabytes: an allocator's own to and fro.
+const MOST_GROWTH: f64 = 0.5;
+
+struct Cost {
+    /// Megabytes, at the end.
+    memory: f64,
+    /// Per cent of one core.
+    cpu: f64,
+    /// Megabytes.
+    growth: f64,
+}
+
+/// Both agents over the same time, once whatever came before is done.
+fn ours_and_theirs(
+    [ours, theirs]: [Option<u32>; 2],
+    time: Duration,
+    (our_costs, their_costs): (&mut Vec<Cost>, &mut Vec<Cost>),
+) -> anyhow::Result<()> {
+    std::thread::sleep(Duration::from_secs(15));
+    let look = |pid: u32| anyhow::Ok((process::pss_megabytes(pid)?, process::cpu_time(pid)?));
+    let before = (ours.map(look).transpose()?, theirs.map(look).transpose()?);
+    std::thread::sleep(time);
+    let after = (ours.map(look).transpose()?, theirs.map(look).transpose()?);
+    let cost = |(memory, cpu): (f64, Duration), (memory_after, cpu_after): (f64, Duration)| Cost {
+        memory: memory_after,
+        cpu: (cpu_after - cpu).as_secs_f64() / time.as_secs_f64() * 100.0,
+        growth: memory_after - memory,
+    };
+    our_costs.extend(before.0.zip(after.0).map(|(before, after)| cost(before, after)));
+    their_costs.extend(before.1.zip(after.1).map(|(before, after)| cost(before, after)));
+    Ok(())
+}
+
+/// `90s` or `30m`.
+fn duration(text: &str) -> Result<Duration, &'static str> {
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).unwrap_or(("", ""));
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        _ => return Err("must be like 90s or 30m"),
+    };
+    let number: u64 = number.parse().map_err(|_| "must be like 90s or 30m")?;
+    Ok(Duration::from_secs(number * seconds))
 }
 
 /// Nothing for what holds no agent.
@@ -99,6 +176,13 @@ fn size(artefact: &Artefact) -> Option<Row> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_in_seconds_or_minutes() {
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("30m"), Ok(Duration::from_secs(1_800)));
+        assert!(["", "m", "30", "30h", "-1s", "\u{fc}"].iter().all(|text| duration(text).is_err()));
+    }
 
     #[test]
     fn programs_and_packages_of_the_agent_have_sizes_and_the_servers_have_none() {

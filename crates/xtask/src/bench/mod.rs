@@ -1,11 +1,15 @@
 //! `xtask bench NAME`: measurements as programs. Every bench prints a table, or with `--json` one array of rows.
 
 mod agent;
+mod command;
+mod connect;
 mod first_run;
 mod heartbeat;
 mod hostile_load;
+mod idle;
 mod lists;
-mod process;
+pub mod process;
+mod storm;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -28,14 +32,22 @@ pub struct Options {
 enum Bench {
     /// What the agents that ./dev dist has built cost a machine: memory, idle CPU, sizes
     Agent(agent::Options),
+    /// A command's round trip with real agents, against MeshCentral
+    Command(command::Options),
+    /// CPU of the server for an agent that comes back, against MeshCentral
+    Connect(connect::Options),
     /// Warm start, sign-in to a live page, command round trip, memory, idle CPU
     FirstRun(first_run::Options),
     /// Samples a second, from many agents, stored and acknowledged
     Heartbeat(heartbeat::Options),
     /// Ten thousand strangers' sockets, and an agent that floods its output
     HostileLoad(hostile_load::Options),
+    /// Memory per connected agent, against bare sockets and MeshCentral
+    Idle(idle::Options),
     /// The list of machines with ten thousand of them, filtered and sorted
     Lists(lists::Options),
+    /// Thousands of agents lose their server at once, while people work
+    Storm(storm::Options),
 }
 
 /// One measurement. `theirs` is what it was compared with in the same run, where there is something to compare with;
@@ -88,10 +100,14 @@ pub fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     let bin_dir = root.join(&options.bin_dir);
     let rows = match &options.bench {
         Bench::Agent(own) => agent::run(root, &bin_dir, own)?,
+        Bench::Command(own) => command::run(root, &bin_dir, own)?,
+        Bench::Connect(own) => connect::run(root, &bin_dir, own)?,
         Bench::FirstRun(own) => first_run::run(root, &bin_dir, own)?,
         Bench::Heartbeat(own) => heartbeat::run(root, &bin_dir, own)?,
         Bench::HostileLoad(own) => hostile_load::run(root, &bin_dir, own)?,
+        Bench::Idle(own) => idle::run(root, &bin_dir, own)?,
         Bench::Lists(own) => lists::run(root, &bin_dir, own)?,
+        Bench::Storm(own) => storm::run(root, &bin_dir, own)?,
     };
     if options.json {
         println!("{}", serde_json::to_string_pretty(&rows)?);

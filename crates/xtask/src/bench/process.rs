@@ -14,6 +14,24 @@ pub fn pss_megabytes(pid: u32) -> anyhow::Result<f64> {
     Ok(kibibytes * 1_024.0 / 1e6)
 }
 
+/// The same of several processes together, as far as they are still there.
+pub fn pss_of(pids: impl IntoIterator<Item = u32>) -> f64 {
+    pids.into_iter().filter_map(|pid| pss_megabytes(pid).ok()).sum()
+}
+
+/// CPU time of several processes so far, as far as they are still there.
+pub fn cpu_of(pids: impl IntoIterator<Item = u32>) -> Duration {
+    pids.into_iter().filter_map(|pid| cpu_time(pid).ok()).sum()
+}
+
+/// What the kernel keeps in its own structures for all processes, in megabytes (10^6 bytes).
+pub fn slab_megabytes() -> anyhow::Result<f64> {
+    let text = fs::read_to_string("/proc/meminfo")?;
+    let line = text.lines().find(|line| line.starts_with("Slab:")).context("no Slab in meminfo")?;
+    let kibibytes: f64 = line.split_whitespace().nth(1).context("no figure in meminfo")?.parse()?;
+    Ok(kibibytes * 1_024.0 / 1e6)
+}
+
 /// Resident memory of one process, in MiB.
 pub fn rss_mebibytes(pid: u32) -> anyhow::Result<f64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).context("cannot read a process's memory")?;
