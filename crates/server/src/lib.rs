@@ -15,6 +15,7 @@ pub mod bus;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod connections;
 pub mod dashboard;
 pub mod database;
 pub mod db;

@@ -6,7 +6,7 @@ use crate::app::App;
 use crate::auth::Scope;
 use crate::auth::permission::System;
 use crate::error::Error;
-use crate::{agent_logs, agents, alerts, commands, jobs, tenancy, tunnel, updates};
+use crate::{agent_logs, agents, alerts, commands, gateway, jobs, tenancy, tunnel, updates};
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
@@ -30,14 +30,26 @@ enum Kind {
     /// With all their history.
     RetiredAgents,
     Updates,
+    /// Sessions of agents.
+    Connections,
+}
+
+impl Kind {
+    const ALL: [Self; 7] = [
+        Self::Commands,
+        Self::Alerts,
+        Self::Tunnels,
+        Self::AgentLogs,
+        Self::RetiredAgents,
+        Self::Updates,
+        Self::Connections,
+    ];
 }
 
 /// Goes through all partners, one at a time.
 pub async fn keep(app: &App, now: DateTime<Utc>) -> Result<(), Error> {
     for tenant in app.db.list_tenants().await? {
-        for kind in
-            [Kind::Commands, Kind::Alerts, Kind::Tunnels, Kind::AgentLogs, Kind::RetiredAgents, Kind::Updates]
-        {
+        for kind in Kind::ALL {
             jobs::by_itself(JOB, tenant, prune(app, tenant, kind, now).await);
         }
     }
@@ -71,6 +83,7 @@ async fn prune_batch(app: &App, scope: &Scope<System>, kind: Kind, now: DateTime
         Kind::AgentLogs => agent_logs::prune(&mut tx, over_before, BATCH).await?,
         Kind::RetiredAgents => agents::prune_retired(&mut tx, over_before, BATCH).await?,
         Kind::Updates => updates::prune(&mut tx, over_before, BATCH).await?,
+        Kind::Connections => gateway::prune_visits(&mut tx, over_before, BATCH).await?,
     };
     tx.commit().await?;
     Ok(gone)

@@ -7,8 +7,8 @@ use crate::gateway;
 use crate::http::layers;
 use crate::live;
 use crate::{
-    agent_logs, agents, alerts, audit_log, dashboard, enrollment, follow, install, nodes, overview, policies,
-    setup, sign_in, system, telemetry, tenancy, tunnel, updates, users, watchdog,
+    agent_logs, agents, alerts, audit_log, connections, dashboard, enrollment, follow, install, nodes,
+    overview, policies, setup, sign_in, system, telemetry, tenancy, tunnel, updates, users, watchdog,
 };
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -46,6 +46,7 @@ fn api() -> OpenApiRouter<AppState> {
         .merge(enrollment::http::routes())
         .merge(install::http::routes())
         .merge(agent_logs::http::routes())
+        .merge(connections::http::routes())
         .merge(agents::http::routes())
         .merge(alerts::http::routes())
         .merge(policies::http::routes())

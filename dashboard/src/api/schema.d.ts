@@ -344,6 +344,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/agents/{id}/connections": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** When a machine was connected, the newest session first, and why each ended. */
+        get: operations["list_connections"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/agents/{id}/crashes": {
         parameters: {
             query?: never;
@@ -2261,6 +2278,35 @@ export interface components {
          * @enum {string}
          */
         CommandType: "shell" | "powershell" | "python" | "script";
+        /** @description One session of a machine's agent. */
+        Connection: {
+            /** @description Whence it came, as the server saw it. */
+            address?: string | null;
+            agent_version: string;
+            /** Format: date-time */
+            connected_at: string;
+            /**
+             * Format: date-time
+             * @description Absent while it lasts.
+             */
+            disconnected_at?: string | null;
+            /**
+             * Format: int64
+             * @description Grows with every session.
+             */
+            number: number;
+            reason?: components["schemas"]["ConnectionEnd"] | null;
+            /**
+             * @description Whether the machine started anew since the session before. Absent where it does not say when it started, and for
+             *     the first session.
+             */
+            restarted_before?: boolean | null;
+        };
+        /**
+         * @description Why a session ended.
+         * @enum {string}
+         */
+        ConnectionEnd: "agent_stopped" | "link_lost" | "silent" | "server_stopping" | "server_lost" | "replaced" | "revoked" | "protocol_error" | "too_slow" | "failed";
         /**
          * @description What holds a container.
          * @enum {string}
@@ -3144,6 +3190,39 @@ export interface components {
                 /** @description Whether output beyond the limit was dropped. */
                 truncated: boolean;
                 working_directory?: string | null;
+            }[];
+            /** @description To be sent as `cursor` for the next page; null on the last one. */
+            next_cursor?: string | null;
+            /**
+             * Format: int64
+             * @description How many match in all.
+             */
+            total: number;
+        };
+        /** @description One page of a list. */
+        Page_Connection: {
+            items: {
+                /** @description Whence it came, as the server saw it. */
+                address?: string | null;
+                agent_version: string;
+                /** Format: date-time */
+                connected_at: string;
+                /**
+                 * Format: date-time
+                 * @description Absent while it lasts.
+                 */
+                disconnected_at?: string | null;
+                /**
+                 * Format: int64
+                 * @description Grows with every session.
+                 */
+                number: number;
+                reason?: components["schemas"]["ConnectionEnd"] | null;
+                /**
+                 * @description Whether the machine started anew since the session before. Absent where it does not say when it started, and for
+                 *     the first session.
+                 */
+                restarted_before?: boolean | null;
             }[];
             /** @description To be sent as `cursor` for the next page; null on the last one. */
             next_cursor?: string | null;
@@ -6753,6 +6832,140 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Agent"];
+                };
+            };
+            /** @description The request could not be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not signed in, or the credential was refused */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found, or not visible to the caller */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description This method is not offered here */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The state of things does not allow it */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Send JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Some fields are not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong on the server */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is busy */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_connections: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                /** @description Items per page, 1 to 200; 50 when absent. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Connection"];
                 };
             };
             /** @description The request could not be read */

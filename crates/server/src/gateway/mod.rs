@@ -8,12 +8,14 @@ mod presence;
 mod registry;
 mod session;
 mod store;
+mod visits;
 mod websocket;
 
 pub use elsewhere::{Met, connected_elsewhere, ended, is_connected, keep_comparing, look, say_who};
 pub use presence::{follow_moves, give_up_nodes, keep as keep_presence};
 pub use registry::{Line, Machine, MachineClock};
-pub use store::hold;
+pub use store::{hold, prune_visits};
+pub use visits::Parting;
 
 use crate::auth::Scope;
 use crate::auth::permission::System;

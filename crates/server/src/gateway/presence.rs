@@ -2,6 +2,7 @@
 
 use super::registry::{Line, Presence};
 use super::store;
+use super::visits::Visit;
 use crate::agent_router;
 use crate::app::App;
 use crate::auth::Scope;
@@ -60,6 +61,23 @@ async fn flush(app: &App) {
             app.gateway.registry.put_back(&presences);
         }
     }
+    let mut by_tenant: HashMap<Uuid, Vec<Visit>> = HashMap::new();
+    for visit in app.gateway.registry.take_visits() {
+        by_tenant.entry(visit.tenant_id).or_default().push(visit);
+    }
+    for (tenant_id, visits) in by_tenant {
+        if let Err(error) = flush_visits(app, tenant_id, &visits).await {
+            tracing::warn!(%tenant_id, %error, "sessions could not be written; they are tried again");
+            app.gateway.registry.put_visits_back(visits);
+        }
+    }
+}
+
+async fn flush_visits(app: &App, tenant_id: Uuid, visits: &[Visit]) -> Result<(), Error> {
+    let scope: Scope<System> = Scope::system("gateway: sessions", tenant_id);
+    let mut tx = app.db.begin(&scope).await?;
+    store::write_visits(&mut tx, app.bus.node_id(), visits).await?;
+    tx.commit().await
 }
 
 async fn flush_tenant(app: &App, tenant_id: Uuid, presences: &[Presence]) -> Result<(), Error> {
@@ -88,6 +106,7 @@ pub async fn give_up_nodes(app: &App) -> Result<(), Error> {
     for (tenant_id, node_id) in app.db.give_up_nodes(NODE_IS_LOST_AFTER).await? {
         let scope: Scope<System> = Scope::system("gateway: lost node", tenant_id);
         let mut tx = app.db.begin(&scope).await?;
+        store::end_visits(&mut tx, node_id).await?;
         let changes = store::clear_presence(&mut tx, node_id).await?;
         tracing::warn!(%node_id, %tenant_id, agents = changes.len(), "a node is gone: its agents are offline");
         emit(&mut tx, tenant_id, changes).await?;

@@ -1,5 +1,6 @@
 //! Who is connected: the truth about presence, in memory. What changed is remembered until it is written.
 
+use super::visits::{Parting, Visit, Visits};
 use super::{AgentSession, Met};
 use axum::extract::ws::Utf8Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -32,6 +33,8 @@ pub struct Line {
     machine: OnceLock<(Machine, Vec<Machine>)>,
     queue: mpsc::Sender<Utf8Bytes>,
     goodbye: OnceLock<Goodbye>,
+    /// Why it ended, where that is known better than by what was said.
+    parting: OnceLock<Parting>,
     closed: Notify,
 }
 
@@ -90,6 +93,7 @@ impl Line {
             machine: OnceLock::new(),
             queue,
             goodbye: OnceLock::new(),
+            parting: OnceLock::new(),
             closed: Notify::new(),
         };
         (Arc::new(line), waiting)
@@ -182,6 +186,22 @@ impl Line {
         }
     }
 
+    /// Notes why the session ends, for its history.
+    pub fn parts(&self, parting: Parting) {
+        let _first_counts = self.parting.set(parting);
+    }
+
+    /// Why it ended, to whom this goodbye was said, if any was.
+    pub fn parting(&self, goodbye: Option<Goodbye>) -> Parting {
+        let known = self.parting.get().copied();
+        known.or_else(|| goodbye.map(Parting::of)).unwrap_or(Parting::LinkLost)
+    }
+
+    /// Whether it ever took orders.
+    fn was_connected(&self) -> bool {
+        self.connected_since.get().is_some()
+    }
+
     /// Ends the session; the first reason counts.
     pub fn close(&self, reason: GoodbyeReason, reconnect_within: Duration) {
         let _first_counts = self.goodbye.set(Goodbye { reason, reconnect_within });
@@ -227,6 +247,8 @@ struct Inner {
     changed: HashMap<Uuid, (Uuid, i64)>,
     /// Agents heard of since the last flush.
     seen: HashSet<Uuid>,
+    /// Sessions that began or ended since the last flush.
+    visits: Visits,
 }
 
 impl Registry {
@@ -243,12 +265,20 @@ impl Registry {
         let _only_once = line.connected_since.set(Utc::now());
         inner.lines.insert(line.agent_id, Arc::clone(line));
         inner.changed.insert(line.agent_id, (line.tenant_id, line.epoch));
+        if let Some(visit) = Visit::of(line, None) {
+            inner.visits.note(visit);
+        }
         true
     }
 
-    /// Takes a session out, unless a newer one stands in its place.
-    pub fn remove(&self, line: &Line) {
+    /// Takes a session out, unless a newer one stands in its place. It ended in this way.
+    pub fn remove(&self, line: &Line, parting: Parting) {
         let mut inner = self.lock();
+        if line.was_connected()
+            && let Some(visit) = Visit::of(line, Some((Utc::now(), parting)))
+        {
+            inner.visits.note(visit);
+        }
         if inner.lines.get(&line.agent_id).is_some_and(|current| current.epoch == line.epoch) {
             inner.lines.remove(&line.agent_id);
             inner.changed.insert(line.agent_id, (line.tenant_id, line.epoch));
@@ -298,8 +328,19 @@ impl Registry {
     /// Has everyone who is here written down again.
     pub fn put_all_back(&self) {
         let mut inner = self.lock();
-        let Inner { lines, changed, .. } = &mut *inner;
+        let Inner { lines, changed, visits, .. } = &mut *inner;
         changed.extend(lines.values().map(|line| (line.agent_id, (line.tenant_id, line.epoch))));
+        lines.values().filter_map(|line| Visit::of(line, None)).for_each(|visit| visits.note(visit));
+    }
+
+    /// Takes the sessions that began or ended since the last time.
+    pub fn take_visits(&self) -> Vec<Visit> {
+        self.lock().visits.take()
+    }
+
+    /// Puts back what could not be written.
+    pub fn put_visits_back(&self, visits: Vec<Visit>) {
+        self.lock().visits.put_back(visits);
     }
 
     /// Takes who was heard since the last time.
@@ -351,7 +392,7 @@ mod tests {
         assert!(registry.insert(&second));
         assert!(first.is_closing() && !second.is_closing());
         assert!(!registry.insert(&late));
-        registry.remove(&first);
+        registry.remove(&first, Parting::LinkLost);
         assert_eq!(registry.line(agent).map(|line| line.epoch()), Some(3));
     }
 
@@ -371,7 +412,7 @@ mod tests {
         let (registry, agent) = (Registry::default(), Uuid::now_v7());
         let (first, _queue) = line(agent, 1);
         registry.insert(&first);
-        registry.remove(&first);
+        registry.remove(&first, Parting::LinkLost);
         let changed = registry.take_changed();
         assert_eq!(changed.len(), 1);
         assert_eq!(changed[0].connected_since, None);

@@ -2,6 +2,7 @@
 
 use super::arrivals::Arrival;
 use super::registry::{Goodbye, Line, Machine};
+use super::visits::Parting;
 use super::websocket::{self, WireError};
 use super::{AgentSession, Settings, elsewhere, store};
 use crate::agent_router::{self, Meeting};
@@ -53,7 +54,7 @@ pub async fn run(
         end = write(&mut sink, first, &mut queue, app.gateway.settings().write_within) => end,
         goodbye = line.closing() => Some(goodbye),
     };
-    app.gateway.registry.remove(&line);
+    app.gateway.registry.remove(&line, line.parting(goodbye));
     tracing::debug!(%agent_id, epoch = line.epoch(), reason = ?goodbye.map(|goodbye| goodbye.reason), "session ended");
     let _gone_already = timeout(GOODBYE_WITHIN, say_goodbye(&mut sink, goodbye)).await;
 }
@@ -154,7 +155,10 @@ async fn converse(
             line.send_paced(&answer).await;
         }
         match message {
-            AgentMessage::Goodbye {} => return None,
+            AgentMessage::Goodbye {} => {
+                line.parts(Parting::AgentStopped);
+                return None;
+            }
             AgentMessage::Heartbeat { clock: None } => {}
             other => {
                 (session.client_id, session.site_id, session.retention_days) = line.place();
@@ -190,6 +194,7 @@ async fn converse(
             Ok(Err(end)) => return end,
             Err(_) => {
                 tracing::info!(agent_id = %session.agent_id, "silent for too long");
+                line.parts(Parting::Silent);
                 return goodbye(GoodbyeReason::Other);
             }
         };

@@ -1,7 +1,8 @@
-//! SQL of sessions and presence: `agents.session_epoch` and the connection columns of `agent_status`.
+//! SQL of sessions and presence: `agents.session_epoch`, the connection columns of `agent_status`, `agent_connections`.
 
 use super::AgentSession;
 use super::registry::Presence;
+use super::visits::Visit;
 use crate::app::App;
 use crate::db::Tx;
 use crate::error::Error;
@@ -119,4 +120,65 @@ pub async fn write_last_seen(app: &App, agent_ids: &[Uuid], now: DateTime<Utc>) 
         .execute(&mut *tx)
         .await?;
     Ok(tx.commit().await?)
+}
+
+/// Writes down sessions that began or ended. One that was thought to be lost with its node goes on.
+pub async fn write_visits<P>(tx: &mut Tx<P>, node_id: Uuid, visits: &[Visit]) -> Result<(), Error> {
+    fn column<T>(visits: &[Visit], value: impl Fn(&Visit) -> T) -> Vec<T> {
+        visits.iter().map(value).collect()
+    }
+    let reason = |visit: &Visit| visit.ended.map(|(_, parting)| parting.as_str().to_owned());
+    sqlx::query!(
+        "INSERT INTO agent_connections AS c (agent_id, tenant_id, epoch, connected_at, disconnected_at, reason,
+           agent_version, address, boot_time, node_id)
+         SELECT v.agent_id, a.tenant_id, v.epoch, v.connected_at, v.disconnected_at, v.reason, v.agent_version, v.address,
+           v.boot_time, $9
+         FROM UNNEST($1::uuid[], $2::bigint[], $3::timestamptz[], $4::timestamptz[], $5::text[], $6::text[], $7::text[],
+             $8::timestamptz[])
+           AS v (agent_id, epoch, connected_at, disconnected_at, reason, agent_version, address, boot_time)
+         JOIN agent_directory a ON a.id = v.agent_id
+         ON CONFLICT (agent_id, epoch) DO UPDATE SET disconnected_at = excluded.disconnected_at, reason = excluded.reason
+         WHERE c.disconnected_at IS NULL OR c.reason = 'server_lost'",
+        &column(visits, |visit| visit.agent_id),
+        &column(visits, |visit| visit.epoch),
+        &column(visits, |visit| visit.connected_at),
+        &column(visits, |visit| visit.ended.map(|(at, _)| at)) as &[Option<DateTime<Utc>>],
+        &column(visits, reason) as &[Option<String>],
+        &column(visits, |visit| visit.agent_version.clone()),
+        &column(visits, |visit| visit.address.clone()) as &[Option<String>],
+        &column(visits, |visit| visit.boot_time) as &[Option<DateTime<Utc>>],
+        node_id
+    )
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+/// A node is gone: a partner's sessions with it ended when their agents were last heard.
+pub async fn end_visits<P>(tx: &mut Tx<P>, node_id: Uuid) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE agent_connections c
+         SET disconnected_at = greatest(c.connected_at, coalesce(s.last_seen, c.connected_at)), reason = 'server_lost'
+         FROM agent_status s
+         WHERE s.agent_id = c.agent_id AND c.disconnected_at IS NULL AND c.node_id = $1",
+        node_id
+    )
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+/// Removes the oldest sessions that ended before a time, at most `most`; answers how many.
+pub async fn prune_visits<P>(tx: &mut Tx<P>, ended_before: DateTime<Utc>, most: i64) -> Result<u64, Error> {
+    let gone = sqlx::query!(
+        "DELETE FROM agent_connections WHERE (agent_id, epoch) IN (
+           SELECT agent_id, epoch FROM agent_connections
+           WHERE tenant_id = $1 AND disconnected_at < $2 ORDER BY disconnected_at LIMIT $3)",
+        tx.tenant()?,
+        ended_before,
+        most
+    )
+    .execute(tx.conn())
+    .await?;
+    Ok(gone.rows_affected())
 }

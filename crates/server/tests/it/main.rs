@@ -22,6 +22,7 @@ mod bootstrap;
 mod bus;
 mod command_model;
 mod commands;
+mod connections;
 mod copies;
 mod dashboard;
 mod enroll;

@@ -42,6 +42,8 @@ const CATALOGUE: &[(&str, Class)] = &[
     ("_sqlx_migrations", System),
     ("agent_aliases", ChildOf("agents", Confined)),
     ("agent_builds", View),
+    ("agent_connection_history", View),
+    ("agent_connections", ChildOf("agents", Confined)),
     ("agent_crash_directory", View),
     ("agent_crashes", ChildOf("agents", Confined)),
     ("agent_directory", View),

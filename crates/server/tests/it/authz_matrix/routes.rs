@@ -305,6 +305,7 @@ pub const AGENT_LOGS: &[Route] = &[
     post("/api/v1/agents/{id}/logs", TECH, 409).on(Object::Agent),
     get("/api/v1/agents/{id}/logs", TECH).on(Object::Agent),
     get("/api/v1/agent-logs/{id}", TECH).on(Object::AgentLog),
+    get("/api/v1/agents/{id}/connections", READ).on(Object::Agent),
     get("/api/v1/agents/{id}/crashes", TECH).on(Object::Agent),
     get("/api/v1/agent-crashes/{id}", TECH).on(Object::AgentCrash),
 ];

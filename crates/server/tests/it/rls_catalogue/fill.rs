@@ -32,6 +32,8 @@ INSERT INTO agent_crashes (id, tenant_id, agent_id, crash_id, cause, crashed_at,
 SELECT gen_random_uuid(), tenant_id, id, gen_random_uuid(), 'killed', now(), now(), '0.1.0', 'x' FROM agents;
 INSERT INTO agent_uninstalls (id, tenant_id, agent_id, status, ordered_at, changed_at, valid_until, deadline)
 SELECT gen_random_uuid(), tenant_id, id, 'ordered', now(), now(), now(), now() FROM agents;
+INSERT INTO agent_connections (agent_id, tenant_id, epoch, connected_at, agent_version, node_id)
+SELECT id, tenant_id, 1, now(), '0.1.0', gen_random_uuid() FROM agents;
 INSERT INTO agent_update_abilities (agent_id, tenant_id, supported) SELECT id, tenant_id, true FROM agents;
 INSERT INTO agent_updates (id, tenant_id, agent_id, action, origin, status, from_version, to_version, channel, ordered_at,
   changed_at, valid_until, deadline)

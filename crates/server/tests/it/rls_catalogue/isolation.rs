@@ -283,6 +283,7 @@ fn stands_in(table: &str, sites: &str) -> String {
     match table {
         "sites" => format!("id IN ({sites})"),
         "agent_aliases"
+        | "agent_connections"
         | "agent_crashes"
         | "agent_follows"
         | "agent_logs"
