@@ -188,11 +188,9 @@ async fn deliver(
         AgentMessage::FollowReport(report) => {
             retrying(|| follow::agent::reported(app, session, report.clone())).await
         }
+        AgentMessage::Gap(gap) => retrying(|| telemetry::gaps::reported(app, session, gap.clone())).await,
         // The gateway's own, and what the decoder does not let through.
-        AgentMessage::Gap(_)
-        | AgentMessage::Heartbeat { .. }
-        | AgentMessage::Goodbye {}
-        | AgentMessage::Unknown => Ok(Vec::new()),
+        AgentMessage::Heartbeat { .. } | AgentMessage::Goodbye {} | AgentMessage::Unknown => Ok(Vec::new()),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::app::App;
 use crate::auth::Scope;
 use crate::auth::permission::System;
 use crate::error::Error;
-use crate::{agent_logs, agents, alerts, commands, gateway, jobs, tenancy, tunnel, updates};
+use crate::{agent_logs, agents, alerts, commands, gateway, jobs, telemetry, tenancy, tunnel, updates};
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
@@ -32,10 +32,11 @@ enum Kind {
     Updates,
     /// Sessions of agents.
     Connections,
+    MetricGaps,
 }
 
 impl Kind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Commands,
         Self::Alerts,
         Self::Tunnels,
@@ -43,6 +44,7 @@ impl Kind {
         Self::RetiredAgents,
         Self::Updates,
         Self::Connections,
+        Self::MetricGaps,
     ];
 }
 
@@ -84,6 +86,7 @@ async fn prune_batch(app: &App, scope: &Scope<System>, kind: Kind, now: DateTime
         Kind::RetiredAgents => agents::prune_retired(&mut tx, over_before, BATCH).await?,
         Kind::Updates => updates::prune(&mut tx, over_before, BATCH).await?,
         Kind::Connections => gateway::prune_visits(&mut tx, over_before, BATCH).await?,
+        Kind::MetricGaps => telemetry::gaps::prune(&mut tx, over_before, BATCH).await?,
     };
     tx.commit().await?;
     Ok(gone)

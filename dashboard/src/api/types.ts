@@ -55,6 +55,7 @@ export type AgentSort = NonNullable<
 export type NetworkState = Sent<Schemas["AgentNetwork"]>;
 export type MetricSeries = Sent<Schemas["Chart"]>;
 export type MetricPoint = Sent<Schemas["Point"]>;
+export type MetricGap = Sent<Schemas["MetricGap"]>;
 export type Sample = Sent<Schemas["Sample"]>;
 export type Process = Sent<Schemas["Process"]>;
 export type Sensor = Sent<Schemas["Sensor"]>;

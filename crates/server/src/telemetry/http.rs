@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 /// Routes of this slice.
 pub fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(chart)).routes(routes!(sample_at))
+    OpenApiRouter::new().routes(routes!(chart)).routes(routes!(sample_at)).merge(super::gaps::http::routes())
 }
 
 /// What a chart shows.

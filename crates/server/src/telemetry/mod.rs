@@ -1,6 +1,7 @@
 //! What machines measure: stored in batches, drawn as charts, shown live while someone looks.
 
 pub mod agent;
+pub mod gaps;
 pub mod history;
 pub mod http;
 pub mod ingest;

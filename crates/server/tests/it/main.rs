@@ -40,6 +40,7 @@ mod keys;
 mod limits;
 mod live;
 mod long;
+mod metric_gaps;
 mod metrics;
 mod nodes;
 mod observability;

@@ -10,6 +10,7 @@ import { Segmented } from "../../ui/segmented";
 import { EmptyState, ErrorState, Skeleton } from "../../ui/states";
 import { TimeChart } from "../../ui/time-chart";
 import { agentQuery, metricsQuery, RANGES, type Span } from "./queries";
+import { RecordedGaps } from "./recorded-gaps";
 import { type AlignedSeries, alignSeries, chartStart, type MetricName } from "./series";
 import { MIN_SPAN_SECONDS, resolutionWords } from "./span";
 import { SpanForm } from "./span-form";
@@ -158,6 +159,7 @@ export function History({ agentId, onPick }: { agentId: string; onPick: (time: s
           Either the machine was off, or it had not enrolled yet.
         </EmptyState>
       )}
+      <RecordedGaps agentId={agentId} span={span} />
     </Panel>
   );
 }

@@ -88,3 +88,22 @@ export const metricsQuery = (id: string, span: Span) =>
     refetchInterval: "seconds" in span ? Math.max(15_000, span.seconds * 4) : false,
     placeholderData: keepPreviousData,
   });
+
+/** What the machine counted as lost within the span of its charts. */
+export const gapsQuery = (id: string, span: Span) =>
+  queryOptions({
+    queryKey: [...keys.agentMetrics(id), "gaps", span],
+    queryFn: ({ signal }) => {
+      const to = "to" in span ? new Date(span.to) : new Date();
+      const from =
+        "from" in span ? new Date(span.from) : new Date(to.getTime() - span.seconds * 1000);
+      return unwrap(
+        api.GET("/api/v1/agents/{id}/metrics/gaps", {
+          params: { path: { id }, query: { from: from.toISOString(), to: to.toISOString() } },
+          signal,
+        }),
+      );
+    },
+    refetchInterval: "seconds" in span ? 60_000 : false,
+    placeholderData: keepPreviousData,
+  });

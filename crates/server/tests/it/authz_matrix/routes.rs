@@ -281,6 +281,7 @@ pub const AGENTS: &[Route] = &[
     post("/api/v1/agents/{id}/uninstall/cancel", Member("admin"), 409).on(Object::Agent),
     get("/api/v1/agents/{id}/metrics", READ).on(Object::Agent),
     get("/api/v1/agents/{id}/metrics/at", READ).on(Object::Agent),
+    get("/api/v1/agents/{id}/metrics/gaps", READ).on(Object::Agent),
     get("/api/v1/agents/{id}/policy", READ).on(Object::Agent),
 ];
 

@@ -30,6 +30,8 @@ SELECT gen_random_uuid(), tenant_id, id, 'requested', now(), now() FROM agents;
 INSERT INTO agent_log_parts (tenant_id, log_id, seq, data) SELECT tenant_id, id, 1, 'x' FROM agent_logs;
 INSERT INTO agent_crashes (id, tenant_id, agent_id, crash_id, cause, crashed_at, received_at, agent_version, log)
 SELECT gen_random_uuid(), tenant_id, id, gen_random_uuid(), 'killed', now(), now(), '0.1.0', 'x' FROM agents;
+INSERT INTO metric_gaps (tenant_id, agent_id, gap_id, starts_at, ends_at, samples, reason)
+SELECT tenant_id, id, gen_random_uuid(), now(), now(), 14, 'outbox_full' FROM agents;
 INSERT INTO agent_uninstalls (id, tenant_id, agent_id, status, ordered_at, changed_at, valid_until, deadline)
 SELECT gen_random_uuid(), tenant_id, id, 'ordered', now(), now(), now(), now() FROM agents;
 INSERT INTO agent_connections (agent_id, tenant_id, epoch, connected_at, agent_version, node_id)

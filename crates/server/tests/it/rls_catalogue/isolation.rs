@@ -190,6 +190,7 @@ async fn references_into_another_partner_are_refused_even_for_the_owner() {
         format!("UPDATE agent_logs SET status = 'failed', ended_at = now(), agent_id = '{foreign_agent}'
                  WHERE tenant_id = '{tenant}'"),
         format!("UPDATE agent_crashes SET agent_id = '{foreign_agent}' WHERE tenant_id = '{tenant}'"),
+        format!("UPDATE metric_gaps SET agent_id = '{foreign_agent}' WHERE tenant_id = '{tenant}'"),
         format!("UPDATE agent_status SET agent_id = '{}' WHERE agent_id = (SELECT id FROM agents WHERE site_id = '{site}')",
             Uuid::nil()),
     ] {
@@ -291,6 +292,7 @@ fn stands_in(table: &str, sites: &str) -> String {
         | "agent_uninstalls"
         | "agent_update_abilities"
         | "agent_updates"
+        | "metric_gaps"
         | "update_rollout_members" => {
             format!("agent_id IN (SELECT id FROM agents WHERE site_id IN ({sites}))")
         }
