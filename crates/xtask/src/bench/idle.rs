@@ -2,7 +2,7 @@
 //! server with these libraries can do, and against MeshCentral.
 
 use super::{Row, percentile, process};
-use crate::fleet::{self, Fleet, Floor, Target};
+use crate::fleet::{self, Fleet, Floor, Manner, Target};
 use crate::meshcentral::MeshCentral;
 use crate::reporter::Reporter;
 use crate::stack::{Stack, Transport, wait_for};
@@ -68,14 +68,21 @@ pub fn run(root: &Path, bin_dir: &Path, options: &Options) -> anyhow::Result<Vec
     ];
     if options.with_meshcentral {
         let agents = options.meshcentral_agents.unwrap_or(options.agents);
-        let mut meshcentral = MeshCentral::start(root)?;
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        let (mut ours, mut theirs, mut strangers) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..options.meshcentral_runs.max(1) {
-            theirs.push(of_meshcentral(&mut meshcentral, agents, settle)?);
+            // Anew each time: it has not met its agents.
+            let mut meshcentral = MeshCentral::start(root)?;
+            strangers.push(of_meshcentral(&meshcentral, agents, settle)?);
+            meshcentral.stop_server()?;
+            meshcentral.start_server()?;
+            theirs.push(of_meshcentral(&meshcentral, agents, settle)?);
+            drop(meshcentral);
             ours.push(of_server(&mut stack, bin_dir, agents, settle)?.resident);
         }
-        let name = format!("{per_agent} (theirs: MeshCentral), with {agents}");
-        rows.push(Row::against(name, median(&mut ours), median(&mut theirs), "kB", Some(0.5)));
+        let ours = median(&mut ours);
+        let name = |known: &str| format!("{per_agent}, {agents} {known} (theirs: MeshCentral)");
+        rows.push(Row::against(name("known"), ours, median(&mut theirs), "kB", Some(0.5)));
+        rows.push(Row::against(name("of which it knew none"), ours, median(&mut strangers), "kB", None));
     }
     stack.stop()?;
     std::fs::remove_dir_all(folder)?;
@@ -91,7 +98,7 @@ struct Cost {
     database: f64,
 }
 
-/// A server that has just started, without agents and with them.
+/// A server that has just started and knows all of them: without them, and with them.
 fn of_server(stack: &mut Stack, bin_dir: &Path, agents: usize, settle: Duration) -> anyhow::Result<Cost> {
     stack.stop_server()?;
     stack.start_server()?;
@@ -99,7 +106,7 @@ fn of_server(stack: &mut Stack, bin_dir: &Path, agents: usize, settle: Duration)
     // What everybody's first request makes once.
     thread::sleep(Duration::from_secs(5));
     let (before, slab) = (process::pss_megabytes(pid)?, process::slab_megabytes()?);
-    let fleet = connected(&Target::of(stack), bin_dir, agents)?;
+    let fleet = connected(&Target::of(stack), bin_dir, agents, &[])?;
     thread::sleep(settle);
     let (after, slab_after) = (process::pss_megabytes(pid)?, process::slab_megabytes()?);
     let lost = fleet.count("lost");
@@ -117,18 +124,16 @@ fn of_floor(stack: &Stack, bin_dir: &Path, agents: usize, settle: Duration) -> a
     let floor = Floor::start(stack, bin_dir, listen)?;
     thread::sleep(Duration::from_secs(2));
     let before = process::pss_megabytes(floor.pid())?;
-    let fleet = connected(&floor.target, bin_dir, agents)?;
+    // Bare: it hears a hello and heartbeats, and no samples, which are larger.
+    let fleet = connected(&floor.target, bin_dir, agents, &["--interval-seconds", "3600"])?;
     thread::sleep(settle);
     let after = process::pss_megabytes(floor.pid())?;
     drop(fleet);
     Ok(kilobytes_each(after - before, agents))
 }
 
-fn of_meshcentral(server: &mut MeshCentral, agents: usize, settle: Duration) -> anyhow::Result<f64> {
-    // Connected once, they are known, as ours are.
-    drop(all_of(server, agents)?);
-    server.stop_server()?;
-    server.start_server()?;
+/// It keeps what it knows of machines in its own memory: they are in the figure where they came for the first time.
+fn of_meshcentral(server: &MeshCentral, agents: usize, settle: Duration) -> anyhow::Result<f64> {
     thread::sleep(Duration::from_secs(5));
     let before = process::pss_of(server.processes());
     let connected = all_of(server, agents)?;
@@ -147,8 +152,8 @@ fn all_of(server: &MeshCentral, agents: usize) -> anyhow::Result<Reporter> {
     Ok(simulated)
 }
 
-fn connected(target: &Target, bin_dir: &Path, agents: usize) -> anyhow::Result<Fleet> {
-    let fleet = Fleet::start_at(target, bin_dir, agents, 0..agents, &[])?;
+fn connected(target: &Target, bin_dir: &Path, agents: usize, manner: Manner) -> anyhow::Result<Fleet> {
+    let fleet = Fleet::start_at(target, bin_dir, agents, 0..agents, manner)?;
     fleet.wait_connected(agents, Duration::from_secs(300))?;
     Ok(fleet)
 }
