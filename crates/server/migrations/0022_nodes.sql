@@ -37,11 +37,11 @@ $$;
 CREATE FUNCTION node_lives(node uuid, node_reach text, agents bigint, open_browsers bigint, samples bigint, depth bigint,
   lag_ms bigint) RETURNS boolean
 LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
-  WITH before AS (SELECT lost_at FROM nodes WHERE id = node FOR UPDATE)
-  UPDATE nodes SET last_seen = now(), lost_at = NULL, reach = node_reach, connected_agents = agents,
-    browsers = open_browsers, samples_per_minute = samples, ingest_queue_depth = depth, ingest_lag_ms = lag_ms
-  WHERE id = node
-  RETURNING (SELECT lost_at IS NOT NULL FROM before)
+  UPDATE nodes n SET last_seen = now(), lost_at = NULL, reach = node_reach, connected_agents = agents,
+    browsers = open_browsers, samples_per_minute = samples, ingest_queue_depth = depth, ingest_lag_ms = node_lives.lag_ms
+  FROM (SELECT b.id, b.lost_at IS NOT NULL AS was_lost FROM nodes b WHERE b.id = node FOR UPDATE) before
+  WHERE n.id = before.id
+  RETURNING before.was_lost
 $$;
 
 CREATE FUNCTION node_stopped(node uuid) RETURNS void

@@ -6,6 +6,7 @@ use gururmm_protocol::log::LogEnd;
 use gururmm_protocol::to_agent::GoodbyeReason;
 use gururmm_protocol::{AgentMessage, Decoded, ServerMessage, decode_server_message, encode};
 use gururmm_server::bus::Reach;
+use gururmm_server::db::NodeFigures;
 use gururmm_server::gateway;
 use gururmm_server::serve::Peers;
 use gururmm_testkit::agent::{hello, sample};
@@ -393,6 +394,27 @@ async fn the_agents_of_a_server_that_fell_silent_are_offline_until_it_is_back() 
     .await
     .unwrap();
     assert_eq!(events, ["agent.online", "agent.offline", "agent.online"]);
+    let shown = nodes(&two.here).await;
+    let node = shown.iter().find(|node| node["id"] == json!(node_id)).unwrap();
+    assert!(node["started_at"] != node["last_seen"], "it was started once: {node}");
+}
+
+#[tokio::test]
+async fn a_server_that_lives_is_not_taken_for_one_that_starts() {
+    let server = TestServer::start().await;
+    let (db, node_id) = (&server.app().db, Uuid::now_v7());
+    let lives = async || db.node_lives(node_id, "connected", NodeFigures::default()).await.unwrap();
+    assert_eq!(lives().await, None, "nobody knows it");
+    db.node_started(node_id, "rmm-2", "connected").await.unwrap();
+    assert_eq!(lives().await, Some(false));
+    let silent = "UPDATE nodes SET last_seen = now() - interval '1 minute' WHERE id = $1";
+    sqlx::query(silent).bind(node_id).execute(&mut server.owner().await).await.unwrap();
+    gateway::give_up_nodes(server.app()).await.unwrap();
+    assert_eq!(lives().await, Some(true), "it was given up");
+    assert_eq!(lives().await, Some(false));
+    let shown = nodes(&server).await;
+    let node = shown.iter().find(|node| node["name"] == "rmm-2").unwrap();
+    assert!(node["status"] == "running" && node["started_at"] != node["last_seen"], "{node}");
 }
 
 async fn nodes(server: &TestServer) -> Vec<Value> {

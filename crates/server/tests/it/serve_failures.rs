@@ -1,7 +1,7 @@
 //! `gururmm-server serve` as a person meets it when it cannot start: it ends by itself, and says why in one sentence.
 
 use gururmm_server::db::embedded::DataLock;
-use gururmm_testkit::TestDatabase;
+use gururmm_testkit::{NatsServer, TestDatabase};
 use sqlx::ConnectOptions as _;
 use std::ffi::OsStr;
 use std::net::TcpListener;
@@ -208,4 +208,68 @@ async fn stop(mut server: Child) {
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     let ended = timeout(GIVES_UP_WITHIN, server.wait()).await.expect("it must stop").unwrap();
     assert!(ended.success(), "{ended}");
+}
+
+/// A server that works with others on this database.
+fn serve_among_others(data_dir: &Path, database: &TestDatabase, nats: &NatsServer) -> Command {
+    let mut command =
+        serve_with(data_dir, &[&"--listen", &"127.0.0.1:0", &"--nats", &nats.url(), &"--tls-self-signed"]);
+    command.env("GURURMM_DATABASE_URL", database.owner_options().to_url_lossy().as_str());
+    command.env("GURURMM_NATS_TOKEN", nats.token()).env("RUST_LOG", "error");
+    command
+}
+
+#[tokio::test]
+async fn a_further_server_without_the_installations_keys() {
+    let (first, database, nats) = (folder(), TestDatabase::empty().await, NatsServer::start().await);
+    let mut running = serve_among_others(first.path(), &database, &nats).spawn().unwrap();
+    let mut lines = BufReader::new(running.stdout.take().unwrap()).lines();
+    let up = timeout(GIVES_UP_WITHIN, lines.next_line()).await.expect("the first must start").unwrap();
+    assert!(up.is_some_and(|line| line.starts_with("[OK]")));
+
+    let copied = |files: &[&str]| {
+        let further = folder();
+        std::fs::create_dir(further.path().join("keys")).unwrap();
+        for file in files {
+            let name = Path::new("keys").join(file);
+            std::fs::copy(first.path().join(&name), further.path().join(&name)).unwrap();
+        }
+        further
+    };
+    for (files, said) in [
+        (&[] as &[&str], "made with other keys"),
+        (&["pepper-p1"], "keys/follow-me is not this installation's"),
+        (&["pepper-p1", "follow-me"], "keys/ca.pem is not this installation's"),
+    ] {
+        let further = copied(files);
+        let sentence = sentence(serve_among_others(further.path(), &database, &nats)).await;
+        assert!(sentence.contains(said), "with {files:?}: {sentence}");
+    }
+    let further = copied(&["pepper-p1", "follow-me", "ca.pem"]);
+    let mut second = serve_among_others(further.path(), &database, &nats).spawn().unwrap();
+    let mut lines = BufReader::new(second.stdout.take().unwrap()).lines();
+    let up = timeout(GIVES_UP_WITHIN, lines.next_line()).await.expect("the second must start").unwrap();
+    assert!(up.is_some_and(|line| line.starts_with("[OK]")));
+    stop(second).await;
+    stop(running).await;
+}
+
+#[tokio::test]
+async fn nats_without_a_shared_database_or_with_a_wrong_login() {
+    let (data, database, nats) = (folder(), TestDatabase::empty().await, NatsServer::start().await);
+    let alone = serve_with(data.path(), &[&"--listen", &"127.0.0.1:0", &"--nats", &nats.url()]);
+    let said = sentence(alone).await;
+    assert!(said.contains("this one needs --database-url"), "{said}");
+
+    let mut wrong = serve_among_others(data.path(), &database, &nats);
+    wrong.env("GURURMM_NATS_TOKEN", "canary-secret");
+    let said = sentence(wrong).await;
+    assert!(said.contains("NATS does not let this node in") && !said.contains("canary-secret"), "{said}");
+
+    let secret = serve_with(data.path(), &[&"--nats", &"nats://node:canary-secret@127.0.0.1"]);
+    let said = sentence(secret).await;
+    assert!(
+        said.contains("a login does not belong into the address") && !said.contains("canary-secret"),
+        "{said}"
+    );
 }
