@@ -215,7 +215,7 @@ fn serve_among_others(data_dir: &Path, database: &TestDatabase, nats: &NatsServe
     let mut command =
         serve_with(data_dir, &[&"--listen", &"127.0.0.1:0", &"--nats", &nats.url(), &"--tls-self-signed"]);
     command.env("GURURMM_DATABASE_URL", database.owner_options().to_url_lossy().as_str());
-    command.env("GURURMM_NATS_TOKEN", nats.token()).env("RUST_LOG", "error");
+    command.env("GURURMM_NATS_TOKEN", nats.token()).env("RUST_LOG", "off");
     command
 }
 
