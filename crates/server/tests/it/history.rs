@@ -3,6 +3,7 @@
 use chrono::{DateTime, Duration, TimeDelta, Timelike as _, Utc};
 use gururmm_protocol::metrics::{Disk, Process, Sample};
 use gururmm_protocol::sensors::{Sensor, SensorKind, Sensors};
+use gururmm_server::auth::Scope;
 use gururmm_server::telemetry::history;
 use gururmm_server::telemetry::ingest::Queued;
 use gururmm_testkit::agent::sample;
@@ -353,6 +354,15 @@ async fn a_flood_of_samples_is_thinned_and_counted() {
     stage.pack().await;
     assert_eq!((stage.loose().await, stage.packed().await), (0, 20));
     assert_eq!(stage.server.app().counters.samples_thinned.total(), 980);
+    // Nor does it help to come again and again.
+    let next = start + TimeDelta::hours(1);
+    for round in 0..2 {
+        let flood = (0..700)
+            .map(|n| Sample { taken_at: next + TimeDelta::milliseconds(100 * n + round), ..sample() });
+        stage.store(flood).await;
+        stage.pack().await;
+    }
+    assert_eq!((stage.loose().await, stage.packed().await), (0, 20 + 14));
 }
 
 #[tokio::test]
@@ -475,4 +485,32 @@ async fn history_that_is_packed_goes_to_the_record_that_stays() {
     let mut whole = self::stage().await;
     whole.store(minutes(start, 60)).await;
     assert_eq!(whole.everything(start, 1).await, merged);
+}
+
+#[tokio::test]
+async fn what_processors_did_around_a_moment_is_the_same_when_it_is_packed() {
+    let (mut stage, start) = (stage().await, past());
+    stage.store(minutes(start, 180)).await;
+    let around = async |stage: &Stage, moment: DateTime<Utc>| {
+        let scope = Scope::system("test", acme::PARTNER.id);
+        let mut tx = stage.server.app().db.begin(&scope).await.unwrap();
+        history::cpu_around(&mut tx, &[(stage.machine.num, moment)]).await.unwrap()
+    };
+    let moments =
+        [start + TimeDelta::minutes(90), start + TimeDelta::minutes(61), start - TimeDelta::hours(9)];
+    let mut before = Vec::new();
+    for moment in moments {
+        before.push(around(&stage, moment).await);
+    }
+    assert!(before[0].is_some_and(|(before, after)| before != after), "{before:?}");
+    assert_eq!(before[2], None);
+    stage.pack().await;
+    for (moment, before) in moments.into_iter().zip(before) {
+        let after = around(&stage, moment).await;
+        let same = match (before, after) {
+            (Some(one), Some(other)) => (one.0 - other.0).abs() < 1e-9 && (one.1 - other.1).abs() < 1e-9,
+            (one, other) => one == other,
+        };
+        assert!(same, "{before:?} {after:?}");
+    }
 }

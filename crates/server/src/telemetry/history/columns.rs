@@ -1,8 +1,16 @@
 //! Columns of values as bytes that compress well: what changes little from one value to the next becomes small, and what is
 //! noise stands together. Nothing is rounded: what is read is what was written, to the bit.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::Hash;
+use zstd::bulk::{Compressor, Decompressor};
+
+thread_local! {
+    // Making one costs more than packing or reading an hour with it.
+    static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+}
 
 /// Of zstd. Higher levels gain a few per cent and cost several times as much (decision 0010).
 const LEVEL: i32 = 3;
@@ -25,8 +33,15 @@ pub struct Writer {
 impl Writer {
     /// Compresses what was written.
     pub fn finish(self) -> Result<Vec<u8>, PackError> {
+        let compressed = COMPRESSOR.with_borrow_mut(|kept| {
+            let compressor = match kept {
+                Some(compressor) => compressor,
+                None => kept.insert(Compressor::new(LEVEL).map_err(|_| PackError)?),
+            };
+            compressor.compress(&self.bytes).map_err(|_| PackError)
+        })?;
         let mut packed = vec![VERSION];
-        packed.extend(zstd::bulk::compress(&self.bytes, LEVEL).map_err(|_| PackError)?);
+        packed.extend(compressed);
         Ok(packed)
     }
 
@@ -170,7 +185,13 @@ impl Reader {
         let Some((&VERSION, compressed)) = packed.split_first() else { return Err(PackError) };
         let length = zstd::zstd_safe::get_frame_content_size(compressed).ok().flatten().ok_or(PackError)?;
         let length = usize::try_from(length).ok().filter(|length| *length <= MAX_BYTES).ok_or(PackError)?;
-        let bytes = zstd::bulk::decompress(compressed, length).map_err(|_| PackError)?;
+        let bytes = DECOMPRESSOR.with_borrow_mut(|kept| {
+            let decompressor = match kept {
+                Some(decompressor) => decompressor,
+                None => kept.insert(Decompressor::new().map_err(|_| PackError)?),
+            };
+            decompressor.decompress(compressed, length).map_err(|_| PackError)
+        })?;
         Ok(Self { bytes, at: 0 })
     }
 

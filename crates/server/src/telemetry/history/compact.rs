@@ -26,7 +26,7 @@ const AGENTS: i64 = 100;
 const HOURS: i64 = 2_000;
 /// Loose samples of one transaction: what it holds in memory, and what a stop has to wait for.
 const SAMPLES: i64 = 2_000;
-/// Most loose samples of an agent and hour that are kept: the shortest interval makes half as many. Of more, one in
+/// Most samples of an agent and hour that are kept: the shortest interval makes half as many. Of more, one in
 /// [`THINNED_TO`] seconds stays.
 const MOST_AN_HOUR: i64 = 720;
 const THINNED_TO: i64 = 5;
@@ -46,74 +46,90 @@ pub async fn keep(app: &App, now: DateTime<Utc>) -> Result<(), Error> {
 async fn keep_tenant(app: &App, tenant: Uuid, now: DateTime<Utc>) -> Result<(), Error> {
     let scope = Scope::system(JOB, tenant);
     let until = time(rollup::floor((now - GRACE).timestamp(), 3_600));
-    note(app, &scope, until, now).await?;
-    let (mut after, mut days) = (0, HashSet::new());
-    loop {
-        let agents = store::agents_after(&mut app.db.begin(&scope).await?, after, AGENTS).await?;
-        let Some(last) = agents.last().copied() else { break };
-        after = last;
-        while keep_agents(app, &scope, &agents, until, &mut days).await? {}
-    }
-    note(app, &scope, until, now).await?;
     let mut tx = app.db.begin_history(&scope).await?;
+    let waiting = store::all_waiting(&mut tx, until).await?;
+    store::note_progress(&mut tx, waiting, now).await?;
+    tx.commit().await?;
+    let mut round = Round { app, scope, until, days: HashSet::new(), failed: Vec::new() };
+    if waiting.0 > 0 {
+        round.pack_all().await?;
+    }
+    let failed = i64::try_from(round.failed.len()).unwrap_or(i64::MAX);
+    let mut tx = app.db.begin_history(&round.scope).await?;
+    store::note_progress(&mut tx, (failed, round.failed.into_iter().min()), now).await?;
     store::prune_names(&mut tx, now).await?;
     tx.commit().await
 }
 
-async fn note(
-    app: &App,
-    scope: &Scope<System>,
+/// One look at one partner.
+struct Round<'a> {
+    app: &'a App,
+    scope: Scope<System>,
+    /// Hours before this one are over.
     until: DateTime<Utc>,
-    now: DateTime<Utc>,
-) -> Result<(), Error> {
-    let mut tx = app.db.begin_history(scope).await?;
-    store::note_progress(&mut tx, until, now).await?;
-    tx.commit().await
+    /// Days that are known to have partitions.
+    days: HashSet<i64>,
+    /// What could not be packed.
+    failed: Vec<DateTime<Utc>>,
 }
 
-/// Packs what waits of some agents; whether there may be more.
-async fn keep_agents(
-    app: &App,
-    scope: &Scope<System>,
-    agents: &[i64],
-    until: DateTime<Utc>,
-    days: &mut HashSet<i64>,
-) -> Result<bool, Error> {
-    let waiting = store::waiting(&mut app.db.begin_history(scope).await?, agents, until, HOURS).await?;
-    let mut done = 0;
-    let mut rest = waiting.as_slice();
-    while !rest.is_empty() {
-        let mut samples = 0;
-        let fits = |hour: &&Hour| {
-            samples += hour.samples;
-            samples <= SAMPLES
-        };
-        let (part, behind) = rest.split_at(rest.iter().take_while(fits).count().max(1));
-        rest = behind;
-        for hour in part {
-            if days.insert(rollup::floor(hour.hour.timestamp(), 86_400)) {
-                app.db.ensure_metric_partitions(hour.hour, hour.hour).await?;
-            }
+impl Round<'_> {
+    async fn pack_all(&mut self) -> Result<(), Error> {
+        let mut after = 0;
+        loop {
+            let mut tx = self.app.db.begin_history(&self.scope).await?;
+            let agents = store::agents_after(&mut tx, after, self.until, AGENTS).await?;
+            drop(tx);
+            let Some(last) = agents.last().copied() else { return Ok(()) };
+            after = last;
+            while self.pack(&agents).await? {}
         }
-        match pack_hours(app, scope, part).await {
-            Ok(()) => done += part.len(),
+    }
+
+    /// Packs what waits of some agents; whether there may be more.
+    async fn pack(&mut self, agents: &[i64]) -> Result<bool, Error> {
+        let mut tx = self.app.db.begin_history(&self.scope).await?;
+        let waiting = store::waiting(&mut tx, agents, self.until, HOURS).await?;
+        drop(tx);
+        let (mut done, mut failed) = (0, Vec::new());
+        let mut rest = waiting.as_slice();
+        while !rest.is_empty() {
+            let mut samples = 0;
+            let fits = |hour: &&Hour| {
+                samples += hour.samples;
+                samples <= SAMPLES
+            };
+            let (part, behind) = rest.split_at(rest.iter().take_while(fits).count().max(1));
+            rest = behind;
+            for hour in part {
+                if self.days.insert(rollup::floor(hour.hour.timestamp(), 86_400)) {
+                    self.app.db.ensure_metric_partitions(hour.hour, hour.hour).await?;
+                }
+            }
+            if pack_hours(self.app, &self.scope, part).await.is_ok() {
+                done += part.len();
+                continue;
+            }
             // What cannot be packed must not keep the others out; it stays where it is.
-            Err(_) => {
-                for hour in part {
-                    match pack_hours(app, scope, std::slice::from_ref(hour)).await {
-                        Ok(()) => done += 1,
-                        Err(error) => {
-                            let cause = std::error::Error::source(&error).map(ToString::to_string);
-                            let (num, hour) = (hour.num, hour.hour);
-                            tracing::warn!(num, %hour, %error, cause, "an hour could not be packed");
-                        }
+            for hour in part {
+                match pack_hours(self.app, &self.scope, std::slice::from_ref(hour)).await {
+                    Ok(()) => done += 1,
+                    Err(error) => {
+                        let cause = std::error::Error::source(&error).map(ToString::to_string);
+                        let (num, hour) = (hour.num, hour.hour);
+                        tracing::warn!(num, %hour, %error, cause, "an hour could not be packed");
+                        failed.push(hour);
                     }
                 }
             }
         }
+        // Where nothing could be done, the next look would find the same.
+        let is_more = done > 0 && i64::try_from(waiting.len()).is_ok_and(|found| found == HOURS);
+        if !is_more {
+            self.failed.extend(failed);
+        }
+        Ok(is_more)
     }
-    // Where nothing could be done, the next look would find the same.
-    Ok(done > 0 && i64::try_from(waiting.len()).is_ok_and(|found| found == HOURS))
 }
 
 async fn pack_hours(app: &App, scope: &Scope<System>, hours: &[Hour]) -> Result<(), Error> {
@@ -124,7 +140,9 @@ async fn pack_hours(app: &App, scope: &Scope<System>, hours: &[Hour]) -> Result<
         if hour.samples > MOST_AN_HOUR {
             thinned += store::thin(&mut tx, hour, THINNED_TO).await?;
         }
-        samples += pack_hour(&mut tx, hour).await?;
+        let (came, too_many) = pack_hour(&mut tx, hour).await?;
+        samples += came;
+        thinned += too_many;
     }
     tx.commit().await?;
     if thinned > 0 {
@@ -137,20 +155,23 @@ async fn pack_hours(app: &App, scope: &Scope<System>, hours: &[Hour]) -> Result<
     Ok(())
 }
 
-/// Packs the loose samples of an hour; answers how many they were.
-async fn pack_hour(tx: &mut Tx<System>, hour: &Hour) -> Result<usize, Error> {
+/// Packs the loose samples of an hour; answers how many they were, and how many of the hour's were too many.
+async fn pack_hour(tx: &mut Tx<System>, hour: &Hour) -> Result<(usize, u64), Error> {
     let taken = store::take(tx, hour).await?;
     let samples: Vec<_> = taken.into_iter().map(|raw| (raw.disk_percent, Sample::from(raw))).collect();
     let came = samples.len();
-    add(tx, hour, samples).await?;
-    Ok(came)
+    Ok((came, add(tx, hour, samples).await?))
 }
 
 /// Packs samples of an hour, each with how full its fullest disk is, together with what was packed of it before, and rolls
-/// the hour up.
-pub async fn add(tx: &mut Tx<System>, hour: &Hour, samples: Vec<(Option<f32>, Sample)>) -> Result<(), Error> {
+/// the hour up. Answers how many were too many for an hour.
+pub async fn add(
+    tx: &mut Tx<System>,
+    hour: &Hour,
+    samples: Vec<(Option<f32>, Sample)>,
+) -> Result<u64, Error> {
     if samples.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
     let mut all = BTreeMap::new();
     if let Some((figures, details)) = store::packed(tx, hour).await? {
@@ -161,12 +182,22 @@ pub async fn add(tx: &mut Tx<System>, hour: &Hour, samples: Vec<(Option<f32>, Sa
         // What is there already stays as it is: the agent sent it again.
         all.entry(both.0.t).or_insert(both);
     }
+    let found = all.len();
+    if i64::try_from(found).is_ok_and(|found| found > MOST_AN_HOUR) {
+        let mut last = None;
+        all.retain(|time, _| {
+            let slot = Some(rollup::floor(time.timestamp(), THINNED_TO));
+            std::mem::replace(&mut last, slot) != slot
+        });
+    }
+    let thinned = (found - all.len()) as u64;
     let (figures, details): (Vec<Figures>, Vec<Details>) = all.into_values().unzip();
     let first_at = figures.first().map_or(hour.hour, |figures| figures.t);
     let hour = Hour { samples: i64::try_from(figures.len()).unwrap_or(i64::MAX), ..*hour };
     let (packed, packed_details) = (pack::pack_figures(&figures)?, pack::pack_details(&details)?);
     store::put_packed(tx, &hour, first_at, &packed, &packed_details).await?;
-    roll_up(tx, &hour, &figures).await
+    roll_up(tx, &hour, &figures).await?;
+    Ok(thinned)
 }
 
 /// The hour's own buckets, then its place in the day's, then the day's in the month's.

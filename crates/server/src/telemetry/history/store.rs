@@ -145,13 +145,21 @@ pub async fn packed_around<P>(
 
 // What the job does ------------------------------------------------------------------------------------------
 
-/// Numbers of the partner's agents behind this one.
-pub async fn agents_after<P>(tx: &mut Tx<P>, after: i64, limit: i64) -> Result<Vec<i64>, Error> {
+/// Numbers behind this one of agents that have loose samples of hours that are over. Of deleted ones, too: their samples
+/// take room until they are past their retention.
+pub async fn agents_after<P>(
+    tx: &mut Tx<P>,
+    after: i64,
+    until: DateTime<Utc>,
+    limit: i64,
+) -> Result<Vec<i64>, Error> {
     let tenant = tx.tenant()?;
     let nums = sqlx::query_scalar!(
-        r#"SELECT num AS "num!" FROM agent_directory WHERE tenant_id = $1 AND num > $2 ORDER BY num LIMIT $3"#,
+        "SELECT DISTINCT agent_num FROM metric_samples WHERE tenant_id = $1 AND agent_num > $2 AND taken_at < $3
+         ORDER BY agent_num LIMIT $4",
         tenant,
         after,
+        until,
         limit
     );
     Ok(nums.fetch_all(tx.conn()).await?)
@@ -379,18 +387,38 @@ pub async fn prune_names<P>(tx: &mut Tx<P>, now: DateTime<Utc>) -> Result<(), Er
     Ok(())
 }
 
-/// Writes down how many hours wait, and since when.
-pub async fn note_progress<P>(tx: &mut Tx<P>, until: DateTime<Utc>, now: DateTime<Utc>) -> Result<(), Error> {
+/// How many hours wait, and the oldest of them.
+pub async fn all_waiting<P>(
+    tx: &mut Tx<P>,
+    until: DateTime<Utc>,
+) -> Result<(i64, Option<DateTime<Utc>>), Error> {
+    let tenant = tx.tenant()?;
+    let row = sqlx::query!(
+        r#"SELECT count(*) AS "hours!", min(hour) AS oldest
+           FROM (SELECT DISTINCT agent_num, date_bin('1 hour', taken_at, 'epoch') AS hour
+             FROM metric_samples WHERE tenant_id = $1 AND taken_at < $2) AS waiting"#,
+        tenant,
+        until
+    );
+    let row = row.fetch_one(tx.conn()).await?;
+    Ok((row.hours, row.oldest))
+}
+
+/// Writes down how many hours wait, and the oldest of them.
+pub async fn note_progress<P>(
+    tx: &mut Tx<P>,
+    (hours, oldest): (i64, Option<DateTime<Utc>>),
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
     let tenant = tx.tenant()?;
     sqlx::query!(
-        "INSERT INTO history_progress (tenant_id, looked_at, hours_waiting, oldest_waiting)
-         SELECT $1, $3, count(*), min(hour) FROM (SELECT DISTINCT agent_num, date_bin('1 hour', taken_at, 'epoch') AS hour
-           FROM metric_samples WHERE tenant_id = $1 AND taken_at < $2) AS waiting
+        "INSERT INTO history_progress (tenant_id, looked_at, hours_waiting, oldest_waiting) VALUES ($1, $2, $3, $4)
          ON CONFLICT (tenant_id) DO UPDATE SET looked_at = excluded.looked_at, hours_waiting = excluded.hours_waiting,
            oldest_waiting = excluded.oldest_waiting",
         tenant,
-        until,
-        now
+        now,
+        hours,
+        oldest
     )
     .execute(tx.conn())
     .await?;
