@@ -1,11 +1,13 @@
 //! `gururmm-fleet`: a simulated fleet for a server that is there already.
 
 use anyhow::Context as _;
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, Parser, Subcommand};
 use gururmm_fleet::agent::Manner;
 use gururmm_fleet::demo::{self, Owner};
 use gururmm_fleet::floor;
+use gururmm_fleet::history::Measured;
+use gururmm_fleet::insert;
 use gururmm_fleet::load;
 use gururmm_fleet::seed;
 use gururmm_fleet::wire::Place;
@@ -86,6 +88,27 @@ enum Command {
         #[arg(long)]
         listen: SocketAddr,
     },
+    /// Write a week of seeded machines' samples, packed and into a plain table as well, or read a day of both; one line of
+    /// JSON.
+    History {
+        /// Read, instead of writing: which machines, and whose turn is first
+        #[arg(long)]
+        read: Option<usize>,
+        /// How often each is read, by one connection
+        #[arg(long, default_value_t = 1)]
+        times: usize,
+        /// When the week ended that is read [default: with the last full hour]
+        #[arg(long)]
+        end: Option<DateTime<Utc>>,
+    },
+    /// Insert samples into a plain table for some seconds; one line of JSON
+    Insert {
+        /// Rows of a statement, each of which is committed
+        #[arg(long, default_value_t = 500)]
+        at_once: usize,
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+    },
     /// Enroll machines with clients and sites of their own and a day of history, and run them until this is interrupted
     Demo {
         #[command(flatten)]
@@ -155,9 +178,17 @@ async fn main() -> ExitCode {
 async fn run(cli: Cli) -> anyhow::Result<()> {
     let world = || World::new(cli.seed, cli.machines);
     match cli.command {
-        Command::Seed { data_dir } => {
-            let url = std::env::var(DATABASE_URL).with_context(|| format!("{DATABASE_URL} is not set"))?;
-            seed::seed_first_partner(&url, &data_dir, &world()).await
+        Command::Seed { data_dir } => seed::seed_first_partner(&database_url()?, &data_dir, &world()).await,
+        Command::History { read, times, end } => {
+            let measured = Measured::new(&database_url()?, world(), end).await?;
+            match read {
+                Some(round) => say_json(&measured.read(round, times).await?),
+                None => say_json(&(measured.write().await?, measured.end())),
+            }
+        }
+        Command::Insert { at_once, seconds } => {
+            let longest = Duration::from_secs(seconds);
+            say_json(&insert::insert(&database_url()?, &world(), at_once.max(1), longest).await?)
         }
         Command::Load { data_dir, servers, from, to, per_second, interval_seconds, flood, lives } => {
             let manner = Manner { lives, interval: interval_seconds.map(Duration::from_secs), flood };
@@ -173,6 +204,15 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             demo::demo(server.place().await?, &owner, &state, world(), history, say, stop_signal()?).await
         }
     }
+}
+
+fn database_url() -> anyhow::Result<String> {
+    std::env::var(DATABASE_URL).with_context(|| format!("{DATABASE_URL} is not set"))
+}
+
+fn say_json(what: &impl serde::Serialize) -> anyhow::Result<()> {
+    say(&serde_json::to_string(what)?);
+    Ok(())
 }
 
 /// Ends when a person or the system asks.

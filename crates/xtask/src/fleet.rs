@@ -3,6 +3,7 @@
 use crate::reporter::Reporter;
 use crate::stack::{Stack, wait_for};
 use anyhow::Context as _;
+use serde::de::DeserializeOwned;
 use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -50,6 +51,26 @@ pub fn seed(stack: &Stack, bin_dir: &Path, machines: usize) -> anyhow::Result<()
         .status()?;
     anyhow::ensure!(status.success(), "the fleet was not written into the database");
     Ok(())
+}
+
+/// Has the program do something with a seeded fleet's database; what it says is a line of JSON.
+///
+/// # Errors
+/// When the program is not in `bin_dir`, fails, or says something else.
+pub fn ask<T: DeserializeOwned>(
+    stack: &Stack,
+    bin_dir: &Path,
+    machines: usize,
+    arguments: &[&str],
+) -> anyhow::Result<T> {
+    let output = Command::new(program(bin_dir)?)
+        .args(arguments)
+        .args(["--machines", &machines.to_string()])
+        .env("GURURMM_DATABASE_URL", stack.database_url()?)
+        .stderr(Stdio::inherit())
+        .output()?;
+    anyhow::ensure!(output.status.success(), "gururmm-fleet {} failed", arguments.join(" "));
+    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 impl Fleet {

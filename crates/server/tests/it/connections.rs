@@ -100,7 +100,10 @@ async fn what_a_lost_server_left_open_ended_when_the_machine_was_last_heard() {
     let heard = Utc::now() - TimeDelta::minutes(5);
     let began = heard - TimeDelta::hours(1);
     for (statement, at) in [
-        ("UPDATE agent_status SET last_seen = $2, is_connected = true, node_id = $3 WHERE agent_id = $1", heard),
+        (
+            "UPDATE agent_status SET last_seen = $2, is_connected = true, node_id = $3 WHERE agent_id = $1",
+            heard,
+        ),
         (
             "INSERT INTO agent_connections (agent_id, tenant_id, epoch, connected_at, agent_version, node_id)
              SELECT id, tenant_id, 0, $2, '0.1.0', $3 FROM agents WHERE id = $1",

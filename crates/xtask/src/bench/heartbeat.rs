@@ -54,12 +54,13 @@ pub fn run(root: &Path, bin_dir: &Path, options: &Options) -> anyhow::Result<Vec
     ])
 }
 
-/// What the server and its PostgreSQL have used so far.
-fn cpu_of(stack: &Stack) -> anyhow::Result<Duration> {
+/// What the server and its PostgreSQL have used so far, with those of its backends that have ended.
+pub fn cpu_of(stack: &Stack) -> anyhow::Result<Duration> {
     let server = stack.server_pid().context("the server does not run")?;
     let postmaster = stack.postmaster_pid().context("PostgreSQL does not run")?;
     let mut all = process::tree(server);
     all.extend(process::tree(postmaster));
-    // One of them may end between the two looks; the next run counts without it.
-    Ok(all.into_iter().filter_map(|pid| process::cpu_time(pid).ok()).sum())
+    // One of them may end between the two looks: then its parent has counted it.
+    let running: Duration = all.into_iter().filter_map(|pid| process::cpu_time(pid).ok()).sum();
+    Ok(running + process::ended_children(postmaster)?)
 }

@@ -5,8 +5,10 @@ mod command;
 mod connect;
 mod first_run;
 mod heartbeat;
+mod history;
 mod hostile_load;
 mod idle;
+mod ingest;
 mod lists;
 pub mod process;
 mod storm;
@@ -40,10 +42,14 @@ enum Bench {
     FirstRun(first_run::Options),
     /// Samples a second, from many agents, stored and acknowledged
     Heartbeat(heartbeat::Options),
+    /// Bytes and times of history, against a plain table with the same ten million samples
+    History(history::Options),
     /// Ten thousand strangers' sockets, and an agent that floods its output
     HostileLoad(hostile_load::Options),
     /// Memory per connected agent, against bare sockets and MeshCentral
     Idle(idle::Options),
+    /// What a sample costs from socket to commit, against bare inserts
+    Ingest(ingest::Options),
     /// The list of machines with ten thousand of them, filtered and sorted
     Lists(lists::Options),
     /// Thousands of agents lose their server at once, while people work
@@ -104,8 +110,10 @@ pub fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
         Bench::Connect(own) => connect::run(root, &bin_dir, own)?,
         Bench::FirstRun(own) => first_run::run(root, &bin_dir, own)?,
         Bench::Heartbeat(own) => heartbeat::run(root, &bin_dir, own)?,
+        Bench::History(own) => history::run(root, &bin_dir, own)?,
         Bench::HostileLoad(own) => hostile_load::run(root, &bin_dir, own)?,
         Bench::Idle(own) => idle::run(root, &bin_dir, own)?,
+        Bench::Ingest(own) => ingest::run(root, &bin_dir, own)?,
         Bench::Lists(own) => lists::run(root, &bin_dir, own)?,
         Bench::Storm(own) => storm::run(root, &bin_dir, own)?,
     };

@@ -42,12 +42,23 @@ pub fn rss_mebibytes(pid: u32) -> anyhow::Result<f64> {
 
 /// CPU time of one process so far: user and system, without its children.
 pub fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
+    ticks(pid, 11)
+}
+
+/// CPU time of those children of a process that have ended.
+pub fn ended_children(pid: u32) -> anyhow::Result<Duration> {
+    ticks(pid, 13)
+}
+
+/// Two fields of a process's counts, those behind so many others, together.
+fn ticks(pid: u32, behind: usize) -> anyhow::Result<Duration> {
     /// Linux counts in hundredths of a second for user space, whatever the kernel's own tick.
     const TICK: Duration = Duration::from_millis(10);
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).context("cannot read a process's CPU time")?;
     // The name in parentheses may hold blanks; the fields after it do not.
     let (_, fields) = text.rsplit_once(')').context("no name in stat")?;
-    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u32>).sum::<Result<u32, _>>()?;
+    let fields = fields.split_whitespace().skip(behind).take(2);
+    let ticks = fields.map(str::parse::<u32>).sum::<Result<u32, _>>()?;
     Ok(TICK * ticks)
 }
 
