@@ -10,15 +10,15 @@ use std::path::Path;
 /// Samples of a machine: one a minute for a week.
 const SAMPLES_OF_A_MACHINE: usize = 7 * 24 * 60;
 
-/// Warm readings that count, of each run.
-const WARM: usize = 10;
+/// Warm readings that count, of each run: of as many machines, in turns.
+const WARM: usize = 20;
 
 #[derive(Args)]
 pub struct Options {
     /// Samples of all machines together, in each of the two
     #[arg(long, default_value_t = 10_000_000)]
     samples: usize,
-    /// How often it is read cold, each time of other machines; warm ten times as often
+    /// How often it is read cold, each time of other machines; warm twenty times as often
     #[arg(long, default_value_t = 5)]
     runs: usize,
 }
