@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// Agents of one process: sockets count against its limit of open files.

@@ -85,7 +85,7 @@ pub async fn list(
     let now = Utc::now();
     let (first, last) = (from.max(now - LONGEST_RETENTION), to.min(now + FUTURE_AT_MOST));
     let mut tx = app.db.begin(scope).await?;
-    super::store::agent_num(&mut tx, agent_id).await?.ok_or_else(Error::not_found)?;
+    super::store::place(&mut tx, agent_id).await?.ok_or_else(Error::not_found)?;
     let gaps = match first < last {
         true => store::list(&mut tx, agent_id, first, last, MOST_SHOWN).await?,
         false => Vec::new(),
