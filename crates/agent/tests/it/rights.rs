@@ -87,7 +87,7 @@ async fn no_link_in_place_of_a_file_of_the_agents_is_written_through() {
 
 #[tokio::test]
 async fn no_link_in_place_of_a_folder_of_the_agents_is_entered() {
-    for name in ["log", "journal", "scripts", "update"] {
+    for name in ["log", "journal", "scripts", "update", "outbox"] {
         let (mut server, canary) = (TestServer::start().await, Canary::new());
         let installed = Installed::new(&server);
         work(&mut server, &installed).await;

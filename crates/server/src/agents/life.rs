@@ -10,6 +10,7 @@ use crate::bus::{Event, Topic};
 use crate::db::{Tx, words};
 use crate::enrollment::{self, DeploymentInput, KeyOnce};
 use crate::error::{Code, Error};
+use crate::gateway;
 use chrono::{DateTime, Utc};
 use gururmm_protocol::to_agent::GoodbyeReason;
 use serde::{Deserialize, Serialize};
@@ -154,8 +155,7 @@ pub async fn merge(
             _ => return Err(wrong_state(agent.status)),
         }
     }
-    let is_connected = |agent: &Agent| agent.is_connected || app.gateway.is_connected(agent.id);
-    if is_connected(&kept) && is_connected(&merged) {
+    if gateway::is_connected(app, &mut tx, id).await? && gateway::is_connected(app, &mut tx, merged_id).await? {
         let detail = "both are connected at this moment: these are two machines";
         return Err(Error::with_detail(Code::InvalidState, detail));
     }
