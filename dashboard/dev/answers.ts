@@ -10,6 +10,7 @@ import {
   audit,
   CLIENTS,
   commands,
+  connections,
   DIGEST,
   duplicates,
   id,
@@ -235,6 +236,11 @@ export function answer(method: string, url: URL): unknown {
   if (part[3] === "agent-crashes") {
     const crash = agentCrashes.find((entry) => entry.id === part[4]);
     return crash && { crash, text: logText(240, new Date(crash.crashed_at).getTime()) };
+  }
+  if (/agents\/[^/]+\/connections$/.test(path)) {
+    // One that is away has only what is over.
+    const away = agents.find(({ id }) => id === part[4])?.status === "offline";
+    return page(away ? connections.slice(1) : connections);
   }
   if (/agents\/[^/]+\/updates$/.test(path)) return page(agentUpdates);
   if (/agents\/[^/]+\/update-state$/.test(path)) {

@@ -9,6 +9,8 @@ import type {
   AuditEntry,
   Command,
   CommandStatus,
+  Connection,
+  ConnectionEnd,
   Duplicate,
   EnrollmentKey,
   KeyOnce,
@@ -678,4 +680,37 @@ export const protocols: ProtocolCount[] = [
     retired_at: null,
     can_retire: false,
   },
+];
+
+const visit = (
+  number: number,
+  from: number,
+  to: number | null,
+  reason: ConnectionEnd | null,
+  more: Partial<Connection> = {},
+): Connection => ({
+  number,
+  connected_at: ago(from),
+  disconnected_at: to === null ? null : ago(to),
+  reason,
+  agent_version: "0.2.0",
+  address: "203.0.113.0",
+  restarted_before: false,
+  ...more,
+});
+
+/** One of each way to go, the newest first. */
+export const connections: Connection[] = [
+  visit(41, 9_000, null, null, { restarted_before: true }),
+  visit(40, 61_000, 9_240, "agent_stopped"),
+  visit(39, 140_000, 61_004, "link_lost"),
+  visit(38, 141_000, 139_500, "replaced", { address: "198.51.100.44" }),
+  visit(37, 320_000, 141_020, "server_stopping"),
+  visit(36, 405_000, 320_006, "agent_stopped", { agent_version: "0.1.0" }),
+  visit(35, 700_000, 408_600, "silent", {
+    agent_version: "0.1.0",
+    address: "2001:db8:4f1a:22:5eff:fe10:17ab:9c21",
+  }),
+  visit(34, 900_000, 702_000, "server_lost", { agent_version: "0.1.0", restarted_before: null }),
+  visit(33, 1_100_000, 960_000, "protocol_error", { agent_version: "0.1.0", address: null }),
 ];

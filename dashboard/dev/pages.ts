@@ -147,6 +147,20 @@ export const PAGES: Record<string, DashboardPage> = {
     many: 1,
     steady: OBJECT,
   },
+  "agent-connections": {
+    path: `/agents/${agent}/connections`,
+    heading: "Connections",
+    parts: 1,
+    empty: ["Not connected yet"],
+    many: 1,
+    steady: OBJECT,
+    says: "The machine was restarted or off.",
+  },
+  "agent-connections-offline": {
+    path: `/agents/${agents[4]?.id}/connections`,
+    heading: "Connections",
+    says: "The agent was stopped, or the machine shut down.",
+  },
   "agent-log": {
     path: `/agents/${agent}/log`,
     heading: agents[0]?.hostname ?? "",

@@ -72,6 +72,8 @@ function many(path: string, json: Fields, cursor: string | null): Answer {
     const rows = Array.from({ length: PAGE_ROWS }, (_, n) => ({
       ...items[n % items.length],
       id: id(cursor ? 33 : 32, n),
+      // What is counted instead of named, from the newest on.
+      ...("number" in items[0] && { number: (cursor ? 1 : 2) * PAGE_ROWS - n }),
     }));
     return {
       json: { items: rows, next_cursor: cursor ? null : String(PAGE_ROWS), total: 2 * PAGE_ROWS },

@@ -39,6 +39,7 @@ export const keys = {
   agent: (id: string) => ["agent", id] as const,
   agentSamples: (id: string) => ["samples", id] as const,
   agentMetrics: (id: string) => ["metrics", id] as const,
+  agentConnections: (id: string) => ["agent-connections", id] as const,
   agentPolicy: (id: string) => ["effective-policy", id] as const,
   agentLogs: (agentId: string) => ["agent-logs", agentId] as const,
   agentLog: (id: string) => ["agent-log", id] as const,
@@ -74,7 +75,7 @@ export function staleKeys(
         keys.tree,
         keys.clients,
         keys.sites,
-        ...(id ? [keys.agent(id)] : []),
+        ...(id ? [keys.agent(id), keys.agentConnections(id)] : []),
       ];
     case "client":
     case "site":

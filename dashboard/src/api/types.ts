@@ -62,6 +62,9 @@ export type Sensor = Sent<Schemas["Sensor"]>;
 export type SensorKind = Schemas["SensorKind"];
 export type SensorState = Schemas["SensorState"];
 
+export type Connection = Sent<Schemas["Connection"]>;
+export type ConnectionEnd = Schemas["ConnectionEnd"];
+
 export type AgentLog = Sent<Schemas["AgentLog"]>;
 export type AgentLogStatus = Schemas["AgentLogStatus"];
 export type AgentCrash = Sent<Schemas["AgentCrash"]>;

@@ -141,6 +141,14 @@ const agentUpdates = createRoute({
     "AgentUpdatesTab",
   ),
 });
+const agentConnections = createRoute({
+  getParentRoute: () => agent,
+  path: "/connections",
+  component: lazyRouteComponent(
+    () => import("../features/connections/agent-connections-tab"),
+    "AgentConnectionsTab",
+  ),
+});
 const updates = createRoute({
   ...page("/updates"),
   component: lazyRouteComponent(() => import("../features/updates/updates-page"), "UpdatesPage"),
@@ -221,6 +229,7 @@ const routeTree = root.addChildren([
       agentDetails,
       agentPolicy,
       agentUpdates,
+      agentConnections,
       agentLog,
     ]),
     commands,

@@ -88,6 +88,9 @@ export function AgentPage() {
         <Link to="/agents/$agentId/updates" params={{ agentId }} className={tabLink}>
           Updates
         </Link>
+        <Link to="/agents/$agentId/connections" params={{ agentId }} className={tabLink}>
+          Connections
+        </Link>
         {canReadLogs && (
           <Link
             to="/agents/$agentId/log"
@@ -114,6 +117,18 @@ function Meta({ agent }: { agent: Agent }) {
       ) : (
         <span>
           last seen <RelativeTime time={agent.last_seen} />
+          {agent.status === "offline" && (
+            <>
+              {": "}
+              <Link
+                to="/agents/$agentId/connections"
+                params={{ agentId: agent.id }}
+                className="rounded-sm text-accent underline hover:no-underline"
+              >
+                why is it offline?
+              </Link>
+            </>
+          )}
         </span>
       )}
       {agent.logged_in_user && (
