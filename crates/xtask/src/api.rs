@@ -4,7 +4,9 @@ use anyhow::{Context as _, bail};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
+use ureq::RequestBuilder;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::typestate::WithBody;
 
 /// A client of one server, signed in or not.
 #[derive(Clone)]
@@ -55,7 +57,15 @@ impl Api {
 
     /// POST of JSON, expecting 2xx and JSON (or nothing).
     pub fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
-        let request = self.http.post(format!("{}{path}", self.base));
+        self.send(self.http.post(format!("{}{path}", self.base)), path, body)
+    }
+
+    /// PUT of JSON, expecting 2xx and JSON (or nothing).
+    pub fn put(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.send(self.http.put(format!("{}{path}", self.base)), path, body)
+    }
+
+    fn send(&self, request: RequestBuilder<WithBody>, path: &str, body: &Value) -> anyhow::Result<Value> {
         let request = match &self.token {
             Some(token) => request.header("authorization", format!("Bearer {token}")),
             None => request,

@@ -1,6 +1,7 @@
 //! The independent checker: the ledger that the commands themselves wrote, against what the server says.
 
 use super::driver::{Driver, Submitted};
+use super::samples;
 use super::strike::{Kind, Trouble};
 use anyhow::Context as _;
 use std::collections::BTreeMap;
@@ -16,16 +17,26 @@ const END_IS_NOTED_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Default)]
 pub struct Findings {
     by_status: BTreeMap<String, usize>,
+    samples: usize,
+    gaps: usize,
     faults: Vec<String>,
 }
 
 impl Findings {
+    /// What came of the samples, too.
+    pub fn add(&mut self, outcome: samples::Outcome) {
+        let samples::Outcome { samples, gaps, faults } = outcome;
+        (self.samples, self.gaps) = (samples, gaps);
+        self.faults.extend(faults);
+    }
+
     /// Counts per status and every fault, a line each.
     pub fn report(&self) -> String {
         let mut text = String::new();
         for (status, count) in &self.by_status {
             let _ = writeln!(text, "[INFO] {status}: {count}");
         }
+        let _ = writeln!(text, "[INFO] samples: {}, recorded gaps: {}", self.samples, self.gaps);
         for fault in &self.faults {
             let _ = writeln!(text, "[ERROR] {fault}");
         }

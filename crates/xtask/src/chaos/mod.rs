@@ -1,15 +1,18 @@
 //! `xtask chaos`: kills server, agents and PostgreSQL at random, cuts and slows lines, sets clocks and fills disks while
 //! commands run, then has an independent checker compare what happened on the machine with what the server says. Every
-//! command writes its own start and end into a ledger file, so the checker believes neither server nor agent.
+//! command writes its own start and end into a ledger file, so the checker believes neither server nor agent. Of samples it
+//! knows how often they are taken, and what a kill may cost.
 
 mod check;
 mod driver;
 mod link;
+mod samples;
 mod strike;
 mod surroundings;
 
 use crate::api::Api;
 use crate::stack::{EMAIL, PASSWORD, Stack, wait_for};
+use chrono::Utc;
 use clap::Args;
 use driver::{Driver, Submitted};
 use rand::rngs::StdRng;
@@ -34,6 +37,9 @@ pub struct Options {
     /// Agents to run
     #[arg(long, default_value_t = 3)]
     agents: usize,
+    /// Most seconds between two rounds; above 15, agents are without a server for so long that samples go to disk
+    #[arg(long, default_value_t = 1.5)]
+    pause: f64,
     /// Where gururmm-server and gururmm-agent are
     #[arg(long, default_value = "target/debug")]
     bin_dir: PathBuf,
@@ -79,6 +85,7 @@ fn run_in(
         println!("[INFO] no disk is filled: this user may not mount one");
     }
     wait_online(&api, options.agents)?;
+    let began = samples::measure_often(&api)?;
 
     let mut driver = Driver::new(api.clone(), folder);
     let mut troubles = Vec::new();
@@ -87,7 +94,7 @@ fn run_in(
             let agent = rng.random_range(0..options.agents);
             driver.submit(&stack.agents()[agent].id, &mut rng);
         }
-        std::thread::sleep(Duration::from_millis(rng.random_range(0..1_500)));
+        std::thread::sleep(Duration::from_secs_f64(rng.random_range(0.0..=options.pause.max(0.0))));
         // Mostly one thing at a time goes wrong, and now and then several.
         if rng.random_range(0..10) < 7 {
             strike::calm(&worlds, server_disk, &mut troubles)?;
@@ -98,11 +105,14 @@ fn run_in(
         driver.observe();
     }
     strike::calm(&worlds, server_disk, &mut troubles)?;
+    let ended = Utc::now();
     stack.wait_ready(Duration::from_secs(60))?;
     wait_online(&api, options.agents)?;
     driver.find_unanswered()?;
     let settled = settle(&mut driver);
-    let findings = check::check(&driver, &folder.join("ledger"), &troubles)?;
+    let mut findings = check::check(&driver, &folder.join("ledger"), &troubles)?;
+    let agents: Vec<String> = stack.agents().iter().map(|agent| agent.id.clone()).collect();
+    findings.add(samples::check(&api, &agents, (began, ended), &troubles)?);
     print!("{}", findings.report());
     stack.stop()?;
     settled.and(findings.verdict())

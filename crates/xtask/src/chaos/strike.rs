@@ -3,6 +3,7 @@
 use super::link::Weather;
 use super::surroundings::{Disk, World};
 use crate::stack::Stack;
+use chrono::{DateTime, Utc};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 use std::time::{Duration, SystemTime};
@@ -41,11 +42,23 @@ pub struct Trouble {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
+    /// Until it was started again.
     Killed,
     DiskFull,
+    /// From then on.
+    ClockWrong,
 }
 
 impl Trouble {
+    fn begin(stack: &Stack, agent: usize, what: Kind) -> Self {
+        Self { agent_id: stack.agents()[agent].id.clone(), what, from: SystemTime::now(), to: None }
+    }
+
+    /// From when to when; until now while it lasts.
+    pub fn span(&self) -> (DateTime<Utc>, DateTime<Utc>) {
+        (self.from.into(), self.to.map_or_else(Utc::now, DateTime::from))
+    }
+
     /// Whether it was there at some time between two.
     pub fn is_between(&self, from: SystemTime, to: SystemTime) -> bool {
         self.from <= to && self.to.is_none_or(|end| end >= from)
@@ -92,15 +105,12 @@ impl Strike {
                 worlds[agent].link.set(weather);
                 Ok(())
             }
-            Self::Clock(agent, seconds) => worlds[agent].clock.set(seconds),
+            Self::Clock(agent, seconds) => {
+                troubles.push(Trouble::begin(stack, agent, Kind::ClockWrong));
+                worlds[agent].clock.set(seconds)
+            }
             Self::Disk(agent) => {
-                let trouble = Trouble {
-                    agent_id: stack.agents()[agent].id.clone(),
-                    what: Kind::DiskFull,
-                    from: SystemTime::now(),
-                    to: None,
-                };
-                troubles.push(trouble);
+                troubles.push(Trouble::begin(stack, agent, Kind::DiskFull));
                 worlds[agent].disk.as_ref().map_or(Ok(()), Disk::fill)
             }
             Self::ServerDisk => server_disk.map_or(Ok(()), Disk::fill),
@@ -111,9 +121,9 @@ impl Strike {
 impl Victims {
     fn kill(self, stack: &mut Stack, rng: &mut StdRng, troubles: &mut Vec<Trouble>) -> anyhow::Result<()> {
         let Self { server, postgres, agent } = self;
+        let mut killed = None;
         if let Some(index) = agent {
-            let (agent_id, now) = (stack.agents()[index].id.clone(), SystemTime::now());
-            troubles.push(Trouble { agent_id, what: Kind::Killed, from: now, to: Some(now) });
+            killed = Some(Trouble::begin(stack, index, Kind::Killed));
             stack.kill_agent(index)?;
         }
         if server {
@@ -129,6 +139,7 @@ impl Victims {
         if let Some(index) = agent {
             stack.start_agent(index)?;
         }
+        troubles.extend(killed.map(|killed| Trouble { to: Some(SystemTime::now()), ..killed }));
         Ok(())
     }
 }
@@ -141,8 +152,8 @@ pub fn calm(worlds: &[World], server_disk: Option<&Disk>, troubles: &mut [Troubl
     server_disk.map_or(Ok(()), Disk::empty)?;
     worlds.iter().try_for_each(World::calm)?;
     let now = SystemTime::now();
-    for trouble in troubles.iter_mut().filter(|trouble| trouble.to.is_none()) {
-        trouble.to = Some(now);
+    for trouble in troubles.iter_mut().filter(|trouble| trouble.what == Kind::DiskFull) {
+        trouble.to.get_or_insert(now);
     }
     Ok(())
 }
