@@ -7,7 +7,7 @@ Usage: ./dev test [--long] [FILTER]
 
 Everything that must hold before a change is merged: formatting, lints, architecture, unit and integration tests,
 dependencies, the dashboard, end-to-end tests in Chromium, the API against its document, the packages, the agent for
-Windows under Wine, and a short chaos run.
+Windows under Wine, and two short chaos runs, with one server and with three.
 
   --long    also what takes hours: more seeds, more rounds, documentation tests, whether times tell secrets
   FILTER    only the Rust, dashboard and end-to-end tests whose name contains it
@@ -38,9 +38,9 @@ run_tests() {
   need_everything_for_tests
   say "Set-up: $((SECONDS - started)) s"
 
-  local chaos_rounds=10
+  local chaos_rounds=10 chaos_rounds_of_nodes=5
   if [[ $long == yes ]]; then
-    chaos_rounds=300
+    chaos_rounds=300 chaos_rounds_of_nodes=150
     export PROPTEST_CASES=10000
   fi
   # The dashboard does not need the Rust build, nor the other way round; they share the machine.
@@ -55,6 +55,7 @@ run_tests() {
     step 'packages' package_tests
     step 'Windows agent' try_windows_agent
     step 'chaos' chaos --rounds "$chaos_rounds"
+    step 'chaos of nodes' chaos --rounds "$chaos_rounds_of_nodes" --nodes 3
     [[ $long == no ]] || step 'long Rust tests' nextest long
     step 'lock files' lock_files_are "$locks"
   fi

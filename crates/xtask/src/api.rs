@@ -40,6 +40,11 @@ impl Api {
         Ok(Self { token: Some(token.to_owned()), ..self.clone() })
     }
 
+    /// The same client at another server of the installation.
+    pub fn at(&self, base: &str) -> Self {
+        Self { base: base.to_owned(), ..self.clone() }
+    }
+
     /// The header that says who this is; empty for someone who has not signed in.
     pub fn authorization(&self) -> String {
         self.token.as_ref().map_or_else(String::new, |token| format!("Bearer {token}"))

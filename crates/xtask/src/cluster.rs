@@ -1,4 +1,4 @@
-//! A throwaway PostgreSQL: unix socket only, no durability, owned by an unprivileged user.
+//! A throwaway PostgreSQL: unix socket only, owned by an unprivileged user, durable where that is measured or tried.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -10,6 +10,9 @@ use anyhow::{Context as _, bail, ensure};
 
 /// PostgreSQL's oldest version that GuruRMM supports.
 const OLDEST_VERSION: u32 = 15;
+
+/// What is in a throwaway cluster is made again in a second.
+const NOT_DURABLE: &str = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off";
 
 /// The name of the cluster's superuser.
 const SUPERUSER: &str = "postgres";
@@ -33,15 +36,29 @@ impl Cluster {
     /// # Errors
     /// When PostgreSQL 15 or newer is not installed, or does not start.
     pub fn start(directory: &Path) -> anyhow::Result<Self> {
+        Self::start_with(directory, NOT_DURABLE)
+    }
+
+    /// [`Cluster::start`], and what it says is committed survives a kill.
+    ///
+    /// # Errors
+    /// When PostgreSQL 15 or newer is not installed, or does not start.
+    pub fn start_durable(directory: &Path) -> anyhow::Result<Self> {
+        Self::start_with(directory, "")
+    }
+
+    fn start_with(directory: &Path, durability: &str) -> anyhow::Result<Self> {
         let cluster = Self::at(directory)?;
         if !cluster.data().join("PG_VERSION").exists() {
             cluster.initialise()?;
         }
         if !cluster.is_running()? {
-            // No fsync: what is in here is made again in a second.
+            if cluster.is_zombie() {
+                // PostgreSQL would take it for one that runs. Whoever is still attached keeps a new one from starting all the same.
+                fs::remove_file(cluster.pid_file())?;
+            }
             let settings = format!(
-                "-c listen_addresses= -c unix_socket_directories={} -c fsync=off -c synchronous_commit=off \
-                 -c full_page_writes=off -c max_connections=200",
+                "-c listen_addresses= -c unix_socket_directories={} -c max_connections=200 {durability}",
                 cluster.directory.display()
             );
             let log = cluster.directory.join("log");
@@ -64,9 +81,7 @@ impl Cluster {
     /// When the cluster does not stop or the folder cannot be removed.
     pub fn remove(directory: &Path) -> anyhow::Result<()> {
         let cluster = Self::at(directory)?;
-        if cluster.is_running()? {
-            cluster.stop()?;
-        }
+        cluster.stop_if_running()?;
         fs::remove_dir_all(&cluster.directory)
             .with_context(|| format!("removing {}", cluster.directory.display()))
     }
@@ -84,6 +99,14 @@ impl Cluster {
         .map(drop)
     }
 
+    /// [`Cluster::stop`], where it runs.
+    ///
+    /// # Errors
+    /// When it does not stop.
+    pub fn stop_if_running(&self) -> anyhow::Result<()> {
+        if self.is_running()? { self.stop() } else { Ok(()) }
+    }
+
     /// Drops the database where it exists and makes an empty one.
     ///
     /// # Errors
@@ -99,6 +122,33 @@ impl Cluster {
     /// When PostgreSQL refuses it.
     pub fn sql(&self, database: &str, statement: &str) -> anyhow::Result<()> {
         self.run(self.psql(database).args(["--command", statement])).map(drop)
+    }
+
+    /// What one statement answers, as text without headings.
+    ///
+    /// # Errors
+    /// When PostgreSQL refuses it.
+    pub fn query(&self, database: &str, statement: &str) -> anyhow::Result<String> {
+        let arguments = ["--tuples-only", "--no-align", "--command", statement];
+        self.run(self.psql(database).args(arguments))?;
+        Ok(fs::read_to_string(self.transcript())?.trim().to_owned())
+    }
+
+    /// Process id of the postmaster, as its file says.
+    pub fn postmaster_pid(&self) -> Option<u32> {
+        fs::read_to_string(self.pid_file()).ok()?.lines().next()?.trim().parse().ok()
+    }
+
+    fn pid_file(&self) -> PathBuf {
+        self.data().join("postmaster.pid")
+    }
+
+    /// Whether the postmaster was killed and nobody has taken note: in a container there may be nobody who does.
+    fn is_zombie(&self) -> bool {
+        let Some(pid) = self.postmaster_pid() else { return false };
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // The name in parentheses may hold blanks; the state is what follows it.
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'))
     }
 
     /// Runs a file of statements as superuser, all in one transaction.
@@ -141,12 +191,19 @@ impl Cluster {
     }
 
     fn is_running(&self) -> anyhow::Result<bool> {
+        if self.is_zombie() {
+            return Ok(false);
+        }
         let status = self.command("pg_ctl").arg("status").arg("--pgdata").arg(self.data()).output()?;
         Ok(status.status.success())
     }
 
     fn data(&self) -> PathBuf {
         self.directory.join("data")
+    }
+
+    fn transcript(&self) -> PathBuf {
+        self.directory.join("transcript")
     }
 
     fn psql(&self, database: &str) -> Command {
@@ -173,7 +230,7 @@ impl Cluster {
     fn run(&self, command: &mut Command) -> anyhow::Result<Output> {
         let program = command.get_program().to_string_lossy().into_owned();
         // Files, not pipes: the postmaster inherits them and would hold a pipe open for ever.
-        let transcript = self.directory.join("transcript");
+        let transcript = self.transcript();
         let file = fs::File::create(&transcript)?;
         let output = command
             .stdout(file.try_clone()?)

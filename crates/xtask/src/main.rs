@@ -8,6 +8,7 @@ mod dev_db;
 mod dist;
 mod fleet;
 mod meshcentral;
+mod nats;
 mod reporter;
 mod retries;
 mod sqlx_prepare;

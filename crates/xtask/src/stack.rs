@@ -1,7 +1,8 @@
-//! Real processes: a server with its private PostgreSQL, and agents. For chaos and bench. Whatever is still
-//! running when a [`Stack`] is dropped is killed.
+//! Real processes: a server with its private PostgreSQL, or several on one, and agents. For chaos and bench. Whatever is
+//! still running when a [`Stack`] is dropped is killed.
 
 use crate::api::Api;
+use crate::cluster::Cluster;
 use anyhow::{Context as _, bail};
 use ring::digest::{SHA256, digest};
 use serde_json::Value;
@@ -9,6 +10,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -20,17 +22,41 @@ pub const EMAIL: &str = "owner@example.com";
 /// For a server that lives for minutes on loopback.
 pub const PASSWORD: &str = "correct horse battery staple";
 
-/// A server and its agents in a folder of their own.
+/// The name of the database that several servers share.
+const SHARED_DATABASE: &str = "gururmm";
+
+/// A server, or several, and agents in a folder of their own.
 pub struct Stack {
     folder: PathBuf,
     server_binary: PathBuf,
     agent_binary: PathBuf,
-    listen: SocketAddr,
+    nodes: Vec<Node>,
     transport: Transport,
-    server: Option<Child>,
+    shared: Option<Shared>,
     agents: Vec<AgentProcess>,
     site_code: String,
     key_file: PathBuf,
+}
+
+/// One server, running or not.
+struct Node {
+    listen: SocketAddr,
+    /// Where it finds NATS.
+    nats: Option<SocketAddr>,
+    child: Option<Child>,
+}
+
+/// What several servers have in common.
+struct Shared {
+    database: Cluster,
+    nats_token: String,
+}
+
+/// Where several servers meet.
+pub struct Peers<'a> {
+    /// NATS, as each of them reaches it.
+    pub nats: &'a [SocketAddr],
+    pub token: &'a str,
 }
 
 /// How a stack's server is spoken to.
@@ -69,6 +95,45 @@ impl Stack {
 
     /// [`Stack::start`], with a choice of transport.
     pub fn start_over(transport: Transport, bin_dir: &Path, folder: &Path) -> anyhow::Result<Self> {
+        let mut stack = Self::new(transport, bin_dir, folder)?;
+        stack.nodes.push(Node::new(None)?);
+        stack.set_up()?;
+        stack.start_server()?;
+        Ok(stack)
+    }
+
+    /// Several servers on one PostgreSQL, one for each way to NATS, that keeps what is committed.
+    pub fn start_nodes(
+        transport: Transport,
+        peers: &Peers,
+        bin_dir: &Path,
+        folder: &Path,
+    ) -> anyhow::Result<Self> {
+        let mut stack = Self::new(transport, bin_dir, folder)?;
+        let database = Cluster::start_durable(&folder.join("postgres"))?;
+        let shared = stack.shared.insert(Shared { database, nats_token: peers.token.to_owned() });
+        shared.database.recreate_database(SHARED_DATABASE)?;
+        for nats in peers.nats {
+            stack.nodes.push(Node::new(Some(*nats))?);
+        }
+        stack.set_up()?;
+        // The first one makes the keys, and all have the same.
+        stack.start_server()?;
+        for node in 1..stack.nodes.len() {
+            let (from, to) = (stack.data_dir().join("keys"), stack.data_dir_of(node).join("keys"));
+            fs::create_dir_all(&to)?;
+            for entry in fs::read_dir(&from)?.flatten().filter(|entry| entry.file_name() != "tls.pem") {
+                fs::copy(entry.path(), to.join(entry.file_name()))?;
+            }
+            for private in [stack.data_dir_of(node), to] {
+                fs::set_permissions(private, fs::Permissions::from_mode(0o700))?;
+            }
+            stack.start_node(node)?;
+        }
+        Ok(stack)
+    }
+
+    fn new(transport: Transport, bin_dir: &Path, folder: &Path) -> anyhow::Result<Self> {
         if folder.exists() {
             fs::remove_dir_all(folder)?;
         }
@@ -79,26 +144,27 @@ impl Stack {
                 .then_some(path)
                 .with_context(|| format!("{name} is not built in {}", bin_dir.display()))
         };
-        let listen = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let mut stack = Self {
+        Ok(Self {
             folder: folder.to_owned(),
             server_binary: binary("gururmm-server")?,
             agent_binary: binary("gururmm-agent")?,
-            listen,
+            nodes: Vec::new(),
             transport,
-            server: None,
+            shared: None,
             agents: Vec::new(),
             site_code: String::new(),
             key_file: folder.join("enrollment-key"),
-        };
-        stack.set_up()?;
-        stack.start_server()?;
-        Ok(stack)
+        })
     }
 
-    /// Base URL of the server.
+    /// Base URL of the server; of the first one of several.
     pub fn url(&self) -> String {
-        self.url_at(self.listen)
+        self.url_at(self.address())
+    }
+
+    /// Base URLs of all servers.
+    pub fn urls(&self) -> Vec<String> {
+        self.nodes.iter().map(|node| self.url_at(node.listen)).collect()
     }
 
     fn url_at(&self, address: SocketAddr) -> String {
@@ -124,9 +190,14 @@ impl Stack {
         Ok(Some(Certificate::from_pem(&pem)?))
     }
 
-    /// Where the server listens.
+    /// Where the server listens; the first one of several.
     pub fn address(&self) -> SocketAddr {
-        self.listen
+        self.nodes[0].listen
+    }
+
+    /// Where all servers listen.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.nodes.iter().map(|node| node.listen).collect()
     }
 
     /// Site code and enrollment key of its one site.
@@ -136,6 +207,9 @@ impl Stack {
 
     /// URL of the server's database as its owner. It may hold a password.
     pub fn database_url(&self) -> anyhow::Result<String> {
+        if let Some(shared) = &self.shared {
+            return Ok(shared.database.url(SHARED_DATABASE));
+        }
         let output = Command::new(&self.server_binary)
             .args(["admin", "db-url", "--data-dir"])
             .arg(self.data_dir())
@@ -156,45 +230,89 @@ impl Stack {
 
     /// Starts the server and waits until it is ready. Answers how long that took.
     pub fn start_server(&mut self) -> anyhow::Result<Duration> {
+        self.start_node(0)
+    }
+
+    /// [`Stack::start_server`], for any of them.
+    pub fn start_node(&mut self, index: usize) -> anyhow::Result<Duration> {
         let started = Instant::now();
-        let child = Command::new(&self.server_binary)
-            .args(["serve", "--listen", &self.listen.to_string(), "--data-dir"])
-            .arg(self.data_dir())
+        let log = if index == 0 { "server".to_owned() } else { format!("server-{index}") };
+        let node = &self.nodes[index];
+        let mut command = self.server_command(&["serve", "--listen", &node.listen.to_string()], index);
+        if let Some(nats) = node.nats {
+            command.args(["--nats", &format!("nats://{nats}"), "--node-name", &format!("node-{index}")]);
+        }
+        let child = command
             .args((self.transport == Transport::Tls).then_some("--tls-self-signed"))
             .stdin(Stdio::null())
-            .stdout(self.log("server")?)
-            .stderr(self.log("server")?)
+            .stdout(self.log(&log)?)
+            .stderr(self.log(&log)?)
             .spawn()?;
-        self.server = Some(child);
-        self.wait_ready(Duration::from_secs(60))?;
+        self.nodes[index].child = Some(child);
+        self.wait_node_ready(index, Duration::from_secs(60))?;
         Ok(started.elapsed())
     }
 
-    /// Waits until the server says it is ready.
+    /// A command of the server's, for the data folder of one of them.
+    fn server_command(&self, arguments: &[&str], index: usize) -> Command {
+        let mut command = Command::new(&self.server_binary);
+        command.args(arguments).arg("--data-dir").arg(self.data_dir_of(index));
+        if let Some(shared) = &self.shared {
+            command
+                .env("GURURMM_DATABASE_URL", shared.database.url(SHARED_DATABASE))
+                .env("GURURMM_NATS_TOKEN", &shared.nats_token);
+        }
+        command
+    }
+
+    /// Waits until every server says it is ready.
     pub fn wait_ready(&self, longest: Duration) -> anyhow::Result<()> {
+        (0..self.nodes.len()).try_for_each(|index| self.wait_node_ready(index, longest))
+    }
+
+    fn wait_node_ready(&self, index: usize, longest: Duration) -> anyhow::Result<()> {
+        let url = self.url_at(self.nodes[index].listen);
         // Its authority is made by its first start.
-        wait_for("the server", longest, || self.api().ok()?.get("/ready").is_ok().then_some(()))
+        wait_for("the server", longest, || self.api().ok()?.at(&url).get("/ready").is_ok().then_some(()))
     }
 
-    /// Process id of the server.
+    /// Process id of the server; of the first one of several.
     pub fn server_pid(&self) -> Option<u32> {
-        self.server.as_ref().map(Child::id)
+        self.node_pid(0)
     }
 
-    /// Process id of the private PostgreSQL's postmaster.
+    /// Process id of one of the servers, while it runs.
+    pub fn node_pid(&self, index: usize) -> Option<u32> {
+        self.nodes[index].child.as_ref().map(Child::id)
+    }
+
+    /// Process id of PostgreSQL's postmaster.
     pub fn postmaster_pid(&self) -> Option<u32> {
+        if let Some(shared) = &self.shared {
+            return shared.database.postmaster_pid();
+        }
         let file = find_file(&self.data_dir(), "postmaster.pid", 4)?;
         fs::read_to_string(file).ok()?.lines().next()?.trim().parse().ok()
     }
 
     /// Stops the server the polite way.
     pub fn stop_server(&mut self) -> anyhow::Result<()> {
-        terminate(&mut self.server)
+        self.stop_node(0)
+    }
+
+    /// [`Stack::stop_server`], for any of them.
+    pub fn stop_node(&mut self, index: usize) -> anyhow::Result<()> {
+        terminate(&mut self.nodes[index].child)
     }
 
     /// kill -9 of the server.
     pub fn kill_server(&mut self) -> anyhow::Result<()> {
-        kill(&mut self.server)
+        self.kill_node(0)
+    }
+
+    /// [`Stack::kill_server`], for any of them.
+    pub fn kill_node(&mut self, index: usize) -> anyhow::Result<()> {
+        kill(&mut self.nodes[index].child)
     }
 
     /// kill -9 of the postmaster; its children end with it.
@@ -203,6 +321,16 @@ impl Stack {
             Some(pid) => signal(pid, "KILL"),
             None => Ok(()),
         }
+    }
+
+    /// Starts the PostgreSQL that several servers share, where it does not run; one's own is its server's business.
+    pub fn start_postgres(&mut self) -> anyhow::Result<()> {
+        let Some(shared) = &mut self.shared else { return Ok(()) };
+        let folder = self.folder.join("postgres");
+        // Children of one that was killed may be there for a moment.
+        shared.database =
+            wait_for("PostgreSQL", Duration::from_secs(60), || Cluster::start_durable(&folder).ok())?;
+        Ok(())
     }
 
     /// Enrolls one more agent and starts it. All agents here stand on one machine, so from the second on each is
@@ -219,7 +347,7 @@ impl Stack {
         let fingerprint = self.ca()?.map(|ca| format!("sha256:{}", hex::encode(digest(&SHA256, ca.der()))));
         let mut enroll = Command::new(&self.agent_binary);
         enroll
-            .args(["enroll", "--server", &self.url_at(server.unwrap_or(self.listen))])
+            .args(["enroll", "--server", &self.url_at(server.unwrap_or(self.address()))])
             .args(["--site", &self.site_code, "--key-file"])
             .arg(&self.key_file)
             .args(fingerprint.map(|fingerprint| format!("--ca-fingerprint={fingerprint}")))
@@ -287,14 +415,17 @@ impl Stack {
         for agent in &mut self.agents {
             terminate(&mut agent.child)?;
         }
-        terminate(&mut self.server)
+        for node in &mut self.nodes {
+            terminate(&mut node.child)?;
+        }
+        // What several servers shared is stopped with this.
+        Ok(())
     }
 
     fn set_up(&mut self) -> anyhow::Result<()> {
-        let mut child = Command::new(&self.server_binary)
-            .args(["admin", "setup", "--email", EMAIL, "--password-stdin", "--partner", "Acme MSP"])
-            .args(["--client", "Acme", "--site", "Head office", "--data-dir"])
-            .arg(self.data_dir())
+        let mut child = self
+            .server_command(&["admin", "setup", "--email", EMAIL, "--password-stdin"], 0)
+            .args(["--partner", "Acme MSP", "--client", "Acme", "--site", "Head office"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(self.log("setup")?)
@@ -311,8 +442,13 @@ impl Stack {
         Ok(())
     }
 
+    /// The data folder of the server; of the first one of several.
     pub fn data_dir(&self) -> PathBuf {
-        self.folder.join("data")
+        self.data_dir_of(0)
+    }
+
+    fn data_dir_of(&self, index: usize) -> PathBuf {
+        self.folder.join(if index == 0 { "data".to_owned() } else { format!("data-{index}") })
     }
 
     fn log(&self, name: &str) -> anyhow::Result<File> {
@@ -334,13 +470,38 @@ impl Drop for Stack {
         for agent in &mut self.agents {
             let _ = kill(&mut agent.child);
         }
-        if terminate(&mut self.server).is_err() {
-            let _ = kill(&mut self.server);
-            if let Some(pid) = postmaster {
-                let _ = signal(pid, "INT");
+        let mut is_stuck = false;
+        for node in &mut self.nodes {
+            if terminate(&mut node.child).is_err() {
+                let _ = kill(&mut node.child);
+                is_stuck = true;
             }
         }
+        match (&self.shared, postmaster) {
+            (Some(shared), _) => {
+                if let Err(error) = shared.database.stop_if_running() {
+                    eprintln!("[WARNING] PostgreSQL: {error:#}");
+                }
+            }
+            (None, Some(pid)) if is_stuck => drop(signal(pid, "INT")),
+            _ => {}
+        }
     }
+}
+
+impl Node {
+    fn new(nats: Option<SocketAddr>) -> anyhow::Result<Self> {
+        Ok(Self { listen: free_address()?, nats, child: None })
+    }
+}
+
+/// An address of loopback where nobody listens. Below the ports that systems give to whoever connects: whoever listened
+/// there finds it free when coming back.
+pub fn free_address() -> anyhow::Result<SocketAddr> {
+    let mut tried = (0..100).map(|_| rand::random_range(20_000..32_000_u16));
+    tried
+        .find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok()?.local_addr().ok())
+        .context("no port is free on loopback")
 }
 
 /// Calls `check` until it answers something.

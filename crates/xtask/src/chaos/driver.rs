@@ -45,14 +45,17 @@ fn note(mark: &str, word: &str, ledger: &Path) -> String {
 
 /// All commands of a run.
 pub struct Driver {
-    api: Api,
+    /// Every server.
+    apis: Vec<Api>,
+    asked: usize,
     ledger: PathBuf,
     submitted: Vec<Submitted>,
 }
 
 impl Driver {
-    pub fn new(api: Api, folder: &Path) -> Self {
-        Self { api, ledger: folder.join("ledger"), submitted: Vec::new() }
+    /// Asks the servers in turn for what there is, and any of them to do something.
+    pub fn new(apis: Vec<Api>, folder: &Path) -> Self {
+        Self { apis, asked: 0, ledger: folder.join("ledger"), submitted: Vec::new() }
     }
 
     pub fn submitted(&self) -> &[Submitted] {
@@ -76,12 +79,14 @@ impl Driver {
         );
         let body = json!({ "command_type": "shell", "command": command, "timeout_seconds": 60, "expires_in_seconds": 600 });
         let asked_at = SystemTime::now();
-        let answer = self.api.post(&format!("/api/agents/{agent_id}/command"), &body).ok();
+        let api = &self.apis[rng.random_range(0..self.apis.len())];
+        let answer = api.post(&format!("/api/agents/{agent_id}/command"), &body).ok();
         let id = answer.as_ref().and_then(|answer| answer["command_id"].as_str()).map(str::to_owned);
         let cancelled = rng.random_range(0..8) == 0;
         if let (true, Some(id)) = (cancelled, &id) {
             // Whether the cancel arrives or not, the command has to end.
-            let _ = self.api.post(&format!("/api/commands/{id}/cancel"), &json!({}));
+            let api = &self.apis[rng.random_range(0..self.apis.len())];
+            let _ = api.post(&format!("/api/commands/{id}/cancel"), &json!({}));
         }
         self.submitted.push(Submitted {
             mark,
@@ -99,7 +104,9 @@ impl Driver {
     pub fn observe(&mut self) {
         for command in &mut self.submitted {
             let Some(id) = &command.id else { continue };
-            let Ok(answer) = self.api.get(&format!("/api/commands/{id}")) else { continue };
+            let api = &self.apis[self.asked % self.apis.len()];
+            self.asked += 1;
+            let Ok(answer) = api.get(&format!("/api/commands/{id}")) else { continue };
             let status = answer["status"].as_str().unwrap_or_default().to_owned();
             if FINAL.contains(&status.as_str()) && command.first_final.is_none() {
                 let stdout = answer["stdout"].as_str().unwrap_or_default().to_owned();
@@ -116,7 +123,7 @@ impl Driver {
         }
         let mut cursor = String::new();
         loop {
-            let page = self.api.get(&format!("/api/v1/commands?limit=200&cursor={cursor}"))?;
+            let page = self.apis[0].get(&format!("/api/v1/commands?limit=200&cursor={cursor}"))?;
             for known in page["items"].as_array().into_iter().flatten() {
                 let text = known["command"].as_str().unwrap_or_default();
                 let lost = self.submitted.iter_mut().filter(|command| command.id.is_none());

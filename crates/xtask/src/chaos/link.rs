@@ -1,4 +1,5 @@
-//! The line between one agent and its server, which can be as bad as lines are: cut, silent, slow, late.
+//! The line between one agent and its server, which can be as bad as lines are: cut, silent, slow, late. With several
+//! servers it does what a load balancer in front of them does.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -38,21 +39,26 @@ struct Sky {
 }
 
 impl Link {
-    /// A fair line to `server`, for as long as this process lives.
+    /// A fair line for as long as this process lives. Every connection goes to the next one of `servers`, or the one after it
+    /// where nobody is there.
     ///
     /// # Errors
     /// There is no port to listen on.
-    pub fn to(server: SocketAddr) -> std::io::Result<Self> {
+    pub fn to(servers: Vec<SocketAddr>) -> std::io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let sky = Arc::new(Sky { weather: Mutex::new(Weather::Fair), changed: Condvar::new() });
         let link = Self { address: listener.local_addr()?, sky: Arc::clone(&sky) };
         thread::spawn(move || {
-            for client in listener.incoming().flatten() {
+            for (number, client) in listener.incoming().flatten().enumerate() {
                 if sky.weather() == Weather::Cut {
                     continue;
                 }
-                // Where the server is away, the client meets a connection that ends at once.
-                let Ok(server) = TcpStream::connect(server) else { continue };
+                let mut in_turn =
+                    servers.iter().cycle().skip(number % servers.len().max(1)).take(servers.len());
+                // Where all are away, the client meets a connection that ends at once.
+                let Some(server) = in_turn.find_map(|server| TcpStream::connect(server).ok()) else {
+                    continue;
+                };
                 let ends = (client.try_clone(), server.try_clone());
                 let (Ok(from_client), Ok(from_server)) = ends else { continue };
                 let (up, down) = (Arc::clone(&sky), Arc::clone(&sky));
@@ -142,7 +148,7 @@ mod tests {
                 });
             }
         });
-        Link::to(address).unwrap()
+        Link::to(vec![address]).unwrap()
     }
 
     fn connect(link: &Link) -> TcpStream {
@@ -188,6 +194,30 @@ mod tests {
         let mut back = [0; 5];
         stream.read_exact(&mut back).unwrap();
         assert_eq!(&back, b"hello");
+    }
+
+    #[test]
+    fn connections_go_to_servers_in_turn_and_past_one_that_is_away() {
+        let named = |name: &'static [u8]| {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            thread::spawn(move || {
+                for mut stream in listener.incoming().flatten() {
+                    stream.write_all(name).unwrap();
+                }
+            });
+            address
+        };
+        let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let link = Link::to(vec![named(b"a"), nobody, named(b"b")]).unwrap();
+        let met: Vec<u8> = (0..4)
+            .map(|_| {
+                let mut name = [0];
+                connect(&link).read_exact(&mut name).unwrap();
+                name[0]
+            })
+            .collect();
+        assert_eq!(met, b"abba");
     }
 
     #[test]

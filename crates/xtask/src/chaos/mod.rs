@@ -1,7 +1,8 @@
 //! `xtask chaos`: kills server, agents and PostgreSQL at random, cuts and slows lines, sets clocks and fills disks while
 //! commands run, then has an independent checker compare what happened on the machine with what the server says. Every
 //! command writes its own start and end into a ledger file, so the checker believes neither server nor agent. Of samples it
-//! knows how often they are taken, and what a kill may cost.
+//! knows how often they are taken, and what a kill may cost. With `--nodes` there are several servers, whose NATS and whose
+//! lines to it break, too.
 
 mod check;
 mod driver;
@@ -11,17 +12,19 @@ mod strike;
 mod surroundings;
 
 use crate::api::Api;
-use crate::stack::{EMAIL, PASSWORD, Stack, wait_for};
+use crate::stack::{EMAIL, PASSWORD, Peers, Stack, Transport, wait_for};
 use chrono::Utc;
 use clap::Args;
 use driver::{Driver, Submitted};
+use link::Link;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
-use strike::Strike;
-use surroundings::{Disk, World};
+use strike::{Scene, Strike};
+use surroundings::{Disk, Meeting, World};
 
 /// More than the server and its database need in such a run.
 const SERVER_DISK_BYTES: u64 = 1536 * 1024 * 1024;
@@ -37,6 +40,9 @@ pub struct Options {
     /// Agents to run
     #[arg(long, default_value_t = 3)]
     agents: usize,
+    /// Servers on one PostgreSQL, which meet at NATS where there are several
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
+    nodes: u8,
     /// Most seconds between two rounds; above 15, agents are without a server for so long that samples go to disk
     #[arg(long, default_value_t = 1.5)]
     pause: f64,
@@ -48,10 +54,11 @@ pub struct Options {
 /// Runs it. Fails when anything was lost, doubled or left open.
 pub fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     let seed = options.seed.unwrap_or_else(fresh_seed);
-    println!("[INFO] chaos: {} rounds, {} agents, --seed {seed}", options.rounds, options.agents);
+    let Options { rounds, agents, nodes, .. } = options;
+    println!("[INFO] chaos: {rounds} rounds, {agents} agents, --nodes {nodes} --seed {seed}");
     let folder = root.join(format!("target/chaos-{}", std::process::id()));
     let disk = Disk::mount(&folder.join("server"), SERVER_DISK_BYTES)?;
-    if let Err(error) = run_in(&folder, disk.as_ref(), &root.join(&options.bin_dir), seed, options) {
+    if let Err(error) = run_in(root, &folder, disk.as_ref(), seed, options) {
         // What is mounted goes with this process.
         let kept = folder.join("kept");
         Command::new("cp").arg("-r").args([folder.join("server"), kept.clone()]).status()?;
@@ -65,56 +72,66 @@ pub fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
 }
 
 fn run_in(
+    root: &Path,
     folder: &Path,
     server_disk: Option<&Disk>,
-    bin_dir: &Path,
     seed: u64,
     options: &Options,
 ) -> anyhow::Result<()> {
+    let bin_dir = &root.join(&options.bin_dir);
     let mut rng = StdRng::seed_from_u64(seed);
-    let mut stack = Stack::start(bin_dir, &folder.join("server/stack"))?;
+    let stack_folder = folder.join("server/stack");
+    let (meeting, stack) = match options.nodes {
+        1 => (None, Stack::start(bin_dir, &stack_folder)?),
+        nodes => {
+            let meeting = Meeting::new(root, &folder.join("nats"), nodes.into())?;
+            let nats: Vec<SocketAddr> = meeting.lines.iter().map(Link::address).collect();
+            let peers = Peers { nats: &nats, token: meeting.nats.token() };
+            let stack = Stack::start_nodes(Transport::Plain, &peers, bin_dir, &stack_folder)?;
+            (Some(meeting), stack)
+        }
+    };
     let api = stack.api()?.sign_in(EMAIL, PASSWORD)?;
-    let mut worlds = Vec::new();
+    let mut scene = Scene { stack, worlds: Vec::new(), server_disk, meeting, troubles: Vec::new() };
     for index in 0..options.agents {
-        let world = World::new(&folder.join(format!("world-{index}")), stack.address())?;
-        stack.add_agent_in(&api, world.surroundings())?;
-        worlds.push(world);
+        let world = World::new(&folder.join(format!("world-{index}")), scene.stack.addresses())?;
+        scene.stack.add_agent_in(&api, world.surroundings())?;
+        scene.worlds.push(world);
     }
-    let has_disks = server_disk.is_some() && worlds.iter().all(|world| world.disk.is_some());
-    if !has_disks {
+    if !scene.has_disks() {
         println!("[INFO] no disk is filled: this user may not mount one");
     }
     wait_online(&api, options.agents)?;
     let began = samples::measure_often(&api)?;
 
-    let mut driver = Driver::new(api.clone(), folder);
-    let mut troubles = Vec::new();
+    let apis = scene.stack.urls().iter().map(|url| api.at(url)).collect();
+    let mut driver = Driver::new(apis, folder);
     for round in 1..=options.rounds {
         for _ in 0..rng.random_range(4..10) {
             let agent = rng.random_range(0..options.agents);
-            driver.submit(&stack.agents()[agent].id, &mut rng);
+            driver.submit(&scene.stack.agents()[agent].id, &mut rng);
         }
         std::thread::sleep(Duration::from_secs_f64(rng.random_range(0.0..=options.pause.max(0.0))));
         // Mostly one thing at a time goes wrong, and now and then several.
         if rng.random_range(0..10) < 7 {
-            strike::calm(&worlds, server_disk, &mut troubles)?;
+            scene.calm()?;
         }
-        let strike = Strike::choose(&mut rng, options.agents, has_disks);
+        let strike = Strike::choose(&mut rng, &scene);
         println!("[INFO] round {round}: {strike:?}, {} commands so far", driver.submitted().len());
-        strike.happen(&mut stack, &worlds, server_disk, &mut rng, &mut troubles)?;
+        strike.happen(&mut scene, &mut rng)?;
         driver.observe();
     }
-    strike::calm(&worlds, server_disk, &mut troubles)?;
+    scene.calm()?;
     let ended = Utc::now();
-    stack.wait_ready(Duration::from_secs(60))?;
+    scene.stack.wait_ready(Duration::from_secs(60))?;
     wait_online(&api, options.agents)?;
     driver.find_unanswered()?;
     let settled = settle(&mut driver);
-    let mut findings = check::check(&driver, &folder.join("ledger"), &troubles)?;
-    let agents: Vec<String> = stack.agents().iter().map(|agent| agent.id.clone()).collect();
-    findings.add(samples::check(&api, &agents, (began, ended), &troubles)?);
+    let mut findings = check::check(&driver, &folder.join("ledger"), &scene.troubles)?;
+    let agents: Vec<String> = scene.stack.agents().iter().map(|agent| agent.id.clone()).collect();
+    findings.add(samples::check(&api, &agents, (began, ended), &scene.troubles)?);
     print!("{}", findings.report());
-    stack.stop()?;
+    scene.stack.stop()?;
     settled.and(findings.verdict())
 }
 

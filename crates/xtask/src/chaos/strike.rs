@@ -1,12 +1,22 @@
 //! What happens to the stack in a round: processes are killed, lines go bad, clocks jump, disks fill.
 
 use super::link::Weather;
-use super::surroundings::{Disk, World};
+use super::surroundings::{Disk, Meeting, World};
 use crate::stack::Stack;
 use chrono::{DateTime, Utc};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 use std::time::{Duration, SystemTime};
+
+/// Everything that something may happen to. What is first in it ends first.
+pub struct Scene<'a> {
+    pub stack: Stack,
+    pub worlds: Vec<World>,
+    pub server_disk: Option<&'a Disk>,
+    /// Where there are several servers.
+    pub meeting: Option<Meeting>,
+    pub troubles: Vec<Trouble>,
+}
 
 /// One thing that happens.
 #[derive(Debug, Clone, Copy)]
@@ -19,13 +29,21 @@ pub enum Strike {
     Clock(usize, i64),
     /// An agent's disk is full until calm.
     Disk(usize),
-    /// The server's disk is full until calm, its database's with it.
+    /// The servers' disk is full until calm, their database's with it.
     ServerDisk,
+    /// One of several servers is stopped in order and started again.
+    Restart(usize),
+    /// One of several servers is killed and stays away until calm.
+    Away(usize),
+    /// kill -9 of NATS, which is away until calm.
+    Nats,
+    /// One server's line to NATS goes bad until calm.
+    NatsLine(usize, Weather),
 }
 
 #[derive(Debug, Clone, Copy)]
 pub struct Victims {
-    server: bool,
+    server: Option<usize>,
     postgres: bool,
     agent: Option<usize>,
 }
@@ -67,21 +85,31 @@ impl Trouble {
 
 impl Strike {
     /// A random one. Half of them kill: that is what loses things most easily.
-    pub fn choose(rng: &mut StdRng, agents: usize, has_disks: bool) -> Self {
-        let agent = rng.random_range(0..agents);
+    pub fn choose(rng: &mut StdRng, scene: &Scene) -> Self {
+        let (agents, servers) = (scene.worlds.len(), scene.stack.addresses().len());
+        let (agent, server) = (rng.random_range(0..agents), rng.random_range(0..servers));
         let kill = |server, postgres, agent| Self::Kill(Victims { server, postgres, agent });
+        if servers > 1 && rng.random_range(0..5) < 2 {
+            return match rng.random_range(0..6) {
+                0 => Self::Restart(server),
+                1..=2 => Self::Away(server),
+                3 => Self::Nats,
+                4 => Self::NatsLine(server, Weather::Cut),
+                _ => Self::NatsLine(server, Weather::Silent),
+            };
+        }
         match rng.random_range(0..20) {
-            0..=2 => kill(true, false, None),
-            3..=4 => kill(false, true, None),
-            5 => kill(true, true, None),
-            6 => kill(true, false, Some(agent)),
-            7..=9 => kill(false, false, Some(agent)),
+            0..=2 => kill(Some(server), false, None),
+            3..=4 => kill(None, true, None),
+            5 => kill(Some(server), true, None),
+            6 => kill(Some(server), false, Some(agent)),
+            7..=9 => kill(None, false, Some(agent)),
             10..=11 => Self::Line(agent, Weather::Cut),
             12..=13 => Self::Line(agent, Weather::Silent),
             14 => Self::Line(agent, Weather::Slow(rng.random_range(2_000..50_000))),
             15 => Self::Line(agent, Weather::Late(Duration::from_millis(rng.random_range(50..800)))),
-            16 if has_disks => Self::Disk(agent),
-            17 if has_disks => Self::ServerDisk,
+            16 if scene.has_disks() => Self::Disk(agent),
+            17 if scene.has_disks() => Self::ServerDisk,
             // From a year behind to a year ahead: batteries die, and people set dates.
             _ => Self::Clock(agent, rng.random_range(-365 * 86_400..365 * 86_400)),
         }
@@ -91,69 +119,99 @@ impl Strike {
     ///
     /// # Errors
     /// Something could not be done to the stack, or did not come back.
-    pub fn happen(
-        self,
-        stack: &mut Stack,
-        worlds: &[World],
-        server_disk: Option<&Disk>,
-        rng: &mut StdRng,
-        troubles: &mut Vec<Trouble>,
-    ) -> anyhow::Result<()> {
+    pub fn happen(self, scene: &mut Scene, rng: &mut StdRng) -> anyhow::Result<()> {
         match self {
-            Self::Kill(victims) => victims.kill(stack, rng, troubles),
+            Self::Kill(victims) => victims.kill(scene, rng),
             Self::Line(agent, weather) => {
-                worlds[agent].link.set(weather);
+                scene.worlds[agent].link.set(weather);
                 Ok(())
             }
             Self::Clock(agent, seconds) => {
-                troubles.push(Trouble::begin(stack, agent, Kind::ClockWrong));
-                worlds[agent].clock.set(seconds)
+                scene.troubles.push(Trouble::begin(&scene.stack, agent, Kind::ClockWrong));
+                scene.worlds[agent].clock.set(seconds)
             }
             Self::Disk(agent) => {
-                troubles.push(Trouble::begin(stack, agent, Kind::DiskFull));
-                worlds[agent].disk.as_ref().map_or(Ok(()), Disk::fill)
+                scene.troubles.push(Trouble::begin(&scene.stack, agent, Kind::DiskFull));
+                scene.worlds[agent].disk.as_ref().map_or(Ok(()), Disk::fill)
             }
-            Self::ServerDisk => server_disk.map_or(Ok(()), Disk::fill),
+            Self::ServerDisk => scene.server_disk.map_or(Ok(()), Disk::fill),
+            Self::Restart(server) => {
+                scene.make_room()?;
+                scene.stack.stop_node(server)?;
+                scene.stack.start_node(server).map(drop)
+            }
+            Self::Away(server) => scene.stack.kill_node(server),
+            Self::Nats => scene.meeting.as_mut().map_or(Ok(()), |meeting| meeting.nats.kill()),
+            Self::NatsLine(server, weather) => {
+                if let Some(meeting) = &scene.meeting {
+                    meeting.lines[server].set(weather);
+                }
+                Ok(())
+            }
         }
     }
 }
 
 impl Victims {
-    fn kill(self, stack: &mut Stack, rng: &mut StdRng, troubles: &mut Vec<Trouble>) -> anyhow::Result<()> {
+    fn kill(self, scene: &mut Scene, rng: &mut StdRng) -> anyhow::Result<()> {
         let Self { server, postgres, agent } = self;
         let mut killed = None;
         if let Some(index) = agent {
-            killed = Some(Trouble::begin(stack, index, Kind::Killed));
-            stack.kill_agent(index)?;
+            killed = Some(Trouble::begin(&scene.stack, index, Kind::Killed));
+            scene.stack.kill_agent(index)?;
         }
-        if server {
-            stack.kill_server()?;
+        if server.is_some() || postgres {
+            scene.make_room()?;
+        }
+        if let Some(server) = server {
+            scene.stack.kill_node(server)?;
         }
         if postgres {
-            stack.kill_postgres()?;
+            scene.stack.kill_postgres()?;
         }
         std::thread::sleep(Duration::from_millis(rng.random_range(0..700)));
-        if server {
-            stack.start_server()?;
+        if postgres {
+            scene.stack.start_postgres()?;
+        }
+        if let Some(server) = server {
+            scene.stack.start_node(server)?;
         }
         if let Some(index) = agent {
-            stack.start_agent(index)?;
+            scene.stack.start_agent(index)?;
         }
-        troubles.extend(killed.map(|killed| Trouble { to: Some(SystemTime::now()), ..killed }));
+        scene.troubles.extend(killed.map(|killed| Trouble { to: Some(SystemTime::now()), ..killed }));
         Ok(())
     }
 }
 
-/// Lines are fair and disks have room again; clocks stay as they are.
-///
-/// # Errors
-/// A disk could not be emptied.
-pub fn calm(worlds: &[World], server_disk: Option<&Disk>, troubles: &mut [Trouble]) -> anyhow::Result<()> {
-    server_disk.map_or(Ok(()), Disk::empty)?;
-    worlds.iter().try_for_each(World::calm)?;
-    let now = SystemTime::now();
-    for trouble in troubles.iter_mut().filter(|trouble| trouble.what == Kind::DiskFull) {
-        trouble.to.get_or_insert(now);
+impl Scene<'_> {
+    /// Whether disks can be filled.
+    pub fn has_disks(&self) -> bool {
+        self.server_disk.is_some() && self.worlds.iter().all(|world| world.disk.is_some())
     }
-    Ok(())
+
+    /// Without room neither the server nor its database starts; whoever operates them gives them some first.
+    fn make_room(&self) -> anyhow::Result<()> {
+        self.server_disk.map_or(Ok(()), Disk::empty)
+    }
+
+    /// Lines are fair, disks have room again, and who is away comes back; clocks stay as they are.
+    ///
+    /// # Errors
+    /// A disk could not be emptied, or something does not start.
+    pub fn calm(&mut self) -> anyhow::Result<()> {
+        self.make_room()?;
+        self.worlds.iter().try_for_each(World::calm)?;
+        let now = SystemTime::now();
+        for trouble in self.troubles.iter_mut().filter(|trouble| trouble.what == Kind::DiskFull) {
+            trouble.to.get_or_insert(now);
+        }
+        self.meeting.as_mut().map_or(Ok(()), Meeting::calm)?;
+        for server in 0..self.stack.addresses().len() {
+            if self.stack.node_pid(server).is_none() {
+                self.stack.start_node(server)?;
+            }
+        }
+        Ok(())
+    }
 }

@@ -1,7 +1,8 @@
 //! What an agent of a chaos run lives in: a line of its own, a clock of its own, and where this process may mount one, a
-//! small disk of its own.
+//! small disk of its own. And where several servers meet.
 
 use super::link::{Link, Weather};
+use crate::nats::Nats;
 use crate::stack::Surroundings;
 use anyhow::Context as _;
 use std::fs;
@@ -20,13 +21,13 @@ pub struct World {
 }
 
 impl World {
-    /// A new world in `folder`, from which the server is reached.
+    /// A new world in `folder`, from which the servers are reached.
     ///
     /// # Errors
     /// A part of it cannot be made.
-    pub fn new(folder: &Path, server: SocketAddr) -> anyhow::Result<Self> {
+    pub fn new(folder: &Path, servers: Vec<SocketAddr>) -> anyhow::Result<Self> {
         fs::create_dir_all(folder)?;
-        let (link, clock) = (Link::to(server)?, Clock::new(folder.join("clock"))?);
+        let (link, clock) = (Link::to(servers)?, Clock::new(folder.join("clock"))?);
         Ok(Self { link, clock, disk: Disk::mount(&folder.join("disk"), DISK_BYTES)? })
     }
 
@@ -46,6 +47,33 @@ impl World {
     pub fn calm(&self) -> anyhow::Result<()> {
         self.link.set(Weather::Fair);
         self.disk.as_ref().map_or(Ok(()), Disk::empty)
+    }
+}
+
+/// NATS, with a line to it for each server.
+pub struct Meeting {
+    pub nats: Nats,
+    pub lines: Vec<Link>,
+}
+
+impl Meeting {
+    /// For so many servers.
+    ///
+    /// # Errors
+    /// NATS is not installed, or does not start.
+    pub fn new(root: &Path, folder: &Path, servers: usize) -> anyhow::Result<Self> {
+        let nats = Nats::start(root, folder)?;
+        let lines = (0..servers).map(|_| Link::to(vec![nats.address()])).collect::<Result<_, _>>()?;
+        Ok(Self { nats, lines })
+    }
+
+    /// All as it should be.
+    ///
+    /// # Errors
+    /// NATS does not start.
+    pub fn calm(&mut self) -> anyhow::Result<()> {
+        self.lines.iter().for_each(|line| line.set(Weather::Fair));
+        self.nats.come_back()
     }
 }
 
