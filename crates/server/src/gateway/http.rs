@@ -1,7 +1,6 @@
 //! The agents' WebSocket route. Not in the OpenAPI document: it is no call for people or their scripts.
 
 use super::arrivals::Arrival;
-use super::websocket::WebSocket;
 use super::{AgentSession, session, store};
 use crate::agent_router;
 use crate::app::AppState;
@@ -10,19 +9,18 @@ use crate::error::{Code, Error};
 use crate::http::request::PeerAddr;
 use crate::net::ConnectionTicket;
 use axum::Extension;
-use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::{FromRequestParts, OptionalFromRequestParts, State, WebSocketUpgrade};
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::header;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use axum::routing::get;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use gururmm_protocol::limits::MAX_CONTROL_FRAME_BYTES;
-use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use std::convert::Infallible;
 use std::time::Instant;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use utoipa_axum::router::OpenApiRouter;
 use uuid::Uuid;
 
@@ -32,6 +30,8 @@ pub const SOCKET_PATH: &str = "/api/v1/agent/socket";
 const AGENT_HEADER: &str = "x-gururmm-agent";
 /// A server that stops is another one, or back, after this time.
 const STOPPING_RETRY_SECONDS: u64 = 5;
+/// Read from a socket at once. Small, for there is one per machine, and it keeps as much; the default would be 128 KiB.
+const READ_BYTES: usize = 512;
 
 /// An agent that proved itself by its own key, in a header beside its id. Its session has no number yet.
 pub struct AgentCaller(pub AgentSession);
@@ -73,16 +73,6 @@ impl FromRequestParts<AppState> for Knock {
     }
 }
 
-/// The connection, once it has become a socket. To be extracted before axum's own, which takes it.
-struct Upgrading(OnUpgrade);
-
-impl OptionalFromRequestParts<AppState> for Upgrading {
-    type Rejection = Infallible;
-    async fn from_request_parts(parts: &mut Parts, _app: &AppState) -> Result<Option<Self>, Infallible> {
-        Ok(parts.extensions.get::<OnUpgrade>().cloned().map(Self))
-    }
-}
-
 /// Route of this slice.
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().route(SOCKET_PATH, get(connect))
@@ -93,15 +83,11 @@ async fn connect(
     Knock(arrival): Knock,
     AgentCaller(mut session): AgentCaller,
     peer: Option<Extension<PeerAddr>>,
-    headers: HeaderMap,
-    upgrading: Option<Upgrading>,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    mut request: Request,
 ) -> Result<Response, Error> {
-    // What it asks for is checked by axum; the socket is ours, for there is one per machine.
-    drop(upgrade.map_err(|_not_a_websocket| Error::new(Code::UpgradeRequired))?);
-    let upgrading = upgrading.ok_or_else(|| Error::new(Code::UpgradeRequired))?.0;
-    let accept = headers.get(header::SEC_WEBSOCKET_KEY).map(accept);
-    let accept = accept.ok_or_else(|| Error::new(Code::UpgradeRequired))?;
+    let upgrading = hyper::upgrade::on(&mut request);
+    let response = create_response_with_body(&request, Body::empty)
+        .map_err(|_not_a_websocket| Error::new(Code::UpgradeRequired))?;
     let turn = arrival.turn().await;
     (session.epoch, session.held_by) = store::begin_session(&app, &session).await?;
     drop(turn);
@@ -110,35 +96,18 @@ async fn connect(
     tasks.spawn(async move {
         // Not upgraded: whoever knocked has gone.
         let Ok(upgraded) = upgrading.await else { return };
-        let socket = WebSocket::new(TokioIo::new(upgraded), MAX_CONTROL_FRAME_BYTES);
+        let upgraded = TokioIo::new(upgraded);
+        let socket = WebSocketStream::from_raw_socket(upgraded, Role::Server, Some(limits())).await;
         session::run(app, session, socket, (peer, arrival)).await;
     });
-    let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
     Ok(response)
 }
 
-/// The answer that only a WebSocket server gives to this key (RFC 6455, 4.2.2).
-fn accept(key: &HeaderValue) -> HeaderValue {
-    const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-    let mut digest = ring::digest::Context::new(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY);
-    digest.update(key.as_bytes());
-    digest.update(GUID);
-    let text = STANDARD.encode(digest.finish());
-    // Base64 is always a header's value.
-    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_key_is_answered_as_the_rfc_does() {
-        let key = HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ==");
-        assert_eq!(accept(&key), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-    }
+fn limits() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .max_message_size(Some(MAX_CONTROL_FRAME_BYTES))
+        .max_frame_size(Some(MAX_CONTROL_FRAME_BYTES))
+        .read_buffer_size(READ_BYTES)
+        .write_buffer_size(0)
+        .max_write_buffer_size(2 * MAX_CONTROL_FRAME_BYTES)
 }

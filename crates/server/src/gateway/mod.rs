@@ -9,7 +9,6 @@ mod registry;
 mod session;
 mod store;
 mod visits;
-mod websocket;
 
 pub use elsewhere::{Met, connected_elsewhere, ended, is_connected, keep_comparing, look, say_who};
 pub use presence::{follow_moves, give_up_nodes, keep as keep_presence};

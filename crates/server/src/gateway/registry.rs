@@ -2,7 +2,6 @@
 
 use super::visits::{Parting, Visit, Visits};
 use super::{AgentSession, Met};
-use axum::extract::ws::Utf8Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use gururmm_protocol::system::{MachineIdentity, SystemInfo};
 use gururmm_protocol::to_agent::GoodbyeReason;
@@ -13,6 +12,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 use uuid::Uuid;
 
 /// Messages that may wait for a slow agent. The queue holds encoded text, so that a waiting message costs what it

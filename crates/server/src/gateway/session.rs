@@ -3,14 +3,12 @@
 use super::arrivals::Arrival;
 use super::registry::{Goodbye, Line, Machine};
 use super::visits::Parting;
-use super::websocket::{self, WireError};
 use super::{AgentSession, Settings, elsewhere, store};
 use crate::agent_router::{self, Meeting};
 use crate::app::{App, AppState};
 use crate::error::{Code, Error};
 use crate::pace::{Pace, Verdict};
 use crate::peers::{self, Signal};
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, close_code};
 use chrono::Utc;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
@@ -27,6 +25,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Error as WireError, Message, Utf8Bytes};
 use uuid::Uuid;
 
 /// Frames that are no messages, before the agent is sent away.
@@ -36,7 +39,7 @@ const PIECES_AT_ONCE: usize = 16;
 /// For the last words to an agent that does not read them.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
 
-type WebSocket = websocket::WebSocket<TokioIo<Upgraded>>;
+type WebSocket = WebSocketStream<TokioIo<Upgraded>>;
 
 /// Runs the session to its end. The agent is told the `peer` it connects as; it has arrived when its hello is dealt with.
 pub async fn run(
@@ -288,9 +291,10 @@ impl Incoming {
                 Err(error) => self.fault(&error)?,
             },
             Some(Ok(Message::Binary(_))) => self.fault(&"no channel is open")?,
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
             Some(Ok(Message::Close(_))) | None => return Err(None),
-            // Too large, not UTF-8, not WebSocket at all, or the link broke: nothing more can be read.
+            Some(Err(error)) if is_of_the_link(&error) => return Err(None),
+            // Too large, not UTF-8, not WebSocket at all: nothing more can be read.
             Some(Err(error)) => {
                 tracing::debug!(%error, "an agent's socket failed");
                 return Err(goodbye(GoodbyeReason::ProtocolError));
@@ -341,8 +345,19 @@ fn size_of_frame(frame: &Message) -> usize {
     match frame {
         Message::Text(text) => text.len(),
         Message::Binary(bytes) | Message::Ping(bytes) | Message::Pong(bytes) => bytes.len(),
-        Message::Close(_) => 0,
+        Message::Close(_) | Message::Frame(_) => 0,
     }
+}
+
+/// Whether the connection ended, other than by what the agent said.
+fn is_of_the_link(error: &WireError) -> bool {
+    matches!(
+        error,
+        WireError::Io(_)
+            | WireError::ConnectionClosed
+            | WireError::AlreadyClosed
+            | WireError::Protocol(ProtocolError::ResetWithoutClosingHandshake)
+    )
 }
 
 /// A hello within limits.
@@ -388,16 +403,16 @@ async fn say_goodbye(sink: &mut SplitSink<WebSocket, Message>, end: End) -> Resu
             }
             close_code_of(reason)
         }
-        None => close_code::NORMAL,
+        None => CloseCode::Normal,
     };
     sink.send(Message::Close(Some(CloseFrame { code, reason: Utf8Bytes::default() }))).await
 }
 
-fn close_code_of(reason: GoodbyeReason) -> u16 {
+fn close_code_of(reason: GoodbyeReason) -> CloseCode {
     match reason {
-        GoodbyeReason::ProtocolError | GoodbyeReason::NoCommonVersion => close_code::POLICY,
-        GoodbyeReason::ServerStopping => close_code::RESTART,
-        GoodbyeReason::TooSlow | GoodbyeReason::Other => close_code::AGAIN,
-        GoodbyeReason::Replaced | GoodbyeReason::Revoked => close_code::NORMAL,
+        GoodbyeReason::ProtocolError | GoodbyeReason::NoCommonVersion => CloseCode::Policy,
+        GoodbyeReason::ServerStopping => CloseCode::Restart,
+        GoodbyeReason::TooSlow | GoodbyeReason::Other => CloseCode::Again,
+        GoodbyeReason::Replaced | GoodbyeReason::Revoked => CloseCode::Normal,
     }
 }
