@@ -2107,6 +2107,20 @@ export interface components {
          * @enum {string}
          */
         Arch: "x86_64" | "aarch64";
+        /** @description How it stands at the door. */
+        Arrivals: {
+            /** @description As many as may be. */
+            at_most: number;
+            /** @description Whether one was told so in the last ten seconds. */
+            is_holding_back: boolean;
+            /**
+             * Format: int64
+             * @description Those told to come again since the server started.
+             */
+            turned_away: number;
+            /** @description Agents on their way in. */
+            under_way: number;
+        };
         /** @description One thing that was done. */
         AuditEntry: {
             /** @description Object and verb: `client.create`. */
@@ -2555,6 +2569,24 @@ export interface components {
             socket_path: string;
             update?: components["schemas"]["UpdateOrder"] | null;
         };
+        /** @description How far the job that packs hours is behind. */
+        HistoryLag: {
+            /**
+             * Format: int64
+             * @description Hours of machines that were over and not packed then.
+             */
+            hours_waiting: number;
+            /**
+             * Format: date-time
+             * @description When it last looked at the partner that it has not looked at for longest.
+             */
+            looked_at?: string | null;
+            /**
+             * Format: date-time
+             * @description The oldest of them.
+             */
+            oldest_waiting?: string | null;
+        };
         /**
          * @description What runs the virtual machines of a host.
          * @enum {string}
@@ -2657,6 +2689,12 @@ export interface components {
         Invited: {
             invitation: components["schemas"]["Invitation"];
             user: components["schemas"]["PartnerUser"];
+        };
+        /** @description How long samples or averages are kept. */
+        KeptFor: {
+            /** Format: int32 */
+            days: number;
+            level: components["schemas"]["Level"];
         };
         /** @description An enrollment key as people see it; its secret is shown once, when it is made. */
         Key: {
@@ -3770,6 +3808,18 @@ export interface components {
          * @enum {string}
          */
         RequestedType: "shell" | "powershell" | "python" | "script" | "ai_task";
+        /** @description A retention class in use. */
+        RetentionUse: {
+            /**
+             * Format: int32
+             * @description What its partners have chosen.
+             */
+            days: number;
+            /** @description How long what charts are drawn from is kept then. */
+            kept: components["schemas"]["KeptFor"][];
+            /** Format: int64 */
+            partners: number;
+        };
         /** @description The figures of one ring, or of all together. */
         RingHealth: {
             /**
@@ -4114,6 +4164,17 @@ export interface components {
             action: "promote" | "halt" | "resume" | "roll_back";
         };
         /**
+         * @description What is kept in the database.
+         * @enum {string}
+         */
+        StorageKind: "samples" | "packed_history" | "rollups" | "command_output" | "agent_logs" | "audit_log" | "other";
+        /** @description Room that one kind of thing takes, with its indexes. */
+        StorageUse: {
+            /** Format: int64 */
+            bytes: number;
+            kind: components["schemas"]["StorageKind"];
+        };
+        /**
          * @description A stream of a command.
          * @enum {string}
          */
@@ -4138,6 +4199,8 @@ export interface components {
         };
         /** @description How the server does. */
         SystemStatus: {
+            /** @description Agents on their way in, and those told to come again, at this server. */
+            arrivals: components["schemas"]["Arrivals"];
             /** @description Open live sockets of browsers. */
             browsers: number;
             /** @description Agents with a session. */
@@ -4147,9 +4210,20 @@ export interface components {
              * @description Size of the database on disk.
              */
             database_bytes: number;
+            /** @description How far the job that packs history is behind. */
+            history: components["schemas"]["HistoryLag"];
+            /**
+             * Format: int64
+             * @description How old the oldest sample of the last batch was when it was stored.
+             */
+            ingest_lag_ms: number;
             /** @description Samples that wait to be stored. */
             ingest_queue_depth: number;
+            /** @description A partition is a table of its own. */
+            largest_tables: components["schemas"]["TableUse"][];
             pools: components["schemas"]["Pool"][];
+            /** @description The retention classes that partners have, the shortest first. */
+            retention: components["schemas"]["RetentionUse"][];
             /**
              * Format: int64
              * @description Samples stored in the last 60 seconds.
@@ -4157,9 +4231,18 @@ export interface components {
             samples_per_minute: number;
             /** Format: date-time */
             started_at: string;
+            /** @description What the room on disk goes to, the most first; together as much as `database_bytes`. */
+            storage: components["schemas"]["StorageUse"][];
             /** Format: int64 */
             uptime_seconds: number;
             version: string;
+        };
+        /** @description Room that a table takes, with its indexes. */
+        TableUse: {
+            /** Format: int64 */
+            bytes: number;
+            kind: components["schemas"]["StorageKind"];
+            name: string;
         };
         /** @description Lets a browser's WebSocket in, once. */
         Ticket: {

@@ -14,6 +14,7 @@ use gururmm_testkit::{ApiClient, TestDatabase, TestServer, eventually};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 use tokio::sync::oneshot;
 
 async fn place(server: &TestServer) -> Place {
@@ -107,7 +108,7 @@ async fn a_crowd_that_comes_at_once_is_let_in_a_few_at_a_time_and_all_of_it_gets
     .await;
     assert!(counted.refused > 0, "{counted:?}");
     assert_eq!((counted.connects, counted.lost), (40, 0));
-    assert_eq!(server.app().gateway.turned_away(), counted.refused);
+    assert_eq!(server.app().gateway.door(Instant::now()).turned_away, counted.refused);
 }
 
 #[tokio::test]

@@ -3,10 +3,12 @@
 //! in, and people's requests are answered meanwhile.
 
 use crate::error::{Code, Error};
+use serde::Serialize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use utoipa::ToSchema;
 
 /// Of them, for how many something is done at a time. More would only wait for each other, in the database.
 const AT_WORK: usize = 16;
@@ -32,6 +34,21 @@ struct TurnedAway {
     now: u64,
     before: u64,
     all: u64,
+    last: Option<Instant>,
+}
+
+/// How it stands at the door.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Arrivals)]
+pub struct Door {
+    /// Agents on their way in.
+    pub under_way: usize,
+    /// As many as may be.
+    pub at_most: usize,
+    /// Those told to come again since the server started.
+    pub turned_away: u64,
+    /// Whether one was told so in the last ten seconds.
+    pub is_holding_back: bool,
 }
 
 /// An agent on its way in, until this is dropped.
@@ -45,7 +62,7 @@ impl Arrivals {
             at_most,
             under_way: AtomicUsize::new(0),
             work: Arc::new(Semaphore::new(AT_WORK)),
-            turned_away: Mutex::new(TurnedAway { since: now, now: 0, before: 0, all: 0 }),
+            turned_away: Mutex::new(TurnedAway { since: now, now: 0, before: 0, all: 0, last: None }),
         })
     }
 
@@ -61,9 +78,17 @@ impl Arrivals {
         Err(Error::retry_after(Code::Unavailable, seconds.clamp(*COME_AGAIN.start(), *COME_AGAIN.end())))
     }
 
-    /// How many were told to come again since the server started.
-    pub fn turned_away(&self) -> u64 {
-        self.turned_away.lock().unwrap_or_else(PoisonError::into_inner).all
+    /// How many are on their way in, and how many were told to come again.
+    pub fn door(&self, now: Instant) -> Door {
+        let turned_away = self.turned_away.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_recent = |last| now.saturating_duration_since(last) < WINDOW;
+        Door {
+            // Who is being turned away is counted for a moment, too.
+            under_way: self.under_way.load(Ordering::Relaxed).min(self.at_most),
+            at_most: self.at_most,
+            turned_away: turned_away.all,
+            is_holding_back: turned_away.last.is_some_and(is_recent),
+        }
     }
 }
 
@@ -77,6 +102,7 @@ impl TurnedAway {
         }
         self.now += 1;
         self.all += 1;
+        self.last = Some(now);
         self.before.max(self.now)
     }
 }
@@ -115,7 +141,21 @@ mod tests {
         inside.pop();
         inside.push(arrivals.knock(now).unwrap());
         assert!(arrivals.knock(now).is_err());
-        assert_eq!(arrivals.turned_away(), 2);
+        let door = arrivals.door(now);
+        assert_eq!((door.under_way, door.at_most, door.turned_away), (3, 3, 2));
+    }
+
+    #[test]
+    fn agents_are_held_back_until_none_was_turned_away_for_a_while() {
+        let start = Instant::now();
+        let arrivals = Arrivals::new(1, start);
+        let inside = arrivals.knock(start).unwrap();
+        assert!(!arrivals.door(start).is_holding_back, "nobody was turned away");
+        assert!(arrivals.knock(start + WINDOW).is_err());
+        drop(inside);
+        assert!(arrivals.door(start + 2 * WINDOW - Duration::from_millis(1)).is_holding_back);
+        let after = arrivals.door(start + 2 * WINDOW);
+        assert_eq!((after.is_holding_back, after.under_way, after.turned_away), (false, 0, 1));
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod session;
 mod store;
 mod visits;
 
+pub use arrivals::Door;
 pub use elsewhere::{Met, connected_elsewhere, ended, is_connected, keep_comparing, look, say_who};
 pub use presence::{follow_moves, give_up_nodes, keep as keep_presence};
 pub use registry::{Line, Machine, MachineClock};
@@ -199,9 +200,9 @@ impl Gateway {
         self.stopping.is_cancelled()
     }
 
-    /// Agents that were told to come again later since the server started.
-    pub fn turned_away(&self) -> u64 {
-        self.arrivals.turned_away()
+    /// Agents on their way in, and those that were told to come again later.
+    pub fn door(&self, now: Instant) -> Door {
+        self.arrivals.door(now)
     }
 
     /// Over what time agents come back that find this server gone; `None` while they are few.

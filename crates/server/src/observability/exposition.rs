@@ -11,6 +11,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+use std::time::Instant;
 
 /// Media type of [`render`]'s text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -59,7 +60,7 @@ fn server(app: &App, registry: &mut Registry) {
 fn agents(app: &App, registry: &mut Registry) {
     let connected = ConstGauge::new(app.gateway.connected_count());
     registry.register("connected_agents", "Agents with a session", connected);
-    let turned_away = ConstCounter::new(app.gateway.turned_away());
+    let turned_away = ConstCounter::new(app.gateway.door(Instant::now()).turned_away);
     registry.register("agents_turned_away", "Agents that were told to come again later", turned_away);
     let stored = ConstCounter::new(app.counters.samples_stored.total());
     registry.register("samples_stored", "Samples of agents that were stored", stored);

@@ -1,8 +1,9 @@
 //! Whether the server lives, can work, and how it does.
 
-use gururmm_testkit::TestServer;
 use gururmm_testkit::world::{PLATFORM_ADMIN, acme};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection};
+use gururmm_testkit::{TestAgent, TestDatabase, TestServer};
+use serde_json::json;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgConnection};
 
 #[tokio::test]
 async fn health_is_two_letters_for_anyone() {
@@ -65,6 +66,74 @@ async fn the_status_counts_what_the_slices_count() {
     assert_eq!(figure("browsers"), 1, "{status}");
     assert_eq!(figure("connected_agents"), 0, "{status}");
     assert_eq!(figure("ingest_queue_depth"), 0, "{status}");
+}
+
+#[tokio::test]
+async fn the_status_says_what_the_database_keeps_for_how_long_and_how_far_its_jobs_are() {
+    let server = TestServer::start().await;
+    let mut owner = server.database.owner().await;
+    // 8 MB that do not compress, in a table nobody of the application may read as a whole.
+    sqlx::raw_sql(
+        "CREATE TABLE agent_logs_bulk AS
+           SELECT n, sha256(n::text::bytea) || sha256((-n)::text::bytea) AS noise FROM generate_series(1, 80000) n;
+         ALTER TABLE agent_logs_bulk ENABLE ROW LEVEL SECURITY;
+         UPDATE partners SET retention_days = 30;
+         UPDATE partners SET retention_days = 1095 WHERE id = (SELECT min(id::text)::uuid FROM partners);
+         DELETE FROM history_progress;
+         INSERT INTO history_progress (tenant_id, looked_at, hours_waiting, oldest_waiting)
+           SELECT id, '2026-03-12T10:00:00Z', 21, '2026-03-12T07:00:00Z' FROM partners ORDER BY id LIMIT 2",
+    )
+    .execute(&mut owner)
+    .await
+    .unwrap();
+    let partners: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM partners").fetch_one(&mut owner).await.unwrap();
+    owner.close().await.unwrap();
+
+    let status = server.client_as(&PLATFORM_ADMIN).await.get("/api/v1/system/status").await.expect(200);
+    let storage = status["storage"].as_array().unwrap();
+    let bytes =
+        |kind: &str| storage.iter().find(|one| one["kind"] == kind).unwrap()["bytes"].as_i64().unwrap();
+    assert!(bytes("agent_logs") > 8_000_000, "{status}");
+    for kind in ["samples", "packed_history", "rollups", "command_output", "audit_log", "other"] {
+        assert!(bytes(kind) > 0, "{kind}: {status}");
+    }
+    let sizes: Vec<_> = storage.iter().map(|one| one["bytes"].as_i64().unwrap()).collect();
+    assert!(sizes.is_sorted_by(|one, other| one >= other), "{status}");
+    assert_eq!(sizes.iter().sum::<i64>(), status["database_bytes"].as_i64().unwrap(), "{status}");
+    let largest = status["largest_tables"].as_array().unwrap();
+    assert_eq!((&largest[0]["name"], &largest[0]["kind"]), (&json!("agent_logs_bulk"), &json!("agent_logs")));
+    assert!(largest.len() <= 8, "{status}");
+
+    let kept = |days: [i64; 4]| {
+        let levels = ["samples", "five_minutes", "hours", "days"].into_iter().zip(days);
+        levels.map(|(level, days)| json!({ "level": level, "days": days })).collect::<Vec<_>>()
+    };
+    let retention = json!([
+        { "days": 30, "partners": partners - 1, "kept": kept([30, 90, 365, 1_095]) },
+        { "days": 1_095, "partners": 1, "kept": kept([1_095; 4]) },
+    ]);
+    assert_eq!(status["retention"], retention);
+    let lag = json!({ "looked_at": "2026-03-12T10:00:00Z", "hours_waiting": 42,
+        "oldest_waiting": "2026-03-12T07:00:00Z" });
+    assert_eq!(status["history"], lag);
+    assert_eq!(status["ingest_lag_ms"], 0);
+}
+
+#[tokio::test]
+async fn the_status_says_that_agents_are_held_back() {
+    let server = TestServer::start_with(TestDatabase::with_world().await, |options| {
+        options.gateway.arrivals = 0;
+    })
+    .await;
+    let admin = server.client_as(&PLATFORM_ADMIN).await;
+    let arrivals = async || admin.get("/api/v1/system/status").await.expect(200)["arrivals"].clone();
+    let quiet = json!({ "under_way": 0, "at_most": 0, "turned_away": 0, "is_holding_back": false });
+    assert_eq!(arrivals().await, quiet);
+    let machine = server.seed_agent(&acme::HQ, "web-01").await;
+    assert!(TestAgent::open(&server, &machine).await.is_err(), "nobody is let in");
+    let held_back = json!({ "under_way": 0, "at_most": 0, "turned_away": 1, "is_holding_back": true });
+    assert_eq!(arrivals().await, held_back);
 }
 
 async fn maintenance(server: &TestServer) -> PgConnection {

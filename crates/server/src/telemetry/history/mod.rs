@@ -94,6 +94,7 @@ impl Level {
 
 /// How far the job that packs hours is behind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = HistoryLag)]
 pub struct Lag {
     /// When it last looked at the partner that it has not looked at for longest.
     pub looked_at: Option<DateTime<Utc>>,
