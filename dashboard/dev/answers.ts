@@ -18,6 +18,7 @@ import {
   keys,
   logText,
   NOW,
+  nodes,
   OUTPUT,
   protocols,
   published,
@@ -26,6 +27,7 @@ import {
   server,
   session,
   sites,
+  status,
   uninstalls,
   updateState,
   users,
@@ -369,22 +371,8 @@ export function answer(method: string, url: URL): unknown {
       ],
     };
   }
-  if (path === "/api/v1/system/status") {
-    return {
-      version: "0.1.0",
-      uptime_seconds: 812_000,
-      connected_agents: 2182,
-      browsers: 6,
-      database_bytes: 8.1e9,
-      samples_per_minute: 4364,
-      ingest_queue_depth: 0,
-      pools: [
-        { name: "interactive", size: 10, idle: 8 },
-        { name: "ingest", size: 6, idle: 4 },
-      ],
-      started_at: ago(812_000),
-    };
-  }
+  if (path === "/api/v1/system/status") return status;
+  if (path === "/api/v1/system/nodes") return nodes;
   if (path.endsWith("/enrollment-keys")) return method === "POST" ? keyOnce : page(keys);
   if (path.endsWith("/rotate")) return keyOnce;
   if (path.endsWith("/install-reports")) {

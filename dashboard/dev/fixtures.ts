@@ -14,6 +14,7 @@ import type {
   Duplicate,
   EnrollmentKey,
   KeyOnce,
+  Node,
   Package,
   PartnerUser,
   Permission,
@@ -22,6 +23,7 @@ import type {
   Rollout,
   ServerInfo,
   SessionInfo,
+  SystemStatus,
   UpdateState,
   VersionCount,
   WaitingMachine,
@@ -714,3 +716,74 @@ export const connections: Connection[] = [
   visit(34, 900_000, 702_000, "server_lost", { agent_version: "0.1.0", restarted_before: null }),
   visit(33, 1_100_000, 960_000, "protocol_error", { agent_version: "0.1.0", address: null }),
 ];
+
+const node = (n: number, name: string, more: Partial<Node> = {}): Node => ({
+  id: id(21, n),
+  name,
+  version: "0.2.0",
+  status: "running",
+  bus: "connected",
+  is_this: false,
+  started_at: ago(812_000),
+  last_seen: ago(3),
+  stopped_at: null,
+  connected_agents: 1_091,
+  browsers: 3,
+  samples_per_minute: 2_182,
+  ingest_queue_depth: 0,
+  ingest_lag_ms: 180,
+  ...more,
+});
+
+/** Two that run, one of them without NATS, one that was stopped and one that fell silent. */
+export const nodes: Node[] = [
+  node(1, "rmm-1.northwind.example.com", { is_this: true }),
+  node(2, "rmm-2.northwind.example.com", { bus: "away", ingest_queue_depth: 412 }),
+  node(3, "rmm-3.northwind.example.com", { status: "lost", last_seen: ago(5_400) }),
+  node(4, "rmm-old", { status: "stopped", last_seen: ago(9e5), version: "0.1.0" }),
+];
+
+const kept = (days: number) => [
+  { level: "samples" as const, days },
+  { level: "five_minutes" as const, days: Math.max(days, 90) },
+  { level: "hours" as const, days: Math.max(days, 365) },
+  { level: "days" as const, days: 1_095 },
+];
+
+export const status: SystemStatus = {
+  version: "0.2.0",
+  started_at: ago(812_000),
+  uptime_seconds: 812_000,
+  connected_agents: 1_091,
+  browsers: 3,
+  database_bytes: 8.1e9,
+  samples_per_minute: 2_182,
+  ingest_queue_depth: 0,
+  ingest_lag_ms: 180,
+  arrivals: { under_way: 512, at_most: 512, turned_away: 1_688, is_holding_back: true },
+  storage: [
+    { kind: "packed_history", bytes: 4.6e9 },
+    { kind: "samples", bytes: 1.9e9 },
+    { kind: "rollups", bytes: 8.2e8 },
+    { kind: "command_output", bytes: 4.1e8 },
+    { kind: "audit_log", bytes: 2.4e8 },
+    { kind: "other", bytes: 9e7 },
+    { kind: "agent_logs", bytes: 4e7 },
+  ],
+  largest_tables: [
+    { name: "metric_hours_365_20260201", kind: "packed_history", bytes: 1.4e9 },
+    { name: "metric_samples_90_20260309", kind: "samples", bytes: 1.1e9 },
+    { name: "command_output", kind: "command_output", bytes: 4.1e8 },
+    { name: "audit_log", kind: "audit_log", bytes: 2.4e8 },
+  ],
+  retention: [
+    { days: 90, partners: 1, kept: kept(90) },
+    { days: 365, partners: 1, kept: kept(365) },
+  ],
+  history: { looked_at: ago(140), hours_waiting: 2_182, oldest_waiting: ago(8_400) },
+  pools: [
+    { name: "operators", size: 10, idle: 8 },
+    { name: "agents", size: 6, idle: 4 },
+    { name: "background", size: 4, idle: 4 },
+  ],
+};

@@ -308,9 +308,10 @@ export const PAGES: Record<string, DashboardPage> = {
   system: {
     path: "/system",
     heading: "Partners",
-    parts: 4,
-    empty: ["No partners yet"],
+    parts: 5,
+    empty: ["No partners yet", "No server has said yet that it lives"],
     many: 1,
+    says: "NATS is away: it hears of the others late",
   },
 };
 
@@ -453,6 +454,11 @@ export const ACTS: Record<string, DashboardPage & { act: (page: Page) => Promise
       await page.getByRole("button", { name: "Send agents elsewhere" }).click();
       await page.getByRole("textbox", { name: "Address" }).fill("https://rmm.example.com");
     },
+  },
+  "largest-tables": {
+    path: "/system",
+    heading: "metric_samples_90_20260309",
+    act: (page) => page.getByText("The largest tables").click(),
   },
   rotate: {
     path: `/enrollment?site_id=${site}`,

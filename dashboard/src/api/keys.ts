@@ -28,6 +28,7 @@ export const keys = {
   partners: ["partners"] as const,
   server: ["server"] as const,
   system: ["system"] as const,
+  nodes: ["nodes"] as const,
   followMe: ["follow-me"] as const,
   clients: ["clients"] as const,
   client: (id: string) => ["clients", id] as const,

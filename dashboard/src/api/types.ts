@@ -97,6 +97,8 @@ export type Policy = Sent<Schemas["Policy"]>;
 export type PolicyScope = Exclude<Schemas["SourceLevel"], "default">;
 export type Overview = Sent<Schemas["Overview"]>;
 export type SystemStatus = Sent<Schemas["SystemStatus"]>;
+export type StorageKind = Schemas["StorageKind"];
+export type Node = Sent<Schemas["Node"]>;
 export type AuditEntry = Sent<Schemas["AuditEntry"]>;
 export type AuditVerdict = Sent<Schemas["Verification"]>;
 

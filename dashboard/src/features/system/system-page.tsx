@@ -1,7 +1,6 @@
 import { zodResolver } from "@hookform/resolvers/zod";
 import {
   infiniteQueryOptions,
-  queryOptions,
   useInfiniteQuery,
   useMutation,
   useQuery,
@@ -16,13 +15,14 @@ import { keys } from "../../api/keys";
 import { byPages, rowsOf } from "../../api/query";
 import type { Invitation, SystemStatus } from "../../api/types";
 import { applyProblem } from "../../lib/form";
-import { formatBytes, formatCount, formatDuration } from "../../lib/format";
+import { formatBytes, formatCount, formatElapsed } from "../../lib/format";
+import { Badge } from "../../ui/badge";
 import { Button } from "../../ui/button";
 import { Dialog, DialogActions } from "../../ui/dialog";
 import { Field, FormError } from "../../ui/field";
 import { Input } from "../../ui/input";
 import { PagedList } from "../../ui/paged-list";
-import { Panel } from "../../ui/panel";
+import { Fact, Facts, Panel } from "../../ui/panel";
 import { EmptyState, ErrorState, Skeleton } from "../../ui/states";
 import { Table, Td, Th, Tr } from "../../ui/table";
 import { DateTime } from "../../ui/time";
@@ -31,16 +31,14 @@ import { useCan } from "../session/session";
 import { NotFoundPage } from "../shell/fallbacks";
 import { PageHeader } from "../shell/page-header";
 import { InvitationLink } from "../users/invite-dialog";
+import { arrivalWords, totalsOf } from "./figures";
 import { FollowMe } from "./follow-me";
+import { Nodes } from "./nodes";
+import { nodesQuery, statusQuery } from "./queries";
+import { Retention, Storage } from "./storage";
 
 /** The platform's policy belongs to no object, so its id is all zeros. */
 const PLATFORM_ID = "00000000-0000-0000-0000-000000000000";
-
-const statusQuery = queryOptions({
-  queryKey: keys.system,
-  queryFn: () => unwrap(api.GET("/api/v1/system/status")),
-  refetchInterval: 5_000,
-});
 
 export function SystemPage() {
   const allowed = useCan("manage_platform");
@@ -54,14 +52,19 @@ function Loaded() {
       <PageHeader
         title="System"
         documentTitle="System"
+        status={
+          query.data?.arrivals.is_holding_back && <Badge tone="warn">agents are held back</Badge>
+        }
         meta={query.data && `GuruRMM ${query.data.version}`}
       />
       <div className="grid gap-5">
+        {query.data && <Figures status={query.data} />}
+        <Nodes />
         {query.isPending ? (
           <div role="status" aria-label="Loading">
             <Skeleton className="h-28 rounded-lg" />
           </div>
-        ) : query.isError && !query.data ? (
+        ) : !query.data ? (
           <ErrorState error={query.error} onRetry={() => query.refetch()} />
         ) : (
           <Status status={query.data} />
@@ -79,48 +82,93 @@ function Loaded() {
   );
 }
 
-function Status({ status }: { status: SystemStatus }) {
+/** What all servers do, at a glance. */
+function Figures({ status }: { status: SystemStatus }) {
+  const nodes = useQuery(nodesQuery);
+  const totals = totalsOf(status, nodes.data);
   const figures = [
-    { label: "Connected agents", value: formatCount(status.connected_agents) },
-    { label: "Open dashboards", value: formatCount(status.browsers) },
-    { label: "Samples per minute", value: formatCount(status.samples_per_minute) },
-    { label: "Samples waiting", value: formatCount(status.ingest_queue_depth) },
+    { label: "Connected agents", value: formatCount(totals.connectedAgents) },
+    { label: "Open dashboards", value: formatCount(totals.browsers) },
+    { label: "Samples per minute", value: formatCount(totals.samplesPerMinute) },
+    { label: "Samples waiting", value: formatCount(totals.queueDepth) },
+    { label: "Stored after", value: formatElapsed(totals.lagMs) },
     { label: "Database", value: formatBytes(status.database_bytes) },
-    { label: "Running for", value: formatDuration(status.uptime_seconds) },
   ];
   return (
-    <>
-      <dl className="grid grid-cols-2 gap-px overflow-hidden rounded-lg border border-line bg-line sm:grid-cols-3 xl:grid-cols-6">
-        {figures.map(({ label, value }) => (
-          <div key={label} className="grid gap-1 bg-surface p-4">
-            <dt className="font-medium text-ink-2 text-sm">{label}</dt>
-            <dd className="font-medium text-xl tracking-[-0.01em]">{value}</dd>
-          </div>
-        ))}
-      </dl>
-      <Panel title="Database connections" flush>
-        <Table>
-          <thead>
-            <tr>
-              <Th>Pool</Th>
-              <Th className="text-right">In use</Th>
-              <Th className="text-right">Idle</Th>
-              <Th className="text-right">Open</Th>
-            </tr>
-          </thead>
-          <tbody>
-            {status.pools.map((pool) => (
-              <Tr key={pool.name}>
-                <Td className="font-medium">{pool.name}</Td>
-                <Td className="text-right">{Math.max(0, pool.size - pool.idle)}</Td>
-                <Td className="text-right">{pool.idle}</Td>
-                <Td className="text-right">{pool.size}</Td>
-              </Tr>
-            ))}
-          </tbody>
-        </Table>
-      </Panel>
-    </>
+    <dl className="grid grid-cols-2 gap-px overflow-hidden rounded-lg border border-line bg-line sm:grid-cols-3 xl:grid-cols-6">
+      {figures.map(({ label, value }) => (
+        <div key={label} className="grid gap-1 bg-surface p-4">
+          <dt className="font-medium text-ink-2 text-sm">{label}</dt>
+          <dd className="font-medium text-xl tracking-[-0.01em]">{value}</dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
+function Status({ status }: { status: SystemStatus }) {
+  return (
+    <div className="grid items-start gap-5 xl:grid-cols-2">
+      <div className="grid min-w-0 gap-5">
+        <Storage status={status} />
+        <Arrivals arrivals={status.arrivals} />
+      </div>
+      <div className="grid min-w-0 gap-5">
+        <Retention status={status} />
+        <Pools pools={status.pools} />
+      </div>
+    </div>
+  );
+}
+
+/** How agents come in at the server that answers, which matters when all of them come back at once. */
+function Arrivals({ arrivals }: { arrivals: SystemStatus["arrivals"] }) {
+  return (
+    <Panel title="Agents coming in" description="At the server that answers you">
+      <div className="grid gap-3">
+        <p aria-live="polite">
+          <Badge tone={arrivals.is_holding_back ? "warn" : "ok"}>
+            {arrivals.is_holding_back ? "Held back" : "Let in"}
+          </Badge>{" "}
+          <span className="text-base">{arrivalWords(arrivals)}</span>
+        </p>
+        <Facts>
+          <Fact label="On their way in">
+            {formatCount(arrivals.under_way)} of {formatCount(arrivals.at_most)} at most
+          </Fact>
+          <Fact label="Told to come again">
+            {formatCount(arrivals.turned_away)} since the server started
+          </Fact>
+        </Facts>
+      </div>
+    </Panel>
+  );
+}
+
+function Pools({ pools }: { pools: SystemStatus["pools"] }) {
+  return (
+    <Panel title="Database connections" description="Of the server that answers you" flush>
+      <Table>
+        <thead>
+          <tr>
+            <Th>Pool</Th>
+            <Th className="text-right">In use</Th>
+            <Th className="text-right">Idle</Th>
+            <Th className="text-right">Open</Th>
+          </tr>
+        </thead>
+        <tbody>
+          {pools.map((pool) => (
+            <Tr key={pool.name}>
+              <Td className="font-medium">{pool.name}</Td>
+              <Td className="text-right">{Math.max(0, pool.size - pool.idle)}</Td>
+              <Td className="text-right">{pool.idle}</Td>
+              <Td className="text-right">{pool.size}</Td>
+            </Tr>
+          ))}
+        </tbody>
+      </Table>
+    </Panel>
   );
 }
 
