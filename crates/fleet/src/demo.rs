@@ -99,6 +99,7 @@ pub async fn demo(
         }
     })
     .await
+    .map(drop)
 }
 
 /// Says, once, when nearly all of the past is stored.

@@ -1,7 +1,7 @@
 //! Seeded agents, connected: as many as the process may open files.
 
 use crate::agent::{Agent, Manner, Shared};
-use crate::counts::Counts;
+use crate::counts::{Counted, Counts};
 use crate::seed::Secret;
 use crate::wire::Place;
 use crate::world::World;
@@ -37,10 +37,13 @@ pub async fn load(
             Agent::new(machine, id, key)
         })
         .collect();
-    run(agents, per_second, places, manner, say).await
+    let counted = run(agents, per_second, places, manner, say).await?;
+    // Some of it was done since the last line.
+    say_counts(&counted).await
 }
 
-/// Runs agents until `meanwhile` ends, which sees what they do. Of several places they start evenly at all.
+/// Runs agents until `meanwhile` ends, which sees what they do. Of several places they start evenly at all. Answers what
+/// they did in all.
 ///
 /// # Errors
 /// Those of `meanwhile`.
@@ -50,7 +53,7 @@ pub async fn run(
     places: Vec<Place>,
     manner: Manner,
     meanwhile: impl AsyncFnOnce(&Shared) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Counted> {
     let stop = CancellationToken::new();
     let shared = Arc::new(Shared { places, counts: Counts::default(), stop: stop.clone(), manner });
     let tracker = TaskTracker::new();
@@ -73,23 +76,26 @@ pub async fn run(
     started.await?;
     tracker.close();
     tracker.wait().await;
-    ended
+    ended.map(|()| shared.counts.now())
 }
 
 /// Until standard input ends, a line of JSON a second.
 async fn say(shared: &Shared) -> anyhow::Result<()> {
-    let (mut input, mut output) = (tokio::io::stdin(), tokio::io::stdout());
+    let mut input = tokio::io::stdin();
     let mut second = interval(Duration::from_secs(1));
     let mut ignored = [0; 64];
     loop {
         tokio::select! {
-            _ = second.tick() => {
-                let mut line = serde_json::to_vec(&shared.counts.now())?;
-                line.push(b'\n');
-                output.write_all(&line).await?;
-                output.flush().await?;
-            }
+            _ = second.tick() => say_counts(&shared.counts.now()).await?,
             read = input.read(&mut ignored) => if read? == 0 { return Ok(()) },
         }
     }
+}
+
+async fn say_counts(counted: &Counted) -> anyhow::Result<()> {
+    let mut line = serde_json::to_vec(counted)?;
+    line.push(b'\n');
+    let mut output = tokio::io::stdout();
+    output.write_all(&line).await?;
+    Ok(output.flush().await?)
 }

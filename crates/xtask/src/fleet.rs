@@ -122,6 +122,15 @@ impl Fleet {
     pub fn count(&self, name: &str) -> u64 {
         self.processes.iter().map(|process| process.count(name)).sum()
     }
+
+    /// Has all agents leave; the counters then say all that they did.
+    ///
+    /// # Errors
+    /// When a process does not end.
+    pub fn stop(&mut self) -> anyhow::Result<()> {
+        self.processes.iter_mut().try_for_each(Reporter::stop)
+    }
+
     /// Waits until so many agents have a session.
     ///
     /// # Errors

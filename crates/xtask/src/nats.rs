@@ -50,6 +50,11 @@ impl Nats {
         &self.token
     }
 
+    /// Process id, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
     /// kill -9 of it.
     ///
     /// # Errors

@@ -4,15 +4,16 @@ use crate::stack::wait_for;
 use anyhow::Context as _;
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 /// Such a process. Dropped, it is told to end, and waited for.
 pub struct Reporter {
     child: Child,
     said: Arc<Mutex<Value>>,
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Reporter {
@@ -29,19 +30,38 @@ impl Reporter {
         let output = BufReader::new(child.stdout.take().context("no standard output")?);
         let said = Arc::new(Mutex::new(Value::Null));
         let saying = Arc::clone(&said);
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             for line in output.lines().map_while(Result::ok) {
                 if let Ok(counts) = serde_json::from_str(&line) {
                     *saying.lock().unwrap_or_else(PoisonError::into_inner) = counts;
                 }
             }
         });
-        Ok(Self { child, said })
+        Ok(Self { child, said, reader: Some(reader) })
     }
 
     /// One of its counters, as it said it last.
     pub fn count(&self, name: &str) -> u64 {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)[name].as_u64().unwrap_or(0)
+    }
+
+    /// Tells it to end, and waits until it has said its last.
+    ///
+    /// # Errors
+    /// When it does not end, or fails.
+    pub fn stop(&mut self) -> anyhow::Result<()> {
+        drop(self.child.stdin.take());
+        let ended = self.wait()?;
+        anyhow::ensure!(ended.success(), "a process ended with {ended}");
+        // It ends with the output.
+        if self.reader.take().is_some_and(|reader| reader.join().is_err()) {
+            anyhow::bail!("what a process said was not read");
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self) -> anyhow::Result<ExitStatus> {
+        wait_for("a process's end", Duration::from_secs(60), || self.child.try_wait().ok().flatten())
     }
 
     /// Its process id.
@@ -54,9 +74,7 @@ impl Drop for Reporter {
     fn drop(&mut self) {
         // Its standard input ends with this.
         drop(self.child.stdin.take());
-        let ended =
-            wait_for("a process's end", Duration::from_secs(60), || self.child.try_wait().ok().flatten());
-        if ended.is_err() {
+        if self.wait().is_err() {
             let _ended_meanwhile = self.child.kill();
             let _ = self.child.wait();
         }

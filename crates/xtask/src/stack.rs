@@ -228,6 +228,12 @@ impl Stack {
         &self.folder
     }
 
+    /// What one statement answers in the database that several servers share.
+    pub fn query(&self, statement: &str) -> anyhow::Result<String> {
+        let shared = self.shared.as_ref().context("the server has a database of its own")?;
+        shared.database.query(SHARED_DATABASE, statement)
+    }
+
     /// Starts the server and waits until it is ready. Answers how long that took.
     pub fn start_server(&mut self) -> anyhow::Result<Duration> {
         self.start_node(0)

@@ -10,6 +10,7 @@ mod hostile_load;
 mod idle;
 mod ingest;
 mod lists;
+mod nodes;
 pub mod process;
 mod storm;
 
@@ -52,6 +53,8 @@ enum Bench {
     Ingest(ingest::Options),
     /// The list of machines with ten thousand of them, filtered and sorted
     Lists(lists::Options),
+    /// Tens of thousands of agents on three servers with one PostgreSQL and NATS
+    Nodes(nodes::Options),
     /// Thousands of agents lose their server at once, while people work
     Storm(storm::Options),
 }
@@ -115,6 +118,7 @@ pub fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
         Bench::Idle(own) => idle::run(root, &bin_dir, own)?,
         Bench::Ingest(own) => ingest::run(root, &bin_dir, own)?,
         Bench::Lists(own) => lists::run(root, &bin_dir, own)?,
+        Bench::Nodes(own) => nodes::run(root, &bin_dir, own)?,
         Bench::Storm(own) => storm::run(root, &bin_dir, own)?,
     };
     if options.json {
