@@ -155,7 +155,9 @@ pub async fn merge(
             _ => return Err(wrong_state(agent.status)),
         }
     }
-    if gateway::is_connected(app, &mut tx, id).await? && gateway::is_connected(app, &mut tx, merged_id).await? {
+    if gateway::is_connected(app, &mut tx, id).await?
+        && gateway::is_connected(app, &mut tx, merged_id).await?
+    {
         let detail = "both are connected at this moment: these are two machines";
         return Err(Error::with_detail(Code::InvalidState, detail));
     }

@@ -80,6 +80,19 @@ async fn flush_visits(app: &App, tenant_id: Uuid, visits: &[Visit]) -> Result<()
     tx.commit().await
 }
 
+/// Writes down at once that an agent is connected here. What fails is written with the next batch, as all of it is.
+pub(super) async fn write_now(app: &App, line: &Line) {
+    let presence = Presence {
+        agent_id: line.agent_id(),
+        tenant_id: line.tenant_id(),
+        epoch: line.epoch(),
+        connected_since: Some(line.connected_since()),
+    };
+    if let Err(error) = flush_tenant(app, line.tenant_id(), &[presence]).await {
+        tracing::warn!(agent_id = %line.agent_id(), %error, "presence could not be written at once");
+    }
+}
+
 async fn flush_tenant(app: &App, tenant_id: Uuid, presences: &[Presence]) -> Result<(), Error> {
     let scope: Scope<System> = Scope::system("gateway: presence", tenant_id);
     let mut tx = app.db.begin(&scope).await?;

@@ -3,7 +3,7 @@
 use super::arrivals::Arrival;
 use super::registry::{Goodbye, Line, Machine};
 use super::visits::Parting;
-use super::{AgentSession, Settings, elsewhere, store};
+use super::{AgentSession, Settings, elsewhere, presence, store};
 use crate::agent_router::{self, Meeting};
 use crate::app::{App, AppState};
 use crate::error::{Code, Error};
@@ -121,6 +121,10 @@ async fn converse(
     // Before its settings are read: a change that comes after that is pushed, and waits behind the welcome.
     if !app.gateway.registry.insert(line) {
         return goodbye(GoodbyeReason::Replaced);
+    }
+    if session.held_by.is_some() {
+        // Before the other node says that its session is over: the agent was online all the time.
+        Box::pin(presence::write_now(app, line)).await;
     }
     let ended = Signal::Ended { agent_id: session.agent_id, reason: replaced };
     peers::tell(&app.bus, session.tenant_id, &ended);
