@@ -4,10 +4,8 @@ use crate::agent_logs;
 use crate::agents;
 pub use crate::agents::Meeting;
 use crate::app::App;
-use crate::auth::permission::System;
 use crate::commands;
 use crate::commands::agent::Resumed;
-use crate::db::Tx;
 use crate::error::Error;
 use crate::follow;
 use crate::gateway::{AgentSession, Machine};
@@ -59,9 +57,68 @@ pub async fn take_turns(app: &App, session: &AgentSession, one: &Machine, other:
     }
 }
 
-/// Effective settings of an agent.
-pub async fn config(tx: &mut Tx<System>, session: &AgentSession) -> Result<AgentConfig, Error> {
-    policies::agent_config(tx, session.agent_id).await
+/// What of a hello the slices have to look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct News {
+    machine: bool,
+    commands: bool,
+    logs: bool,
+    updates: bool,
+    uninstall: bool,
+}
+
+impl News {
+    /// All of it.
+    pub const ALL: Self = Self { machine: true, commands: true, logs: true, updates: true, uninstall: true };
+    const NONE: Self =
+        Self { machine: false, commands: false, logs: false, updates: false, uninstall: false };
+}
+
+/// Effective settings of an agent that has come back, and what of its hello is news: mostly nothing. `None` when it had a
+/// later session since it knocked, or its key has died.
+pub async fn arrives(
+    app: &App,
+    session: &AgentSession,
+    hello: &Hello,
+) -> Result<Option<(AgentConfig, News)>, Error> {
+    let said = agents::said(app, hello)?;
+    let update = updates::agent::ability(hello);
+    let ids = (session.tenant_id, session.agent_id, session.epoch);
+    let Some(known) = app.db.agent_says_hello(ids, &said.stored(update.as_ref())).await? else {
+        return Ok(None);
+    };
+    let news = News {
+        machine: known.is_other_machine,
+        commands: known.has_commands || !hello.commands.is_empty(),
+        logs: known.has_log,
+        updates: known.has_update || updates::agent::may_order(app, update.as_ref()),
+        uninstall: known.has_uninstall,
+    };
+    Ok(Some((policies::config_of(known.settings), news)))
+}
+
+/// Handles a hello of which this is news.
+pub async fn hello(
+    app: &App,
+    session: &AgentSession,
+    hello: Hello,
+    news: News,
+) -> Result<Vec<ServerMessage>, Error> {
+    traced(session, HELLO, None, greet(app, session, &hello, news)).await
+}
+
+async fn greet(
+    app: &App,
+    session: &AgentSession,
+    hello: &Hello,
+    news: News,
+) -> Result<Vec<ServerMessage>, Error> {
+    let (resumed, due) = retrying(|| arrived(app, session, hello, news)).await?;
+    let mut answers = commands::agent::resumed(app, session, resumed).await;
+    answers.extend(telemetry::agent::hello(app, session));
+    answers.extend(due);
+    answers.extend(follow::agent::hello(app, hello));
+    Ok(answers)
 }
 
 /// A connected agent stands in another place: what holds there holds for it from now on.
@@ -114,12 +171,13 @@ async fn traced(
     answers
 }
 
+const HELLO: &str = "hello";
 const COMMAND_OUTPUT: &str = "command_output";
 
 /// The message's word on the wire, and the command it is about.
 fn about(message: &AgentMessage) -> (&'static str, Option<CommandId>) {
     match message {
-        AgentMessage::Hello(_) => ("hello", None),
+        AgentMessage::Hello(_) => (HELLO, None),
         AgentMessage::Heartbeat { .. } => ("heartbeat", None),
         AgentMessage::Metrics { .. } => ("metrics", None),
         AgentMessage::NetworkState { .. } => ("network_state", None),
@@ -144,14 +202,7 @@ async fn deliver(
     message: AgentMessage,
 ) -> Result<Vec<ServerMessage>, Error> {
     match message {
-        AgentMessage::Hello(hello) => {
-            let (resumed, due) = retrying(|| arrived(app, session, &hello)).await?;
-            let mut answers = commands::agent::resumed(app, session, resumed).await;
-            answers.extend(telemetry::agent::hello(app, session));
-            answers.extend(due);
-            answers.extend(follow::agent::hello(app, &hello));
-            Ok(answers)
-        }
+        AgentMessage::Hello(hello) => greet(app, session, &hello, News::ALL).await,
         AgentMessage::Metrics { seq, sample } => {
             telemetry::agent::metrics(app, session, seq, sample).await;
             Ok(Vec::new())
@@ -199,13 +250,28 @@ async fn arrived(
     app: &App,
     session: &AgentSession,
     hello: &Hello,
+    news: News,
 ) -> Result<(Resumed, Vec<ServerMessage>), Error> {
+    let (mut resumed, mut due) = (Resumed::default(), Vec::new());
+    if news == News::NONE {
+        return Ok((resumed, due));
+    }
     let mut tx = app.db.begin(&session.scope()).await?;
-    agents::on_hello(app, &mut tx, session, hello).await?;
-    let resumed = commands::agent::hello(app, &mut tx, session, &hello.commands).await?;
-    let mut due = agent_logs::agent::hello(app, &mut tx, session).await?;
-    due.extend(updates::agent::hello(app, &mut tx, session, hello).await?);
-    due.extend(agents::on_uninstall_hello(app, &mut tx, session, hello).await?);
+    if news.machine {
+        agents::on_hello(app, &mut tx, session, hello).await?;
+    }
+    if news.commands {
+        resumed = commands::agent::hello(app, &mut tx, session, &hello.commands).await?;
+    }
+    if news.logs {
+        due.extend(agent_logs::agent::hello(app, &mut tx, session).await?);
+    }
+    if news.updates {
+        due.extend(updates::agent::hello(app, &mut tx, session, hello).await?);
+    }
+    if news.uninstall {
+        due.extend(agents::on_uninstall_hello(app, &mut tx, session, hello).await?);
+    }
     tx.commit().await?;
     Ok((resumed, due))
 }

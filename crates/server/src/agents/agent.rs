@@ -1,5 +1,6 @@
 //! What agents say of themselves when they connect, and when their network changes.
 
+use super::MachineType;
 use super::list_store::UID_SOURCES;
 use super::store;
 use crate::alerts::{self, NewAlert, Severity, Subject};
@@ -8,15 +9,16 @@ use crate::audit::Entry;
 use crate::auth::Scope;
 use crate::auth::permission::System;
 use crate::bus::{Event, Topic};
-use crate::db::Tx;
+use crate::db::{Said, Tx};
 use crate::error::Error;
 use crate::gateway::{AgentSession, MachineClock};
 use chrono::{DateTime, TimeDelta, Utc};
 use gururmm_protocol::limits::clean;
 use gururmm_protocol::negotiate;
 use gururmm_protocol::network::NetworkState;
-use gururmm_protocol::system::{MachineIdentity, UidSource};
+use gururmm_protocol::system::{MachineIdentity, SystemInfo, UidSource};
 use gururmm_protocol::to_server::Hello;
+use gururmm_protocol::update::UpdateAbility;
 use serde_json::json;
 
 /// Stores what a machine is now. Writes only what changed: a fleet that comes back says the same as before.
@@ -26,6 +28,24 @@ pub async fn on_hello(
     session: &AgentSession,
     hello: &Hello,
 ) -> Result<(), Error> {
+    let said = said(app, hello)?;
+    if store::set_system(tx, session, &said.stored(None)).await? {
+        emit_changed(tx, session).await?;
+    }
+    check_identity(tx, session, &said.system.hostname, &said.identity).await
+}
+
+/// What a machine says of itself, within limits.
+pub struct Machine {
+    system: SystemInfo,
+    system_json: serde_json::Value,
+    identity: MachineIdentity,
+    agent_version: String,
+    protocol: Option<String>,
+}
+
+/// What a hello says of the machine.
+pub fn said(app: &App, hello: &Hello) -> Result<Machine, Error> {
     let (mut system, mut identity) = (hello.system.clone(), hello.identity.clone());
     let mut agent_version = hello.agent_version.clone();
     system.clean();
@@ -33,12 +53,26 @@ pub async fn on_hello(
     clean(&mut agent_version, 64);
     let protocol = negotiate(&app.protocols.served(), &hello.protocols).map(|version| version.to_string());
     let system_json = serde_json::to_value(&system).map_err(Error::internal)?;
-    let changed =
-        store::set_system(tx, session, &system, &system_json, &agent_version, protocol.as_deref()).await?;
-    if changed {
-        emit_changed(tx, session).await?;
+    Ok(Machine { system, system_json, identity, agent_version, protocol })
+}
+
+impl Machine {
+    /// As it is stored.
+    pub fn stored<'a>(&'a self, update: Option<&'a UpdateAbility>) -> Said<'a> {
+        let machine_type = self.system.virtualization.as_deref().map(|said| MachineType::of(said).as_str());
+        Said {
+            hostname: &self.system.hostname,
+            os_type: self.system.os_type.as_str(),
+            os_version: &self.system.os_version,
+            arch: &self.system.arch,
+            agent_version: &self.agent_version,
+            protocol: self.protocol.as_deref(),
+            system: &self.system_json,
+            machine_type,
+            machine_uid: &self.identity.machine_uid,
+            update,
+        }
     }
-    check_identity(tx, session, &system.hostname, &identity).await
 }
 
 /// Stores the machine's network state, if it is another than before.

@@ -17,7 +17,7 @@ mod uninstall_store;
 pub use admission::{
     Admission, Admitted, Conflict, Entrance, Newcomer, PendingReason, admit, report_conflict,
 };
-pub use agent::{on_clock, on_hello, on_network_state};
+pub use agent::{on_clock, on_hello, on_network_state, said};
 pub use approvals::{
     Decision, DecisionsInput, KnownMachine, Outcome, OutcomeProblem, Verdict, WaitingMachine, decide_many,
     list_waiting,

@@ -1,17 +1,17 @@
 //! SQL of agents. Row-level security confines every query to the transaction's partner and its confinement.
 
+use super::Agent;
 use super::admission::{Entrance, Hardware, Newcomer, PendingReason};
 use super::approvals::{KnownMachine, WaitingMachine};
 use super::credential::NewKey;
 use super::decision::WaitingAgent;
 use super::life::{Likeness, MergeKey, Pruned};
-use super::{Agent, MachineType};
-use crate::db::{Tx, stored_as_text};
+use crate::db::{Said, Tx, stored_as_text};
 use crate::enrollment;
 use crate::error::Error;
 use crate::gateway::{AgentSession, Machine};
 use chrono::{DateTime, Utc};
-use gururmm_protocol::system::{MachineIdentity, SystemInfo};
+use gururmm_protocol::system::MachineIdentity;
 use sqlx::Connection as _;
 use uuid::Uuid;
 
@@ -295,15 +295,7 @@ pub async fn upgrade_identity<P>(
 }
 
 /// Writes what the machine says of itself, if it is not what stands there.
-pub async fn set_system<P>(
-    tx: &mut Tx<P>,
-    session: &AgentSession,
-    system: &SystemInfo,
-    system_json: &serde_json::Value,
-    agent_version: &str,
-    protocol: Option<&str>,
-) -> Result<bool, Error> {
-    let machine_type = system.virtualization.as_deref().map(|said| MachineType::of(said).as_str());
+pub async fn set_system<P>(tx: &mut Tx<P>, session: &AgentSession, said: &Said<'_>) -> Result<bool, Error> {
     let changed = sqlx::query!(
         "UPDATE agents SET hostname = $3, os_type = $4, os_version = $5, arch = $6, agent_version = $7,
            protocol_version = $8, system = $9, machine_type = $10
@@ -312,14 +304,14 @@ pub async fn set_system<P>(
              IS DISTINCT FROM ($3, $4, $5, $6, $7, $8, $9, $10)",
         session.agent_id,
         session.epoch,
-        system.hostname,
-        system.os_type.as_str(),
-        system.os_version,
-        system.arch,
-        agent_version,
-        protocol,
-        system_json,
-        machine_type
+        said.hostname,
+        said.os_type,
+        said.os_version,
+        said.arch,
+        said.agent_version,
+        said.protocol,
+        said.system,
+        said.machine_type
     );
     Ok(changed.execute(tx.conn()).await?.rows_affected() == 1)
 }

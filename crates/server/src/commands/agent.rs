@@ -86,6 +86,7 @@ pub async fn hello(
 }
 
 /// What came of a comparison; it counts once it is committed.
+#[derive(Default)]
 pub struct Resumed {
     /// What the agent is told.
     pub answers: Vec<ServerMessage>,

@@ -1,6 +1,7 @@
 //! The only way to data: `Db::begin(&Scope<P>) -> Tx<P>`. The pools are private to this module; row-level
 //! security stands beneath every query a transaction makes.
 
+mod arrivals;
 pub mod embedded;
 mod installation;
 mod lookups;
@@ -9,6 +10,7 @@ mod text;
 mod tx;
 pub mod whole;
 
+pub use arrivals::Said;
 pub use installation::{ForeignKey, check_authority};
 pub use lookups::{AgentLookup, EnrollmentKeyLookup, InvitationLookup, LoginLookup, NodeFigures, SiteLookup};
 pub use singleton::Singleton;

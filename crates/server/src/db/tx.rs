@@ -99,6 +99,27 @@ impl<P> Tx<P> {
         Ok(())
     }
 
+    /// [`Tx::emit`] for many, in one statement.
+    pub async fn emit_all(&mut self, events: Vec<Event>) -> Result<(), Error> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let tenants: Vec<Uuid> = events.iter().map(|event| event.tenant_id).collect();
+        let topics: Vec<String> = events.iter().map(|event| event.topic.as_str().to_owned()).collect();
+        let payloads: Vec<serde_json::Value> = events.iter().map(Event::payload).collect();
+        sqlx::query!(
+            "INSERT INTO events (tenant_id, topic, payload)
+             SELECT * FROM UNNEST($1::uuid[], $2::text[], $3::jsonb[])",
+            &tenants,
+            &topics,
+            &payloads
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        self.events.extend(events);
+        Ok(())
+    }
+
     /// Commits, then tells the bus.
     pub async fn commit(self) -> Result<(), Error> {
         self.inner.commit().instrument(self.traced.span()).await?;

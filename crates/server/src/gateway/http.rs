@@ -1,7 +1,7 @@
 //! The agents' WebSocket route. Not in the OpenAPI document: it is no call for people or their scripts.
 
 use super::arrivals::Arrival;
-use super::{AgentSession, session, store};
+use super::{AgentSession, session};
 use crate::agent_router;
 use crate::app::AppState;
 use crate::auth::credential;
@@ -89,7 +89,11 @@ async fn connect(
     let response = create_response_with_body(&request, Body::empty)
         .map_err(|_not_a_websocket| Error::new(Code::UpgradeRequired))?;
     let turn = arrival.turn().await;
-    (session.epoch, session.held_by) = store::begin_session(&app, &session).await?;
+    (session.epoch, session.held_by) = app
+        .db
+        .begin_agent_session(session.tenant_id, session.agent_id, app.bus.node_id())
+        .await?
+        .ok_or_else(|| Error::new(Code::AgentKeyRefused))?;
     drop(turn);
     let peer = peer.map(|Extension(PeerAddr(peer))| peer);
     let tasks = app.gateway.tasks().clone();

@@ -102,16 +102,14 @@ async fn flush_tenant(app: &App, tenant_id: Uuid, presences: &[Presence]) -> Res
 }
 
 async fn emit(tx: &mut Tx<System>, tenant_id: Uuid, changes: Vec<Change>) -> Result<(), Error> {
-    for change in changes {
-        if change.is_connected != change.was_connected {
-            let topic = if change.is_connected { Topic::AgentOnline } else { Topic::AgentOffline };
-            let event = Event::new(topic, tenant_id, change.agent_id)
-                .on_agent(change.agent_id)
-                .at(change.client_id, Some(change.site_id));
-            tx.emit(event).await?;
-        }
-    }
-    Ok(())
+    let differ = changes.into_iter().filter(|change| change.is_connected != change.was_connected);
+    let event = |change: Change| {
+        let topic = if change.is_connected { Topic::AgentOnline } else { Topic::AgentOffline };
+        Event::new(topic, tenant_id, change.agent_id)
+            .on_agent(change.agent_id)
+            .at(change.client_id, Some(change.site_id))
+    };
+    tx.emit_all(differ.map(event).collect()).await
 }
 
 /// Says that the agents of nodes that fell silent are offline, unless they are connected elsewhere by now.

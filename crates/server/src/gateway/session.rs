@@ -3,8 +3,8 @@
 use super::arrivals::Arrival;
 use super::registry::{Goodbye, Line, Machine};
 use super::visits::Parting;
-use super::{AgentSession, Settings, elsewhere, presence, store};
-use crate::agent_router::{self, Meeting};
+use super::{AgentSession, Settings, elsewhere, presence};
+use crate::agent_router::{self, Meeting, News};
 use crate::app::{App, AppState};
 use crate::error::{Code, Error};
 use crate::pace::{Pace, Verdict};
@@ -14,7 +14,6 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use gururmm_protocol::command::OutputChunk;
 use gururmm_protocol::limits::{MAX_NAME_CHARS, MAX_RESUMED_COMMANDS, clean};
-use gururmm_protocol::policy::AgentConfig;
 use gururmm_protocol::to_agent::{GoodbyeReason, Welcome};
 use gururmm_protocol::to_server::Hello;
 use gururmm_protocol::{AgentMessage, Decoded, ServerMessage, decode_agent_message, negotiate};
@@ -132,8 +131,8 @@ async fn converse(
         return goodbye(GoodbyeReason::ServerStopping);
     }
     // From here on whoever deletes the agent or gives it a new key finds this line and ends it. Before, nobody did.
-    let config = match Box::pin(still_admitted(app, &session)).await {
-        Ok(Some(config)) => config,
+    let (config, mut news) = match Box::pin(agent_router::arrives(app, &session, &hello)).await {
+        Ok(Some(arrived)) => arrived,
         Ok(None) => return goodbye(GoodbyeReason::Revoked),
         Err(error) => {
             tracing::warn!(agent_id = %session.agent_id, %error, "no welcome: the settings could not be read");
@@ -176,6 +175,10 @@ async fn converse(
                         let pieces = incoming.with_more_output(first);
                         Box::pin(agent_router::output(app, &session, command_id, &pieces)).await
                     }
+                    AgentMessage::Hello(hello) => {
+                        let news = std::mem::replace(&mut news, News::ALL);
+                        Box::pin(agent_router::hello(app, &session, hello, news)).await
+                    }
                     other => Box::pin(agent_router::handle(app, &session, other)).await,
                 };
                 match handled {
@@ -207,15 +210,6 @@ async fn converse(
         };
         app.gateway.registry.heard(session.agent_id);
     }
-}
-
-/// The agent's settings, unless its key has died since it knocked.
-async fn still_admitted(app: &App, session: &AgentSession) -> Result<Option<AgentConfig>, Error> {
-    let mut tx = app.db.begin(&session.scope()).await?;
-    if !store::is_current(&mut tx, session).await? {
-        return Ok(None);
-    }
-    agent_router::config(&mut tx, session).await.map(Some)
 }
 
 /// Frames from the socket, paced, decoded, and counted when they are no messages.

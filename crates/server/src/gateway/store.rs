@@ -10,45 +10,11 @@ use crate::gateway::presence::Change;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-/// Counts a new session of the agent; the answer is its epoch, and the other node that holds a session of it.
-pub async fn begin_session(app: &App, session: &AgentSession) -> Result<(i64, Option<Uuid>), Error> {
-    let mut tx = app.db.begin(&session.scope()).await?;
-    let begun = sqlx::query!(
-        r#"UPDATE agents SET session_epoch = session_epoch + 1 WHERE id = $1 AND state = 'active'
-           RETURNING session_epoch, (SELECT s.node_id FROM agent_status s
-             WHERE s.agent_id = agents.id AND s.is_connected AND s.node_id <> $2) AS held_by"#,
-        session.agent_id,
-        app.bus.node_id()
-    )
-    .fetch_optional(tx.conn())
-    .await?
-    .ok_or_else(|| Error::new(crate::error::Code::AgentKeyRefused))?;
-    sqlx::query!(
-        "INSERT INTO agent_status (agent_id, tenant_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-        session.agent_id,
-        session.tenant_id
-    )
-    .execute(tx.conn())
-    .await?;
-    tx.commit().await?;
-    Ok((begun.session_epoch, begun.held_by))
-}
-
 /// Whether this is still the agent's newest session. It stays so until the transaction ends.
 pub async fn hold<P>(tx: &mut Tx<P>, session: &AgentSession) -> Result<bool, Error> {
     let epoch =
         sqlx::query_scalar!("SELECT session_epoch FROM agents WHERE id = $1 FOR SHARE", session.agent_id);
     Ok(epoch.fetch_optional(tx.conn()).await? == Some(session.epoch))
-}
-
-/// Whether nothing came between: no later session, no new key, no deletion.
-pub async fn is_current<P>(tx: &mut Tx<P>, session: &AgentSession) -> Result<bool, Error> {
-    let is_current = sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT 1 FROM agents WHERE id = $1 AND state = 'active' AND session_epoch = $2) AS "is!""#,
-        session.agent_id,
-        session.epoch
-    );
-    Ok(is_current.fetch_one(tx.conn()).await?)
 }
 
 /// Writes who is connected to this node; answers what is not as it was before, with the place of each agent. An agent

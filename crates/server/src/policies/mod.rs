@@ -179,9 +179,18 @@ pub async fn effective(
     Ok(EffectivePolicy { fields })
 }
 
-/// What an agent is told when it connects. Ask after the agent's socket is registered: a change that comes between
-/// is then pushed.
-pub async fn agent_config<P>(tx: &mut Tx<P>, agent_id: Uuid) -> Result<AgentConfig, Error> {
+/// What an agent is told when it connects, of the settings that hold for it, most general first. To be read after the agent's
+/// socket is registered: a change that comes between is then pushed.
+pub fn config_of(settings: Option<Value>) -> AgentConfig {
+    let layers: Vec<Settings> = match settings {
+        Some(Value::Array(layers)) => layers.into_iter().map(store::object).collect(),
+        _ => Vec::new(),
+    };
+    catalogue::agent_config(&catalogue::merge(layers.iter().map(|settings| ((), settings))))
+}
+
+/// What an agent is told when its settings changed.
+async fn agent_config<P>(tx: &mut Tx<P>, agent_id: Uuid) -> Result<AgentConfig, Error> {
     let layers = store::layers_of(tx, agent_id).await?.ok_or_else(Error::not_found)?;
     Ok(catalogue::agent_config(&catalogue::merge(layers.iter().map(|layer| ((), &layer.settings)))))
 }

@@ -217,7 +217,7 @@ fn columns<P>(tx: &Tx<P>, target: &Target) -> Result<Columns, Error> {
     })
 }
 
-fn object(settings: Value) -> Settings {
+pub fn object(settings: Value) -> Settings {
     match settings {
         Value::Object(settings) => settings,
         _ => Settings::new(),

@@ -11,7 +11,7 @@ use crate::policies;
 use chrono::{DateTime, Utc};
 use gururmm_protocol::ServerMessage;
 use gururmm_protocol::to_server::Hello;
-use gururmm_protocol::update::UpdateReport;
+use gururmm_protocol::update::{UpdateAbility, UpdateReport};
 use semver::Version;
 use uuid::Uuid;
 
@@ -24,11 +24,10 @@ pub async fn hello(
     hello: &Hello,
 ) -> Result<Vec<ServerMessage>, Error> {
     let now = Utc::now();
-    let Some(mut ability) = hello.update.clone() else {
+    let Some(ability) = ability(hello) else {
         store::forget_ability(tx, session.agent_id).await?;
         return Ok(Vec::new());
     };
-    ability.clean();
     store::set_ability(tx, session.agent_id, &ability).await?;
     let open = open_order(tx, session.agent_id, now).await?;
     let order = match open {
@@ -38,6 +37,22 @@ pub async fn hello(
         None => None,
     };
     Ok(order.as_ref().map(dispatch::message).into_iter().collect())
+}
+
+/// What the agent says of its ability to become another version, within limits.
+pub fn ability(hello: &Hello) -> Option<UpdateAbility> {
+    let mut ability = hello.update.clone()?;
+    ability.clean();
+    Some(ability)
+}
+
+/// Whether something may be ordered for an agent that has nothing open.
+pub fn may_order(app: &App, ability: Option<&UpdateAbility>) -> bool {
+    let is_published = || {
+        let verified = app.updates.releases.valid(Utc::now());
+        verified.is_some_and(|verified| !verified.releases.is_empty())
+    };
+    ability.is_some_and(|ability| ability.supported) && is_published()
 }
 
 /// What is open and still wanted. What is over is ended here and not only by the next round of deadlines.

@@ -81,6 +81,43 @@ async fn tables_of_the_system_are_closed_to_the_application() {
     }
 }
 
+/// The two statements that name their partner by themselves.
+#[tokio::test]
+async fn what_an_agent_asks_when_it_comes_back_is_answered_within_its_own_partner_and_leaves_no_context_behind()
+ {
+    const CONTEXT: &str = "SELECT coalesce(current_setting('app.tenant_id', true), '')";
+    let database = filled().await;
+    let (mut owner, mut app) = (database.owner().await, database.app().await);
+    let agent: Uuid =
+        sqlx::query_scalar("UPDATE agents SET state = 'active' WHERE tenant_id = $1 RETURNING id")
+            .bind(acme::PARTNER.id)
+            .fetch_one(&mut owner)
+            .await
+            .unwrap();
+    for (partner, answers) in [(globex::PARTNER.id, 0), (acme::PARTNER.id, 1)] {
+        let begun =
+            sqlx::query_scalar::<_, i64>("SELECT epoch FROM begin_agent_session($1, $2, gen_random_uuid())")
+                .bind(partner)
+                .bind(agent)
+                .fetch_all(&mut app)
+                .await
+                .unwrap();
+        assert_eq!(begun.len(), answers, "a session begins");
+        let epoch: i64 = sqlx::query_scalar("SELECT session_epoch FROM agents WHERE id = $1")
+            .bind(agent)
+            .fetch_one(&mut owner)
+            .await
+            .unwrap();
+        let known = sqlx::query(
+            "SELECT settings FROM agent_says_hello($1, $2, $3, '', '', '', '', '', NULL, '{}', NULL, '', NULL, NULL, NULL)",
+        );
+        let known = known.bind(partner).bind(agent).bind(epoch).fetch_all(&mut app).await.unwrap();
+        assert_eq!(known.len(), answers, "a hello is answered");
+        let context: String = sqlx::query_scalar(CONTEXT).fetch_one(&mut app).await.unwrap();
+        assert_eq!(context, "");
+    }
+}
+
 #[tokio::test]
 async fn a_partner_sees_its_own_rows_and_no_other() {
     let database = filled().await;
