@@ -212,6 +212,18 @@ export function answer(method: string, url: URL): unknown {
     const time = query.get("time") ? new Date(query.get("time") ?? "").getTime() : NOW;
     return sampleOf(part[4], time);
   }
+  if (path.endsWith("/metrics/gaps")) {
+    const gap = {
+      from: ago(9_400),
+      to: ago(8_200),
+      count: 14,
+      reason: "outbox_full",
+      error: null,
+      received_at: ago(8_000),
+    };
+    const span = { from: query.get("from"), to: query.get("to") };
+    return { ...span, gaps: part[4] === agents[0]?.id ? [gap] : [] };
+  }
   if (path.endsWith("/metrics")) {
     return series(
       new Date(query.get("from") ?? "").getTime(),

@@ -54,7 +54,7 @@ function few(path: string, json: Fields, keep: 0 | 1): Answer {
   }
   if (keep === 0 && path.endsWith("/metrics/at")) return NOT_FOUND;
   const changed = { ...json };
-  for (const list of ["items", "clients", "fields", "releases"]) {
+  for (const list of ["items", "clients", "fields", "releases", "gaps"]) {
     if (Array.isArray(json[list])) changed[list] = json[list].slice(0, keep);
   }
   if (Array.isArray(json.points)) {
