@@ -49,7 +49,9 @@ impl Db {
             agent_id,
             node_id
         );
-        Ok(begun.fetch_optional(&self.agents).await?.map(|begun| (begun.epoch, begun.held_by)))
+        // All of the answer, and so its end: the first row comes before the statement is committed, and what follows on
+        // another connection must find it.
+        Ok(begun.fetch_all(&self.agents).await?.pop().map(|begun| (begun.epoch, begun.held_by)))
     }
 
     /// What holds for the agent, and what of its hello is news. `None`: it had a later session since, another key, or was
