@@ -264,6 +264,9 @@ impl Session {
                     self.actions.push_back(Action::FollowAcknowledged(serial, state));
                 }
             }
+            ServerMessage::TunnelOpen(_) | ServerMessage::TunnelClose(_) => {
+                tracing::warn!("this build has no sessions of techs");
+            }
             ServerMessage::Unknown => {}
         }
     }

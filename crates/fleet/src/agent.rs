@@ -213,6 +213,7 @@ impl Agent {
                 .map(|command_id| ResumedCommand { command_id: *command_id, ended: true })
                 .collect(),
             update: None,
+            tunnels: Vec::new(),
         }
     }
 

@@ -3,6 +3,14 @@
 
 use gururmm_protocol::bootstrap::{EnrollRequest, EnrollResponse, HelloRequest, HelloResponse};
 use gururmm_protocol::limits::{MAX_LIST_ITEMS, MAX_LOG_PART_BYTES, MAX_TEXT_CHARS};
+use gururmm_protocol::tunnel::events::EventsMessage;
+use gururmm_protocol::tunnel::files::{FileAnswer, FileRequest, UploadMessage};
+use gururmm_protocol::tunnel::processes::{ProcessAnswer, ProcessRequest};
+use gururmm_protocol::tunnel::registry::{RegistryAnswer, RegistryRequest};
+use gururmm_protocol::tunnel::request::{Request, Response};
+use gururmm_protocol::tunnel::services::{ServiceAnswer, ServiceRequest};
+use gururmm_protocol::tunnel::terminal::TerminalMessage;
+use gururmm_protocol::tunnel::{Attach, ChannelEnd, Frame, FrameKind, Open, Opened, Ping};
 use gururmm_protocol::{
     AgentMessage, Decoded, ServerMessage, Version, decode_agent_message, decode_server_message, encode,
 };
@@ -16,6 +24,7 @@ pub const ALL: &[(&str, Target)] = &[
     ("server_message", server_message),
     ("bootstrap", bootstrap),
     ("version", version),
+    ("channel_frame", channel_frame),
 ];
 
 /// What an agent may send: decoded, brought within limits, and still a message afterwards.
@@ -49,6 +58,14 @@ pub fn agent_message(input: &[u8]) {
         AgentMessage::Gap(gap) => {
             gap.clean();
             assert!(gap.from <= gap.to && gap.error.as_ref().is_none_or(|error| !error.contains('\0')));
+        }
+        AgentMessage::TunnelReady(ready) => {
+            ready.clean();
+            assert!(ready.channels.len() <= MAX_LIST_ITEMS && ready.shells.len() <= MAX_LIST_ITEMS);
+        }
+        AgentMessage::TunnelRefused(refused) => {
+            refused.clean();
+            assert!(refused.detail.chars().count() <= MAX_TEXT_CHARS && !refused.detail.contains('\0'));
         }
         AgentMessage::CrashReport(report) => {
             report.clean();
@@ -88,4 +105,43 @@ pub fn version(input: &[u8]) {
     if let Ok(version) = text.parse::<Version>() {
         assert_eq!(version.to_string().parse(), Ok(version));
     }
+}
+
+/// A channel's frame, as either side may send it, and every body that its kind can have.
+pub fn channel_frame(input: &[u8]) {
+    if let Ok((session, frame)) = Frame::read_of_session(input) {
+        assert_eq!(frame.to_bytes_of_session(session).len(), input.len());
+    }
+    bodies(input);
+    let Ok(frame) = Frame::read(input) else { return };
+    assert_eq!(Frame::read(&frame.to_bytes()), Ok(frame));
+    match frame.kind {
+        FrameKind::Data => assert!(frame.data().is_ok()),
+        FrameKind::Credit => assert!(frame.credit().is_ok()),
+        _ => bodies(frame.body),
+    }
+}
+
+fn bodies(body: &[u8]) {
+    macro_rules! read {
+        ($($body:ty),* $(,)?) => { $(let _ = serde_json::from_slice::<$body>(body);)* };
+    }
+    read!(
+        Ping,
+        Open,
+        Opened,
+        Attach,
+        ChannelEnd,
+        TerminalMessage,
+        UploadMessage,
+        Request<FileRequest>,
+        Response<FileAnswer>,
+        Request<ProcessRequest>,
+        Response<ProcessAnswer>,
+        Request<ServiceRequest>,
+        Response<ServiceAnswer>,
+        Request<RegistryRequest>,
+        Response<RegistryAnswer>,
+        EventsMessage,
+    );
 }

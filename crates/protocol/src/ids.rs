@@ -68,3 +68,7 @@ id!(
     /// Samples of one agent that will never come.
     GapId
 );
+id!(
+    /// One session of a tech with one machine.
+    TunnelId
+);

@@ -5,6 +5,7 @@ use crate::follow::{FollowMe, FollowState};
 use crate::ids::{AgentId, CommandId, CrashId, GapId, UninstallId, UpdateId};
 use crate::log::LogRequest;
 use crate::policy::AgentConfig;
+use crate::tunnel::{TunnelClose, TunnelOpen};
 use crate::uninstall::{UninstallOrder, UninstallState};
 use crate::update::{UpdateOrder, UpdateState};
 use crate::version::Version;
@@ -65,6 +66,10 @@ pub enum ServerMessage {
     FollowReportAck { serial: u64, state: FollowState },
     /// That these samples are lost is stored for good.
     GapAck { gap_id: GapId },
+    /// A tech opened a session with this machine, or comes back to it.
+    TunnelOpen(TunnelOpen),
+    /// A tech's session is over.
+    TunnelClose(TunnelClose),
     /// The server is about to close. The agent comes back after a random time within `reconnect_within_seconds`.
     Goodbye {
         reason: GoodbyeReason,

@@ -3,11 +3,12 @@
 use crate::command::{CommandEnd, OutputChunk, ResumedCommand};
 use crate::follow::FollowReport;
 use crate::gap::Gap;
-use crate::ids::CommandId;
+use crate::ids::{CommandId, TunnelId};
 use crate::log::{CrashReport, LogEnd, LogPart};
 use crate::metrics::Sample;
 use crate::network::NetworkState;
 use crate::system::{MachineIdentity, SystemInfo};
+use crate::tunnel::{TunnelReady, TunnelRefused};
 use crate::uninstall::UninstallReport;
 use crate::update::{UpdateAbility, UpdateReport};
 use crate::version::Version;
@@ -55,6 +56,10 @@ pub enum AgentMessage {
     FollowReport(FollowReport),
     /// Samples that will never come; sent again until acknowledged.
     Gap(Gap),
+    /// A tech's session stands.
+    TunnelReady(TunnelReady),
+    /// A tech's session cannot be.
+    TunnelRefused(TunnelRefused),
     /// The agent stops on purpose: do not wait for its silence.
     Goodbye {},
     /// A kind this build does not know.
@@ -76,4 +81,7 @@ pub struct Hello {
     /// Since 1.1: whether the agent can update itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update: Option<UpdateAbility>,
+    /// Since 1.1: techs' sessions that this machine still keeps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tunnels: Vec<TunnelId>,
 }

@@ -6,6 +6,8 @@
 //!   answer to `bootstrap/hello`; `sensors` in a sample; `system.virtualization` in a hello. Removal of the agent:
 //!   `uninstall_order`, `uninstall_cancel`, `uninstall_report`, `uninstall_report_ack`. Another address of the server:
 //!   `follow_me`, `follow_report`, `follow_report_ack`. Samples that were lost: `gap`, `gap_ack`.
+//!   Techs' sessions: `tunnel_open`, `tunnel_close`, `tunnel_ready`, `tunnel_refused`, binary frames of channels, `tunnels` in a
+//!   hello.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;

@@ -13,12 +13,13 @@ mod targets;
 fn corpus(target: &str) -> Vec<Vec<u8>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let golden = ["v1.0", "v1.1"].map(|version| root.join("tests/golden").join(version));
-    let recorded =
-        golden.iter().flat_map(|golden| ["to_agent", "to_server", "bootstrap"].map(|kind| golden.join(kind)));
+    let recorded = golden
+        .iter()
+        .flat_map(|golden| ["to_agent", "to_server", "bootstrap", "channel"].map(|kind| golden.join(kind)));
     let folders = [root.join("fuzz/corpus").join(target)].into_iter().chain(recorded);
     let files =
         |folder: PathBuf| fs::read_dir(folder).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap());
-    folders.flat_map(files).collect()
+    folders.filter(|folder| folder.exists()).flat_map(files).collect()
 }
 
 #[test]

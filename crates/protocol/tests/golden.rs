@@ -5,6 +5,14 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panic")]
 
 use gururmm_protocol::bootstrap::{EnrollRequest, EnrollResponse, HelloRequest, HelloResponse};
+use gururmm_protocol::tunnel::events::EventsMessage;
+use gururmm_protocol::tunnel::files::{FileAnswer, FileRequest, UploadMessage};
+use gururmm_protocol::tunnel::processes::{ProcessAnswer, ProcessRequest};
+use gururmm_protocol::tunnel::registry::{RegistryAnswer, RegistryRequest};
+use gururmm_protocol::tunnel::request::{Request, Response};
+use gururmm_protocol::tunnel::services::{ServiceAnswer, ServiceRequest};
+use gururmm_protocol::tunnel::terminal::TerminalMessage;
+use gururmm_protocol::tunnel::{Attach, ChannelEnd, Open, Opened, Ping};
 use gururmm_protocol::{
     AgentMessage, Decoded, SUPPORTED, ServerMessage, decode_agent_message, decode_server_message, encode,
 };
@@ -72,6 +80,43 @@ fn bootstrap_bodies_of_every_version_are_read_and_written_as_ever() {
     }
 }
 
+/// The bodies of channels' frames. The dashboard's tests read the same files.
+#[test]
+fn bodies_of_channels_frames_are_read_and_written_as_ever() {
+    fn body<B: DeserializeOwned + Serialize>(path: &Path, text: &str) {
+        let body: B = serde_json::from_str(text).unwrap();
+        assert_round_trip(path, text, &serde_json::to_string(&body).unwrap());
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1.1/channel");
+    let mut files = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        match path.file_stem().and_then(|stem| stem.to_str()).unwrap().split('-').next().unwrap() {
+            "ping" => body::<Ping>(&path, &text),
+            "open" => body::<Open>(&path, &text),
+            "opened" => body::<Opened>(&path, &text),
+            "attach" => body::<Attach>(&path, &text),
+            "end" => body::<ChannelEnd>(&path, &text),
+            "terminal_message" => body::<TerminalMessage>(&path, &text),
+            "upload_message" => body::<UploadMessage>(&path, &text),
+            "file_request" => body::<Request<FileRequest>>(&path, &text),
+            "file_answer" => body::<Response<FileAnswer>>(&path, &text),
+            "process_request" => body::<Request<ProcessRequest>>(&path, &text),
+            "process_answer" => body::<Response<ProcessAnswer>>(&path, &text),
+            "service_request" => body::<Request<ServiceRequest>>(&path, &text),
+            "service_answer" => body::<Response<ServiceAnswer>>(&path, &text),
+            "registry_request" => body::<Request<RegistryRequest>>(&path, &text),
+            "registry_answer" => body::<Response<RegistryAnswer>>(&path, &text),
+            "events_message" => body::<EventsMessage>(&path, &text),
+            other => panic!("no body is called {other}"),
+        }
+        assert!(!text.contains("unknown"), "{path:?}");
+        files += 1;
+    }
+    assert!(files > 60, "{files}");
+}
+
 /// The kind of every golden file, and of every variant of the enum, as this build writes it.
 fn kinds(folder: &str) -> BTreeSet<String> {
     let kind = |text: &str| serde_json::from_str::<Value>(text).unwrap()["type"].as_str().unwrap().to_owned();
@@ -96,6 +141,8 @@ fn every_kind_has_a_golden_file() {
         | AgentMessage::UninstallReport(_)
         | AgentMessage::FollowReport(_)
         | AgentMessage::Gap(_)
+        | AgentMessage::TunnelReady(_)
+        | AgentMessage::TunnelRefused(_)
         | AgentMessage::Goodbye {}
         | AgentMessage::Unknown => {}
     };
@@ -114,6 +161,8 @@ fn every_kind_has_a_golden_file() {
         "uninstall_report",
         "follow_report",
         "gap",
+        "tunnel_ready",
+        "tunnel_refused",
         "goodbye",
     ];
     let _ = |message: &ServerMessage| match message {
@@ -137,6 +186,8 @@ fn every_kind_has_a_golden_file() {
         | ServerMessage::FollowMe(_)
         | ServerMessage::FollowReportAck { .. }
         | ServerMessage::GapAck { .. }
+        | ServerMessage::TunnelOpen(_)
+        | ServerMessage::TunnelClose(_)
         | ServerMessage::Goodbye { .. }
         | ServerMessage::Unknown => {}
     };
@@ -161,6 +212,8 @@ fn every_kind_has_a_golden_file() {
         "follow_me",
         "follow_report_ack",
         "gap_ack",
+        "tunnel_open",
+        "tunnel_close",
         "goodbye",
     ];
     assert_eq!(kinds("to_server"), to_server.map(str::to_owned).into());

@@ -13,14 +13,18 @@ use gururmm_protocol::sensors::{Sensor, SensorKind, Sensors};
 use gururmm_protocol::system::{MachineIdentity, OsType, SystemInfo, UidSource};
 use gururmm_protocol::to_agent::{GoodbyeReason, Welcome};
 use gururmm_protocol::to_server::Hello;
+use gururmm_protocol::tunnel::{
+    ChannelKind, Consent, LiveChannel, TunnelClose, TunnelOpen, TunnelReady, TunnelRefused, TunnelRules,
+    order::{Refusal, Shell},
+};
 use gururmm_protocol::uninstall::{UninstallOrder, UninstallReport, UninstallState};
 use gururmm_protocol::update::{UpdateAbility, UpdateAction, UpdateOrder, UpdateReport, UpdateState};
 use gururmm_protocol::virtualization::{
     Appliance, ApplianceKind, Cloud, Container, HostKind, HostedMachine, Hypervisor, Virtualization, VmHost,
 };
 use gururmm_protocol::{
-    AgentId, AgentMessage, CommandId, CrashId, Decoded, GapId, LogId, ServerMessage, UninstallId, UpdateId,
-    Version, decode_agent_message, decode_server_message, encode,
+    AgentId, AgentMessage, CommandId, CrashId, Decoded, GapId, LogId, ServerMessage, TunnelId, UninstallId,
+    UpdateId, Version, decode_agent_message, decode_server_message, encode,
 };
 use proptest::prelude::*;
 use std::net::IpAddr;
@@ -277,14 +281,16 @@ fn hello() -> impl Strategy<Value = Hello> {
         (command_id(), any::<bool>()).prop_map(|(command_id, ended)| ResumedCommand { command_id, ended });
     let commands = prop::collection::vec(resumed, 0..3);
     let update = prop::option::of(update_ability());
-    (prop::collection::vec(version(), 0..3), text(), system, identity, commands, update).prop_map(
-        |(protocols, agent_version, system, identity, commands, update)| Hello {
+    let tunnels = prop::collection::vec(tunnel_id(), 0..3);
+    (prop::collection::vec(version(), 0..3), text(), system, identity, commands, update, tunnels).prop_map(
+        |(protocols, agent_version, system, identity, commands, update, tunnels)| Hello {
             protocols,
             agent_version,
             system,
             identity,
             commands,
             update,
+            tunnels,
         },
     )
 }
@@ -529,6 +535,52 @@ fn follow_me() -> impl Strategy<Value = FollowMe> {
     (bytes(), prop::option::of(record)).prop_map(|(key, record)| FollowMe { key, record })
 }
 
+fn tunnel_id() -> impl Strategy<Value = TunnelId> {
+    any::<u128>().prop_map(|bits| TunnelId(Uuid::from_u128(bits)))
+}
+
+fn channel_kinds() -> impl Strategy<Value = Vec<ChannelKind>> {
+    prop::collection::vec(prop::sample::select(ChannelKind::ALL), 0..4)
+}
+
+fn tunnel_open() -> impl Strategy<Value = TunnelOpen> {
+    let paths = prop::option::of(prop::collection::vec(text(), 0..3));
+    let rules = (channel_kinds(), paths, prop::collection::vec(text(), 0..3))
+        .prop_map(|(channels, paths, forwards)| TunnelRules { channels, paths, forwards });
+    let consent = prop::sample::select(vec![Consent::Never, Consent::WhenSignedIn, Consent::Always]);
+    (tunnel_id(), text(), rules, consent).prop_map(|(tunnel_id, tech, rules, consent)| TunnelOpen {
+        tunnel_id,
+        tech,
+        rules,
+        consent,
+    })
+}
+
+fn tunnel_ready() -> impl Strategy<Value = TunnelReady> {
+    let kind = prop::sample::select(ChannelKind::ALL);
+    let channel =
+        (any::<u32>(), kind, text()).prop_map(|(channel, kind, label)| LiveChannel { channel, kind, label });
+    let shell = (text(), text()).prop_map(|(name, program)| Shell { name, program });
+    let (channels, shells) = (prop::collection::vec(channel, 0..3), prop::collection::vec(shell, 0..3));
+    (tunnel_id(), channels, shells, channel_kinds())
+        .prop_map(|(tunnel_id, channels, shells, kinds)| TunnelReady { tunnel_id, channels, shells, kinds })
+}
+
+fn tunnel_refused() -> impl Strategy<Value = TunnelRefused> {
+    let reason = prop::sample::select(vec![
+        Refusal::ConsentUnavailable,
+        Refusal::ConsentDenied,
+        Refusal::TooManySessions,
+        Refusal::Unsupported,
+        Refusal::Other,
+    ]);
+    (tunnel_id(), reason, text()).prop_map(|(tunnel_id, reason, detail)| TunnelRefused {
+        tunnel_id,
+        reason,
+        detail,
+    })
+}
+
 fn gap_id() -> impl Strategy<Value = GapId> {
     any::<u128>().prop_map(|bits| GapId(Uuid::from_u128(bits)))
 }
@@ -568,6 +620,8 @@ fn agent_message() -> impl Strategy<Value = AgentMessage> {
         uninstall_report().prop_map(AgentMessage::UninstallReport),
         follow_report().prop_map(AgentMessage::FollowReport),
         gap().prop_map(AgentMessage::Gap),
+        tunnel_ready().prop_map(AgentMessage::TunnelReady),
+        tunnel_refused().prop_map(AgentMessage::TunnelRefused),
         Just(AgentMessage::Goodbye {}),
     ]
 }
@@ -609,6 +663,8 @@ fn server_message() -> impl Strategy<Value = ServerMessage> {
         (any::<u64>(), follow_state())
             .prop_map(|(serial, state)| ServerMessage::FollowReportAck { serial, state }),
         gap_id().prop_map(|gap_id| ServerMessage::GapAck { gap_id }),
+        tunnel_open().prop_map(ServerMessage::TunnelOpen),
+        tunnel_id().prop_map(|tunnel_id| ServerMessage::TunnelClose(TunnelClose { tunnel_id })),
         (uninstall_id(), uninstall_state())
             .prop_map(|(uninstall_id, state)| { ServerMessage::UninstallReportAck { uninstall_id, state } }),
         (reason, any::<u32>()).prop_map(|(reason, reconnect_within_seconds)| ServerMessage::Goodbye {

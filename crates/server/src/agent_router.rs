@@ -191,6 +191,8 @@ fn about(message: &AgentMessage) -> (&'static str, Option<CommandId>) {
         AgentMessage::UninstallReport(_) => ("uninstall_report", None),
         AgentMessage::FollowReport(_) => ("follow_report", None),
         AgentMessage::Gap(_) => ("gap", None),
+        AgentMessage::TunnelReady(_) => ("tunnel_ready", None),
+        AgentMessage::TunnelRefused(_) => ("tunnel_refused", None),
         AgentMessage::Goodbye {} => ("goodbye", None),
         AgentMessage::Unknown => ("unknown", None),
     }
@@ -240,6 +242,7 @@ async fn deliver(
             retrying(|| follow::agent::reported(app, session, report.clone())).await
         }
         AgentMessage::Gap(gap) => retrying(|| telemetry::gaps::reported(app, session, gap.clone())).await,
+        AgentMessage::TunnelReady(_) | AgentMessage::TunnelRefused(_) => Ok(Vec::new()),
         // The gateway's own, and what the decoder does not let through.
         AgentMessage::Heartbeat { .. } | AgentMessage::Goodbye {} | AgentMessage::Unknown => Ok(Vec::new()),
     }

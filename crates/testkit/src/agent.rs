@@ -229,6 +229,7 @@ pub fn hello(machine: &SeededAgent, commands: Vec<ResumedCommand>) -> Hello {
         },
         commands,
         update: None,
+        tunnels: Vec::new(),
     }
 }
 

@@ -85,6 +85,7 @@ pub(super) fn hello() -> Hello {
         },
         commands: Vec::new(),
         update: None,
+        tunnels: Vec::new(),
     }
 }
 

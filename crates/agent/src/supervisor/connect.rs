@@ -177,6 +177,7 @@ impl super::Supervisor {
             identity: self.machine.clone(),
             commands: Vec::new(),
             update: Some(update),
+            tunnels: Vec::new(),
         }
     }
 }

@@ -183,6 +183,7 @@ impl FloodingAgent {
             identity,
             commands: Vec::new(),
             update: None,
+            tunnels: Vec::new(),
         };
         socket.send(Message::text(encode(&AgentMessage::Hello(hello))?))?;
         let mut agent = Self { id: text("agent_id")?.to_owned(), socket };
