@@ -11,6 +11,7 @@ use crate::db::{Tx, words};
 use crate::enrollment::{self, DeploymentInput, KeyOnce};
 use crate::error::{Code, Error};
 use crate::gateway;
+use crate::telemetry;
 use chrono::{DateTime, Utc};
 use gururmm_protocol::to_agent::GoodbyeReason;
 use serde::{Deserialize, Serialize};
@@ -169,6 +170,7 @@ pub async fn merge(
         uninstall::call_off(&mut tx, record).await?;
     }
     uninstall_store::hand_over(&mut tx, merged_id, id).await?;
+    telemetry::gaps::hand_over(&mut tx, merged_id, id).await?;
     store::merge(&mut tx, id, merged_id, key).await?;
     let detail = json!({
         "merged": {

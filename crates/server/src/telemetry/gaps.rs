@@ -69,6 +69,12 @@ pub async fn reported(app: &App, session: &AgentSession, mut gap: Gap) -> Result
     Ok(vec![ServerMessage::GapAck { gap_id: gap.gap_id }])
 }
 
+/// Two records of one machine become one: what was counted as lost under `from` is `to`'s.
+pub async fn hand_over<P>(tx: &mut Tx<P>, from: Uuid, to: Uuid) -> Result<(), Error> {
+    store::hand_over(tx, from, to).await?;
+    store::drop_beyond(tx, to, MOST_KEPT).await
+}
+
 /// What is known to be missing of an agent. `from` is a day before `to` when absent, `to` is now.
 pub async fn list(
     app: &App,

@@ -257,6 +257,19 @@ impl TwoRecords {
         let mut owner = server.owner().await;
         give_history(&mut owner, &old, &[10, 11, 12]).await;
         give_history(&mut owner, &new, &[1, 2, 12]).await;
+        for (agent, gap, samples) in [(&old, 1, 5), (&new, 1, 9), (&new, 2, 7)] {
+            sqlx::query(
+                "INSERT INTO metric_gaps (tenant_id, agent_id, gap_id, starts_at, ends_at, samples, reason)
+                 SELECT tenant_id, id, lpad($2::text, 32, '0')::uuid, now() - interval '1 hour', now(), $3, 'disk_full'
+                 FROM agents WHERE id = $1",
+            )
+            .bind(agent.id)
+            .bind(gap)
+            .bind(samples)
+            .execute(&mut owner)
+            .await
+            .unwrap();
+        }
         let admin = server.client_as(&acme::ADMIN).await;
         Self { server, admin, old, new }
     }
@@ -278,6 +291,11 @@ impl TwoRecords {
         assert_eq!(count(&mut owner, query, self.old.id).await, 1, "the other's is over");
         let query = "SELECT count(*) FROM tunnel_sessions WHERE agent_id = $1 AND status = 'active'";
         assert_eq!(count(&mut owner, query, self.old.id).await, 1, "the other's ended with it");
+        // The one that both counted as lost is the kept record's, and so is the one that the other alone did.
+        let query = "SELECT count(*) FROM metric_gaps WHERE agent_id = $1";
+        assert_eq!(count(&mut owner, query, self.old.id).await, 2);
+        let query = "SELECT sum(samples)::bigint FROM metric_gaps WHERE agent_id = $1";
+        assert_eq!(count(&mut owner, query, self.old.id).await, 12);
         // Where both have a sample of one moment, the kept record's stays.
         let query = "SELECT count(*) FROM metric_samples m JOIN agents a ON a.num = m.agent_num
                      WHERE a.id = $1 AND m.cpu_percent = a.num::real";

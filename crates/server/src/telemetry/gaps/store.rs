@@ -30,8 +30,21 @@ pub async fn keep(tx: &mut Tx<System>, agent_id: Uuid, gap: &Gap) -> Result<bool
     Ok(kept.execute(tx.conn()).await?.rows_affected() > 0)
 }
 
+/// Those of `from` are `to`'s, but for those that `to` has already.
+pub async fn hand_over<P>(tx: &mut Tx<P>, from: Uuid, to: Uuid) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE metric_gaps g SET agent_id = $2 WHERE agent_id = $1
+           AND NOT EXISTS (SELECT FROM metric_gaps k WHERE k.agent_id = $2 AND k.gap_id = g.gap_id)",
+        from,
+        to
+    )
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
 /// Drops those of an agent that ended first, beyond so many.
-pub async fn drop_beyond(tx: &mut Tx<System>, agent_id: Uuid, most: i64) -> Result<(), Error> {
+pub async fn drop_beyond<P>(tx: &mut Tx<P>, agent_id: Uuid, most: i64) -> Result<(), Error> {
     sqlx::query!(
         "DELETE FROM metric_gaps WHERE agent_id = $1 AND gap_id IN (SELECT gap_id FROM metric_gaps WHERE agent_id = $1
            ORDER BY ends_at DESC, gap_id OFFSET $2)",
