@@ -8,7 +8,7 @@ use crate::bus::{Bus, Event};
 use crate::error::Error;
 use crate::http::RequestInfo;
 use crate::observability::traces::spans;
-use sqlx::{PgConnection, Postgres, Transaction};
+use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
 use std::marker::PhantomData;
 use tracing::Instrument as _;
 use uuid::Uuid;
@@ -43,24 +43,9 @@ impl Db {
     }
 
     async fn begun<P>(&self, scope: &Scope<P>) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-        let mut inner = self.pool(scope.lane).begin().await?;
-        let Confinement { client_ids, site_ids, parent_client_ids } = &scope.confinement;
-        sqlx::query!(
-            "SELECT set_config('app.tenant_id', $1, true) AS s1, set_config('app.user_id', $2, true) AS s2,
-                    set_config('app.platform', $3, true) AS s3, set_config('app.confined', $4, true) AS s4,
-                    set_config('app.client_ids', $5, true) AS s5, set_config('app.site_ids', $6, true) AS s6,
-                    set_config('app.parent_client_ids', $7, true) AS s7",
-            scope.tenant.map(|id| id.to_string()).unwrap_or_default(),
-            scope.actor.user_id().map(|id| id.to_string()).unwrap_or_default(),
-            on_off(scope.is_platform),
-            on_off(scope.confinement.is_confined()),
-            list(client_ids),
-            list(site_ids),
-            list(parent_client_ids),
-        )
-        .fetch_one(&mut *inner)
-        .await?;
-        Ok(inner)
+        // In one way there and back, for every request pays for it. Nothing but ids and two words stands in it.
+        let statement = format!("BEGIN; {}", settings(scope));
+        self.pool(scope.lane).begin_with(AssertSqlSafe(statement)).await
     }
 }
 
@@ -128,6 +113,23 @@ impl<P> Tx<P> {
         self.events.into_iter().for_each(|event| self.bus.publish(event));
         Ok(())
     }
+}
+
+/// The statement that tells PostgreSQL for this transaction who acts, and what may be seen.
+fn settings<P>(scope: &Scope<P>) -> String {
+    let Confinement { client_ids, site_ids, parent_client_ids } = &scope.confinement;
+    let id = |id: Option<Uuid>| id.map(|id| id.to_string()).unwrap_or_default();
+    let settings = [
+        ("tenant_id", id(scope.tenant)),
+        ("user_id", id(scope.actor.user_id())),
+        ("platform", on_off(scope.is_platform).to_owned()),
+        ("confined", on_off(scope.confinement.is_confined()).to_owned()),
+        ("client_ids", list(client_ids)),
+        ("site_ids", list(site_ids)),
+        ("parent_client_ids", list(parent_client_ids)),
+    ];
+    let one = |(name, value): (&str, String)| format!("set_config('app.{name}', '{value}', true)");
+    format!("SELECT {}", settings.map(one).join(", "))
 }
 
 fn on_off(value: bool) -> &'static str {
