@@ -134,7 +134,7 @@ async fn each_session_with_a_screen_has_a_helper_of_its_user() {
     eventually("it is hers", || read(format!("/proc/{eves}/status")).contains(&format!("Uid:\t{EVE}"))).await;
     watched.desk.sign_out("2");
     eventually("Ada's helper goes with her", || watched.helpers() == [eves]).await;
-    assert!(!watched.seen(&watched.socket("2")).exists());
+    eventually("and then her socket", || !watched.seen(&watched.socket("2")).exists()).await;
 }
 
 #[tokio::test]
