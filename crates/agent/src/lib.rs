@@ -19,6 +19,7 @@ pub mod state;
 pub mod status;
 pub mod supervisor;
 pub mod transport;
+pub mod tunnel;
 pub mod update;
 pub mod user_activity;
 pub mod user_helper;
