@@ -7,8 +7,7 @@ use super::lanes::{Lane, Lanes};
 use gururmm_protocol::TunnelId;
 use gururmm_protocol::tunnel::frame::{OFFSET_BYTES, PIECE_BYTES, json_body};
 use gururmm_protocol::tunnel::{
-    Attach, BULK_WINDOW_BYTES, ChannelEnd, ChannelError, ChannelId, ErrorCode, Flags, Frame, FrameKind,
-    MAX_WINDOW_BYTES, Opened, WINDOW_BYTES,
+    Attach, ChannelEnd, ChannelError, ChannelId, ErrorCode, Flags, Frame, FrameKind, MAX_WINDOW_BYTES, Opened,
 };
 use serde::Serialize;
 use std::pin::pin;
@@ -67,8 +66,7 @@ pub fn unseen(received: u64, offset: u64, bytes: &[u8]) -> Result<&[u8], Channel
 #[error("the channel is over")]
 pub struct Gone;
 
-/// Sends on a channel; clones send on the same one. Sending is cancel-safe for who begins anew from an
-/// [`Incoming::Attach`]: what a cancelled call did not send, nobody has.
+/// Sends on a channel; clones send on the same one.
 #[derive(Debug, Clone)]
 pub struct ChannelSender(Arc<Shared>);
 
@@ -88,6 +86,8 @@ struct Flow {
     lanes: Option<Lanes>,
     /// An open or attach that is not answered yet: what it lets be sent.
     asked: Option<u32>,
+    /// How many of these the channel's task has still before it.
+    unanswered: u32,
     /// What may be sent.
     credit: u32,
     /// What the other side may still send.
@@ -95,56 +95,87 @@ struct Flow {
     /// What was dealt with, and is not granted again yet.
     dealt_with: u32,
     window: u32,
+    /// The other side ended it: there is nothing to be said any more but how it ended here.
+    is_closing: bool,
     end: Option<ChannelEnd>,
+}
+
+/// Whether something is to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Now,
+    Later,
+    Never,
 }
 
 impl Flow {
     fn is_open(&self) -> bool {
         self.lanes.is_some() && self.asked.is_none()
     }
+
+    fn is_over(&self) -> bool {
+        self.is_closing || self.end.is_some()
+    }
+
+    fn is_on(&self, lanes: &Lanes) -> bool {
+        self.lanes.as_ref().is_some_and(|now| now.is_same(lanes))
+    }
 }
 
 impl ChannelSender {
-    /// Answers the opening, or an attach. `window` is filled in here.
+    /// Answers the opening, or an attach. `window` is filled in here. Where the tech has come once more meanwhile, or is
+    /// gone again, there is nothing to say.
     pub async fn opened(&self, opened: Opened) -> Result<(), Gone> {
+        {
+            let mut flow = self.0.flow();
+            flow.unanswered = flow.unanswered.saturating_sub(1);
+        }
+        let is_asked = |flow: &Flow| flow.asked.is_some() && flow.unanswered == 0;
+        let turn = |flow: &Flow| if is_asked(flow) { Turn::Now } else { Turn::Never };
         let make = |flow: &mut Flow| {
-            let credit = flow.asked.take()?;
-            flow.credit = credit.min(MAX_WINDOW_BYTES);
+            flow.credit = flow.asked.take()?.min(MAX_WINDOW_BYTES);
             flow.granted = flow.granted.saturating_add(std::mem::take(&mut flow.dealt_with));
             let opened = Opened { window: flow.granted, ..opened.clone() };
             json_body(&opened).ok().map(|body| self.frame(FrameKind::Opened, Flags::default(), &body))
         };
-        self.put(self.0.lane, |flow| flow.lanes.is_some() && flow.asked.is_some(), make).await
+        self.put(self.0.lane, turn, make).await
     }
 
     /// Bytes of the machine's stream, in pieces of at most [`PIECE_BYTES`] as the credit allows. `flags` are the last
-    /// piece's; [`Flags::BULK`] is set by the kind of the channel.
+    /// piece's; [`Flags::BULK`] is set by the kind of the channel. A call that is cancelled may have sent some of them.
     pub async fn data(&self, mut offset: u64, mut bytes: &[u8], flags: Flags) -> Result<(), Gone> {
         loop {
-            let mut sent = 0;
-            let is_free = |flow: &Flow| {
-                flow.is_open() && flow.credit as usize >= OFFSET_BYTES + usize::from(!bytes.is_empty())
-            };
-            let make = |flow: &mut Flow| {
-                let room = (flow.credit as usize).saturating_sub(OFFSET_BYTES);
-                sent = bytes.len().min(PIECE_BYTES).min(room);
-                let piece = bytes.get(..sent)?;
-                let cost = u32::try_from(OFFSET_BYTES + sent).ok()?;
-                flow.credit = flow.credit.saturating_sub(cost);
-                let flags = if sent == bytes.len() { flags } else { Flags::default() };
-                let mut frame = self.frame(FrameKind::Data, flags.and(self.0.lane.flags()), &[]);
-                frame.reserve_exact(OFFSET_BYTES + sent);
-                frame.extend_from_slice(&offset.to_be_bytes());
-                frame.extend_from_slice(piece);
-                Some(frame)
-            };
-            self.put(self.0.lane, is_free, make).await?;
+            let sent = self.piece(offset, bytes, flags).await?;
             bytes = bytes.get(sent..).unwrap_or_default();
             offset += sent as u64;
             if bytes.is_empty() {
                 return Ok(());
             }
         }
+    }
+
+    /// As many of these bytes as go in one piece now, at least one of them; says how many. A call that is cancelled has
+    /// sent nothing.
+    pub async fn piece(&self, offset: u64, bytes: &[u8], flags: Flags) -> Result<usize, Gone> {
+        let mut sent = 0;
+        let least = OFFSET_BYTES + usize::from(!bytes.is_empty());
+        let turn = |flow: &Flow| {
+            if flow.is_open() && flow.credit as usize >= least { Turn::Now } else { Turn::Later }
+        };
+        let make = |flow: &mut Flow| {
+            let room = (flow.credit as usize).saturating_sub(OFFSET_BYTES);
+            sent = bytes.len().min(PIECE_BYTES).min(room);
+            let piece = bytes.get(..sent)?;
+            flow.credit = flow.credit.saturating_sub(u32::try_from(OFFSET_BYTES + sent).ok()?);
+            let flags = if sent == bytes.len() { flags } else { Flags::default() };
+            let mut frame = self.frame(FrameKind::Data, flags.and(self.0.lane.flags()), &[]);
+            frame.reserve_exact(OFFSET_BYTES + sent);
+            frame.extend_from_slice(&offset.to_be_bytes());
+            frame.extend_from_slice(piece);
+            Some(frame)
+        };
+        self.put(self.0.lane, turn, make).await?;
+        Ok(sent)
     }
 
     /// A message of the channel's own protocol. One that is longer than a frame ends the channel: answers come in parts.
@@ -156,47 +187,43 @@ impl ChannelSender {
             return Err(Gone);
         };
         let cost = u32::try_from(body.len()).unwrap_or(u32::MAX);
+        let turn =
+            |flow: &Flow| if flow.is_open() && flow.credit >= cost { Turn::Now } else { Turn::Later };
         let make = |flow: &mut Flow| {
             flow.credit = flow.credit.saturating_sub(cost);
             Some(self.frame(FrameKind::Message, Flags::default(), &body))
         };
-        self.put(self.0.lane, |flow| flow.is_open() && flow.credit >= cost, make).await
+        self.put(self.0.lane, turn, make).await
     }
 
     /// What came and cost so much was dealt with ([`Incoming::cost`]): it is granted again, at once or with what follows.
     pub async fn grant(&self, bytes: u32) -> Result<(), Gone> {
         {
             let mut flow = self.0.flow();
-            if flow.end.is_some() {
+            if flow.is_over() {
                 return Err(Gone);
             }
             flow.dealt_with = flow.dealt_with.saturating_add(bytes);
-            // Whoever attaches is told all of it.
-            if !flow.is_open() || flow.dealt_with < flow.window / GRANTED_AT {
-                return Ok(());
-            }
         }
+        let turn = |flow: &Flow| {
+            // Whoever attaches is told all of it.
+            let is_much = flow.dealt_with > 0 && flow.dealt_with >= flow.window / GRANTED_AT;
+            if is_much && flow.is_open() { Turn::Now } else { Turn::Never }
+        };
         let make = |flow: &mut Flow| {
             let bytes = std::mem::take(&mut flow.dealt_with);
             flow.granted = flow.granted.saturating_add(bytes);
-            (bytes > 0).then(|| self.frame(FrameKind::Credit, Flags::default(), &bytes.to_be_bytes()))
+            Some(self.frame(FrameKind::Credit, Flags::default(), &bytes.to_be_bytes()))
         };
-        self.put(Lane::First, |flow| flow.is_open() || flow.dealt_with == 0, make).await
+        self.put(Lane::First, turn, make).await
     }
 
-    /// Ends the channel. Only the first end counts.
+    /// Ends the channel. Only the first end counts. Without a link it is told to who asks for the channel.
     pub async fn end(self, end: ChannelEnd) {
-        let body = {
-            let mut flow = self.0.flow();
-            if flow.end.is_some() {
-                return;
-            }
-            let body = json_body(&end).unwrap_or_default();
-            flow.end = Some(end);
-            self.0.changed.notify_waiters();
-            body
-        };
-        // Without a link it is told to who asks for the channel.
+        let body = json_body(&end).unwrap_or_default();
+        if !self.0.close(end) {
+            return;
+        }
         let lanes = self.0.flow().lanes.clone();
         if let Some(lanes) = lanes
             && let Ok(permit) = lanes.of(self.0.lane).reserve().await
@@ -205,41 +232,51 @@ impl ChannelSender {
         }
     }
 
-    /// Waits until `is_free`, and for room in the lane; then `make` takes what it needs of the credit. It is asked again
-    /// when anything has changed meanwhile.
+    /// Returns when the link is gone: nobody is there until an [`Incoming::Attach`] comes.
+    pub async fn detached(&self) {
+        self.0.until(|flow| flow.lanes.is_none()).await;
+    }
+
+    /// Returns when the channel is over, as far as the tech or the session is concerned.
+    pub async fn over(&self) {
+        self.0.until(Flow::is_over).await;
+    }
+
+    /// Waits for its `turn`, and for room in the lane; then `make` takes what it needs of the credit. The turn is asked
+    /// for again when anything has changed meanwhile.
     async fn put(
         &self,
         lane: Lane,
-        is_free: impl Fn(&Flow) -> bool,
+        turn: impl Fn(&Flow) -> Turn,
         mut make: impl FnMut(&mut Flow) -> Option<Vec<u8>>,
     ) -> Result<(), Gone> {
         loop {
             let mut changed = pin!(self.0.changed.notified());
             changed.as_mut().enable();
-            let lanes = {
+            let (turns, lanes) = {
                 let flow = self.0.flow();
-                if flow.end.is_some() {
+                if flow.is_over() {
                     return Err(Gone);
                 }
-                if is_free(&flow) { flow.lanes.clone() } else { None }
+                (turn(&flow), flow.lanes.clone())
             };
-            let Some(lanes) = lanes else {
-                changed.await;
-                continue;
+            let lanes = match (turns, lanes) {
+                (Turn::Never, _) => return Ok(()),
+                (Turn::Now, Some(lanes)) => lanes,
+                (Turn::Now, None) | (Turn::Later, _) => {
+                    changed.await;
+                    continue;
+                }
             };
             let Ok(permit) = lanes.of(lane).reserve().await else {
-                // That link is gone, and this is told soon.
-                let is_told = self.0.flow().lanes.as_ref().is_none_or(|now| !now.is_same(&lanes));
-                if !is_told {
+                // That link is gone, which the channel is told soon, unless it was already.
+                if self.0.flow().is_on(&lanes) {
                     changed.await;
                 }
                 continue;
             };
             let mut flow = self.0.flow();
-            if flow.end.is_some() {
-                return Err(Gone);
-            }
-            if !is_free(&flow) || flow.lanes.as_ref().is_none_or(|now| !now.is_same(&lanes)) {
+            if flow.is_over() || !flow.is_on(&lanes) || turn(&flow) != Turn::Now {
                 continue;
             }
             if let Some(frame) = make(&mut flow) {
@@ -264,14 +301,8 @@ pub(super) enum Refused {
 }
 
 impl Shared {
-    /// A channel that is to be opened, with what the other side lets be sent.
-    pub(super) fn new(session: TunnelId, id: ChannelId, lane: Lane, lanes: Lanes, credit: u32) -> Arc<Self> {
-        let window = if lane == Lane::Bulk { BULK_WINDOW_BYTES } else { WINDOW_BYTES };
-        Self::with_window(session, id, lane, lanes, credit, window)
-    }
-
-    /// One that takes so many bytes ahead.
-    pub(super) fn with_window(
+    /// A channel that is to be opened: `credit` may be sent, and it takes `window` bytes ahead.
+    pub(super) fn new(
         session: TunnelId,
         id: ChannelId,
         lane: Lane,
@@ -282,10 +313,12 @@ impl Shared {
         let flow = Flow {
             lanes: Some(lanes),
             asked: Some(credit),
+            unanswered: 1,
             credit: 0,
             granted: window,
             dealt_with: 0,
             window,
+            is_closing: false,
             end: None,
         };
         Arc::new(Self { session, id, lane, flow: Mutex::new(flow), changed: Notify::new() })
@@ -298,7 +331,7 @@ impl Shared {
     /// Something costs this much of what was granted.
     pub(super) fn takes(&self, cost: u32) -> Result<(), Refused> {
         let mut flow = self.flow();
-        if flow.end.is_some() {
+        if flow.is_over() {
             return Err(Refused::Over);
         }
         flow.granted = flow.granted.checked_sub(cost).ok_or(Refused::BeyondCredit)?;
@@ -320,6 +353,7 @@ impl Shared {
         let mut flow = self.flow();
         flow.lanes = Some(lanes);
         flow.asked = Some(credit);
+        flow.unanswered = flow.unanswered.saturating_add(1);
         flow.credit = 0;
         self.changed.notify_waiters();
     }
@@ -333,9 +367,10 @@ impl Shared {
         self.changed.notify_waiters();
     }
 
-    /// Whether anybody could be sent something, with credit or without.
-    pub(super) fn is_attached(&self) -> bool {
-        self.flow().lanes.is_some()
+    /// The other side ended it.
+    pub(super) fn closing(&self) {
+        self.flow().is_closing = true;
+        self.changed.notify_waiters();
     }
 
     /// Ends it here, without a word to the other side. Returns whether it was not over yet.
@@ -352,6 +387,17 @@ impl Shared {
     /// How it ended, once it has.
     pub(super) fn ended(&self) -> Option<ChannelEnd> {
         self.flow().end.clone()
+    }
+
+    async fn until(&self, is_so: impl Fn(&Flow) -> bool) {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if is_so(&self.flow()) {
+                return;
+            }
+            changed.await;
+        }
     }
 
     fn flow(&self) -> MutexGuard<'_, Flow> {
