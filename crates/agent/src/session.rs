@@ -20,10 +20,12 @@ use gururmm_protocol::network::NetworkState;
 use gururmm_protocol::policy::AgentConfig;
 use gururmm_protocol::to_agent::{GoodbyeReason, Welcome};
 use gururmm_protocol::to_server::Hello;
+use gururmm_protocol::tunnel::TunnelOpen;
 use gururmm_protocol::uninstall::{UninstallOrder, UninstallReport, UninstallState};
 use gururmm_protocol::update::{UpdateOrder, UpdateReport, UpdateState};
 use gururmm_protocol::{
-    AgentId, AgentMessage, CommandId, CrashId, LogId, SUPPORTED, ServerMessage, UninstallId, UpdateId,
+    AgentId, AgentMessage, CommandId, CrashId, LogId, SUPPORTED, ServerMessage, TunnelId, UninstallId,
+    UpdateId,
 };
 use ledger::{Ledger, Order, Sending};
 use reports::Reports;
@@ -92,6 +94,10 @@ pub enum Action {
     UninstallCancelled(UninstallId),
     /// The server has this stage of the removal for good.
     UninstallAcknowledged(UninstallId, UninstallState),
+    /// A tech's session is to be open.
+    OpenTunnel(TunnelOpen),
+    /// A tech's session is over.
+    CloseTunnel(TunnelId),
 }
 
 /// One agent's side of its connections, one after the other.
@@ -106,6 +112,8 @@ pub struct Session {
     reports: Reports,
     actions: VecDeque<Action>,
     live_sample: Option<Sample>,
+    /// About techs' sessions: said once, on this connection or never.
+    answers: VecDeque<AgentMessage>,
     hello: Option<Hello>,
     /// Whether a server ever told this agent its time.
     is_clock_told: bool,
@@ -144,6 +152,7 @@ impl Session {
             reports: Reports::default(),
             actions: VecDeque::new(),
             live_sample: None,
+            answers: VecDeque::new(),
             hello: None,
             is_clock_told: false,
             sent_up_to: now,
@@ -185,6 +194,7 @@ impl Session {
             self.actions.push_back(Action::Log(None));
         }
         self.live_sample = None;
+        self.answers.clear();
         self.hello = None;
     }
 
@@ -264,8 +274,9 @@ impl Session {
                     self.actions.push_back(Action::FollowAcknowledged(serial, state));
                 }
             }
-            ServerMessage::TunnelOpen(_) | ServerMessage::TunnelClose(_) => {
-                tracing::warn!("this build has no sessions of techs");
+            ServerMessage::TunnelOpen(open) => self.actions.push_back(Action::OpenTunnel(open)),
+            ServerMessage::TunnelClose(close) => {
+                self.actions.push_back(Action::CloseTunnel(close.tunnel_id));
             }
             ServerMessage::Unknown => {}
         }
@@ -356,6 +367,9 @@ impl Session {
             online.next_heartbeat = now + online.heartbeat;
             return Some(Sending::Message(AgentMessage::Heartbeat { clock: None }));
         }
+        if let Some(answer) = self.answers.pop_front() {
+            return Some(Sending::Message(answer));
+        }
         if let Some(sample) = self.live_sample.take() {
             return Some(Sending::Message(AgentMessage::Metrics { seq: 0, sample }));
         }
@@ -390,6 +404,13 @@ impl Session {
     pub fn push_live_sample(&mut self, sample: Sample) {
         if self.is_online() {
             self.live_sample = Some(sample);
+        }
+    }
+
+    /// Something to be said at once about a tech's session. Whoever has them bounds them.
+    pub fn answer(&mut self, answers: VecDeque<AgentMessage>) {
+        if self.is_online() {
+            self.answers.extend(answers);
         }
     }
 

@@ -15,6 +15,7 @@ mod updates;
 pub use connect::connector;
 pub use run::{Run, Supervised};
 
+use crate::capabilities::channels;
 use crate::capabilities::commands::{Event, Leader, Runner, Scripts, Stop, StopHandle, end_tree};
 use crate::capabilities::machine_uid::{self, NoMachineUid};
 use crate::capabilities::virtualization::VirtualizationWatch;
@@ -30,7 +31,8 @@ use crate::session::ledger::{Ledger, Order, Sending};
 use crate::session::{Action, Session};
 use crate::state::{StateDir, StateError};
 use crate::status::RuntimeStatus;
-use crate::transport::{Connector, Received, Socket};
+use crate::transport::{Connector, Received, Socket, TakeFrame};
+use crate::tunnel::Tunnels;
 use chrono::Utc;
 use connect::{Connecting, Wanted};
 use disk::Disk;
@@ -113,6 +115,7 @@ pub struct Supervisor {
     reports: Reports,
     updates: Updates,
     removal: Removal,
+    tunnels: Arc<Tunnels>,
     /// Why it is to stop, once something is.
     stopped: Option<Stopped>,
     _run: Run,
@@ -150,6 +153,8 @@ enum Wake {
     Event(Option<Event>),
     Output,
     Disk(Done),
+    /// Of a tech's session.
+    Tunnel,
     Time,
 }
 
@@ -214,6 +219,7 @@ impl Supervisor {
             reports: Reports::new(&run),
             updates,
             removal,
+            tunnels: Tunnels::new(channels::serve),
             stopped: None,
             _run: run,
         };
@@ -260,6 +266,8 @@ impl Supervisor {
         while let Some(action) = self.session.poll_action() {
             self.act(now, action);
         }
+        self.tunnels.run(now);
+        self.session.answer(self.tunnels.take_answers());
         self.clock_keeper.run(now, &self.clock, &self.state);
         self.disk.run(now, self.session.outbox());
         self.send(now);
@@ -275,7 +283,8 @@ impl Supervisor {
     async fn wait(&mut self, stop: impl Future<Output = ()>) -> Wake {
         let schedule = self.schedule.next().min(self.session.deadline());
         let disk = self.session.outbox().next_job_at();
-        let others = [self.updates.next(), self.removal.next(), self.following.next(), disk];
+        let others =
+            [self.updates.next(), self.removal.next(), self.following.next(), disk, self.tunnels.next()];
         let schedule = others.into_iter().flatten().fold(schedule, Instant::min);
         let deadline = self.status_due.map_or(schedule, |due| due.min(schedule));
         let (opened, received, room) = match &mut self.link {
@@ -297,6 +306,7 @@ impl Supervisor {
             event = self.events.recv() => Wake::Event(event),
             () = self.runner.output.notified() => Wake::Output,
             done = self.disk.done() => Wake::Disk(done),
+            () = self.tunnels.news() => Wake::Tunnel,
             () = tokio::time::sleep_until(deadline.into()) => Wake::Time,
         }
     }
@@ -304,7 +314,7 @@ impl Supervisor {
     fn handle(&mut self, wake: Wake) {
         let now = Instant::now();
         match wake {
-            Wake::Stop | Wake::Room | Wake::Time => {}
+            Wake::Stop | Wake::Room | Wake::Tunnel | Wake::Time => {}
             Wake::Opened(Ok(opened)) => {
                 self.socket_path = Some(opened.socket_path);
                 self.link = Link::Up(opened.socket);
@@ -356,17 +366,22 @@ impl Supervisor {
                     self.identity.clone(),
                     self.socket_path.clone(),
                     Arc::clone(&self.virtualization),
+                    self.take_frame(),
                 ));
             }
             Action::Disconnect { reason } => {
                 tracing::info!(reason, "disconnecting");
                 self.following.not_connected(reason);
                 self.link = Link::Down;
+                self.tunnels.disconnected(now);
                 self.disconnected(reason.to_owned());
             }
             Action::ServerTime(time) => self.clock.set(now, time),
             Action::Welcomed { server_version, agent_id, observed_ip } => {
                 tracing::info!(%server_version, "connected");
+                if let Link::Up(socket) = &self.link {
+                    self.tunnels.connected(socket.lanes.clone());
+                }
                 if self.following.welcomed(now, &mut self.session) {
                     self.updates.server_moved(&self.connector);
                 }
@@ -396,7 +411,15 @@ impl Supervisor {
             Action::Uninstall(order) => self.removal.order(&order, &mut self.session),
             Action::UninstallCancelled(id) => self.removal.cancelled(id),
             Action::UninstallAcknowledged(id, state) => self.removal.acknowledged(now, id, state),
+            Action::OpenTunnel(order) => self.tunnels.open(order),
+            Action::CloseTunnel(tunnel_id) => self.tunnels.close(tunnel_id),
         }
+    }
+
+    /// Binary messages go to the sessions of techs without a detour through the loop.
+    fn take_frame(&self) -> TakeFrame {
+        let tunnels = Arc::clone(&self.tunnels);
+        Arc::new(move |frame| tunnels.frame(frame))
     }
 
     /// Where the next connection goes.
@@ -531,6 +554,7 @@ impl Supervisor {
         tracing::warn!(%reason, "the connection is gone");
         self.following.not_connected(&reason);
         self.link = Link::Down;
+        self.tunnels.disconnected(now);
         self.session.lost(now, setback);
         self.disconnected(reason);
     }

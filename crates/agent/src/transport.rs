@@ -7,6 +7,7 @@ pub use tls::{CaPin, CapturedCa, InvalidPin, TlsSetupError};
 
 use crate::clock::ServerClock;
 use crate::http::ServerUrl;
+use crate::tunnel::lanes::{Lanes, LanesEnd};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::{SinkExt, StreamExt};
@@ -22,6 +23,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::mpsc;
@@ -38,6 +40,13 @@ const BUFFER_BYTES: usize = 4 * 1024;
 const QUEUE: usize = 4;
 /// An answer to a refused upgrade is read up to here.
 const MAX_PROBLEM_BYTES: usize = 16 * 1024;
+/// How often binary messages count as a sign of life; while many come, the loop has other things to do.
+const HEARD_EVERY: Duration = Duration::from_secs(1);
+/// A frame of a channel is no larger than a control message may be.
+const _: () = assert!(gururmm_protocol::tunnel::frame::MAX_FRAME_BYTES <= MAX_CONTROL_FRAME_BYTES);
+
+/// Takes binary messages at once, and must not wait.
+pub type TakeFrame = Arc<dyn Fn(&[u8]) + Send + Sync>;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -129,6 +138,7 @@ impl Connector {
         path: &str,
         agent_id: AgentId,
         agent_key: &str,
+        take_frame: TakeFrame,
     ) -> Result<Socket, ConnectError> {
         let stream = self.open().await?;
         let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
@@ -164,7 +174,7 @@ impl Connector {
             upgraded = exchange => upgraded?,
             never = driver => match never {},
         };
-        Ok(Socket::start(upgraded).await)
+        Ok(Socket::start(upgraded, take_frame).await)
     }
 }
 
@@ -222,6 +232,8 @@ pub struct Socket {
     pub outgoing: mpsc::Sender<String>,
     /// Gives what came. [`Received::Closed`] is the last.
     pub incoming: mpsc::Receiver<Received>,
+    /// Take frames of channels that are to be sent; control messages go before them.
+    pub lanes: Lanes,
     task: AbortOnDrop,
 }
 
@@ -235,7 +247,7 @@ impl Drop for AbortOnDrop {
 }
 
 impl Socket {
-    async fn start(upgraded: hyper::upgrade::Upgraded) -> Self {
+    async fn start(upgraded: hyper::upgrade::Upgraded, take_frame: TakeFrame) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(BUFFER_BYTES)
             .write_buffer_size(BUFFER_BYTES)
@@ -246,13 +258,15 @@ impl Socket {
             WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Client, Some(config)).await;
         let (outgoing, to_send) = mpsc::channel(QUEUE);
         let (to_receive, incoming) = mpsc::channel(QUEUE);
-        Self { outgoing, incoming, task: AbortOnDrop(tokio::spawn(serve(socket, to_send, to_receive))) }
+        let (lanes, frames) = Lanes::new();
+        let serving = serve(socket, to_send, frames, to_receive, take_frame);
+        Self { outgoing, incoming, lanes, task: AbortOnDrop(tokio::spawn(serving)) }
     }
 
     /// Sends what is queued, says goodbye on the WebSocket and waits for the end.
     pub async fn close(self) {
-        let Self { outgoing, mut incoming, task } = self;
-        drop(outgoing);
+        let Self { outgoing, mut incoming, lanes, task } = self;
+        drop((outgoing, lanes));
         while incoming.recv().await.is_some() {}
         drop(task);
     }
@@ -261,12 +275,22 @@ impl Socket {
 async fn serve(
     socket: WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>,
     mut to_send: mpsc::Receiver<String>,
+    mut frames: LanesEnd,
     to_receive: mpsc::Sender<Received>,
+    take_frame: TakeFrame,
 ) {
     let (mut sink, mut stream) = socket.split();
     let write = async {
-        while let Some(text) = to_send.recv().await {
-            if let Err(error) = sink.send(Message::text(text)).await {
+        loop {
+            let message = tokio::select! {
+                biased;
+                text = to_send.recv() => match text {
+                    Some(text) => Message::text(text),
+                    None => break,
+                },
+                frame = frames.next() => Message::binary(frame),
+            };
+            if let Err(error) = sink.send(message).await {
                 return format!("sending failed: {error}");
             }
         }
@@ -275,12 +299,21 @@ async fn serve(
         "closed by the agent".to_owned()
     };
     let read = async {
+        let mut heard: Option<Instant> = None;
         loop {
             let received = match stream.next().await {
                 Some(Ok(Message::Text(text))) => Received::Text(text.as_str().to_owned()),
                 Some(Ok(Message::Close(frame))) => {
                     let code = frame.map(|frame| u16::from(frame.code)).unwrap_or_default();
                     return format!("closed by the server ({code})");
+                }
+                Some(Ok(Message::Binary(frame))) => {
+                    take_frame(&frame);
+                    if heard.is_some_and(|heard| heard.elapsed() < HEARD_EVERY) {
+                        continue;
+                    }
+                    heard = Some(Instant::now());
+                    Received::Other
                 }
                 Some(Ok(_)) => Received::Other,
                 Some(Err(error)) => return format!("receiving failed: {error}"),

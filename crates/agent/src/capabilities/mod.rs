@@ -1,5 +1,6 @@
 //! What the agent can do on a machine. Each part has a file per system where the systems differ.
 
+pub mod channels;
 pub mod commands;
 pub mod machine_uid;
 pub mod metrics;
@@ -7,5 +8,6 @@ pub mod network;
 pub mod public_ip;
 pub mod sensors;
 pub mod system_info;
+pub mod terminal;
 pub mod user_idle;
 pub mod virtualization;

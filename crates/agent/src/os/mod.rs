@@ -23,6 +23,7 @@ pub mod run_folder;
 pub mod service;
 #[cfg(any(windows, test))]
 pub mod smbios;
+pub mod terminal;
 pub mod user_session;
 
 #[cfg(unix)]

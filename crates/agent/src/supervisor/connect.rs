@@ -10,7 +10,7 @@ use crate::identity::Identity;
 use crate::os::OS_TYPE;
 use crate::session::backoff::Setback;
 use crate::state::StateDir;
-use crate::transport::{ConnectError, Connector, Socket};
+use crate::transport::{ConnectError, Connector, Socket, TakeFrame};
 use crate::version;
 use gururmm_protocol::SUPPORTED;
 use gururmm_protocol::bootstrap::{BootstrapAction, HelloRequest, HelloResponse};
@@ -78,13 +78,15 @@ pub(super) fn open(
     identity: Identity,
     socket_path: Option<String>,
     virtualization: Arc<VirtualizationWatch>,
+    take_frame: TakeFrame,
 ) -> Connecting {
     Box::pin(async move {
         let socket_path = match socket_path {
             Some(path) => path,
             None => ask(&connector, &identity).await?,
         };
-        let opening = connector.open_socket(&socket_path, identity.agent_id, identity.agent_key.expose());
+        let key = identity.agent_key.expose();
+        let opening = connector.open_socket(&socket_path, identity.agent_id, key, take_frame);
         let (socket, virtualization) = tokio::join!(opening, virtualization.look());
         Ok(Opened { socket: socket?, socket_path, virtualization })
     })
@@ -177,7 +179,7 @@ impl super::Supervisor {
             identity: self.machine.clone(),
             commands: Vec::new(),
             update: Some(update),
-            tunnels: Vec::new(),
+            tunnels: self.tunnels.kept(),
         }
     }
 }

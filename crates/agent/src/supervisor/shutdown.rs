@@ -27,8 +27,9 @@ impl Supervisor {
         for running in self.running.values() {
             running.stop.send_replace(Some(Stop::Shutdown));
         }
+        self.tunnels.close_all();
         let until = Instant::now() + COMMANDS;
-        while !self.running.is_empty() && Instant::now() < until {
+        while (!self.running.is_empty() || self.tunnels.is_busy()) && Instant::now() < until {
             self.turn_once(until).await;
         }
         let until = Instant::now() + ACKNOWLEDGEMENTS;

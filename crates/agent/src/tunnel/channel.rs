@@ -187,8 +187,7 @@ impl ChannelSender {
             return Err(Gone);
         };
         let cost = u32::try_from(body.len()).unwrap_or(u32::MAX);
-        let turn =
-            |flow: &Flow| if flow.is_open() && flow.credit >= cost { Turn::Now } else { Turn::Later };
+        let turn = |flow: &Flow| if flow.is_open() && flow.credit >= cost { Turn::Now } else { Turn::Later };
         let make = |flow: &mut Flow| {
             flow.credit = flow.credit.saturating_sub(cost);
             Some(self.frame(FrameKind::Message, Flags::default(), &body))
@@ -230,6 +229,21 @@ impl ChannelSender {
         {
             permit.send(self.frame(FrameKind::End, Flags::default(), &body));
         }
+    }
+
+    /// The channel's number.
+    pub(super) fn id(&self) -> ChannelId {
+        self.0.id
+    }
+
+    /// Whether this sends on that channel.
+    pub(super) fn is_of(&self, shared: &Arc<Shared>) -> bool {
+        Arc::ptr_eq(&self.0, shared)
+    }
+
+    /// Its task is gone; whether that was without an end.
+    pub(super) fn fail(&self, end: &ChannelEnd) -> bool {
+        self.0.close(end.clone())
     }
 
     /// Returns when the link is gone: nobody is there until an [`Incoming::Attach`] comes.

@@ -22,6 +22,7 @@ mod removal;
 mod rights;
 mod served;
 mod tls;
+mod tunnel;
 mod update_attacks;
 mod update_cycles;
 mod updates;

@@ -41,11 +41,21 @@ pub fn started(pid: u32) -> Option<u64> {
     Process::read(pid).map(|process| process.start_time)
 }
 
+/// Processes of the session that this one leads or led, but those that ended and were not waited for.
+pub fn in_session(leader: u32) -> io::Result<Vec<u32>> {
+    let entries = fs::read_dir("/proc")?.flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let processes = pids.filter_map(Process::read);
+    let members = processes.filter(|process| process.session == leader && !process.is_zombie);
+    Ok(members.map(|process| process.pid).collect())
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Process {
     pid: u32,
     parent: u32,
     group: u32,
+    session: u32,
     start_time: u64,
     is_zombie: bool,
 }
@@ -101,7 +111,7 @@ impl Process {
         Self::parse(pid, &stat)
     }
 
-    /// `proc_pid_stat(5)`: fields 3 (state), 4 (ppid), 5 (pgrp) and 22 (starttime). The name in field 2 may hold
+    /// `proc_pid_stat(5)`: fields 3 (state), 4 (ppid), 5 (pgrp), 6 (session) and 22 (starttime). The name in field 2 may hold
     /// anything, so the line is cut at its last bracket.
     fn parse(pid: u32, stat: &[u8]) -> Option<Self> {
         let rest = &stat[stat.iter().rposition(|byte| *byte == b')')? + 1..];
@@ -112,7 +122,8 @@ impl Process {
             pid,
             parent: fields.next()?.parse().ok()?,
             group: fields.next()?.parse().ok()?,
-            start_time: fields.nth(16)?.parse().ok()?,
+            session: fields.next()?.parse().ok()?,
+            start_time: fields.nth(15)?.parse().ok()?,
             is_zombie: matches!(state, "Z" | "X"),
         })
     }
@@ -124,9 +135,10 @@ mod tests {
 
     #[test]
     fn a_process_name_with_brackets_and_spaces_does_not_shift_the_fields() {
-        let stat = b"42 (a) b) (c) S 7 40 40 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 1000 2";
+        let stat = b"42 (a) b) (c) S 7 40 41 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 1000 2";
         let process = Process::parse(42, stat).unwrap();
-        assert_eq!((process.parent, process.group, process.start_time), (7, 40, 98765));
+        assert_eq!((process.parent, process.group, process.session), (7, 40, 41));
+        assert_eq!(process.start_time, 98765);
         assert!(!process.is_zombie);
         assert!(Process::parse(42, b"42 (x").is_none());
     }

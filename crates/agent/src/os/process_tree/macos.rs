@@ -3,7 +3,7 @@
 
 use super::{MARK, ProcessTree, Severity};
 use gururmm_protocol::CommandId;
-use rustix::process::{Pid, Signal, getpid, kill_process};
+use rustix::process::{Pid, Signal, getpid, getsid, kill_process};
 use std::collections::HashSet;
 use std::io;
 use std::process::Command;
@@ -59,6 +59,18 @@ pub fn started(pid: u32) -> Option<u64> {
     let mut system = System::new().ok()?;
     system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, ProcessRefreshKind::nothing());
     system.process(pid).map(|process| process.start_time())
+}
+
+/// Processes of the session that this one leads or led.
+pub fn in_session(leader: u32) -> io::Result<Vec<u32>> {
+    let is_in = |pid: u32| {
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
+        let session = getsid(Some(pid)).ok()?;
+        u32::try_from(session.as_raw_nonzero().get()).ok().filter(|session| *session == leader)
+    };
+    let system = table()?;
+    let alive = system.processes().iter().filter(|(_, process)| process.status() != ProcessStatus::Zombie);
+    Ok(alive.map(|(pid, _)| pid.as_u32()).filter(|pid| is_in(*pid).is_some()).collect())
 }
 
 fn table() -> io::Result<System> {

@@ -20,6 +20,8 @@ mod macos;
 use macos as platform;
 
 pub use platform::Enclosure;
+#[cfg(windows)]
+pub(in crate::os) use platform::{Job, wake};
 
 use gururmm_protocol::CommandId;
 use std::io;
@@ -28,7 +30,7 @@ use std::io;
 pub const MARK: &str = "GURURMM_COMMAND_ID";
 
 #[cfg(unix)]
-pub use platform::started;
+pub use platform::{in_session, started};
 
 /// How hard to ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

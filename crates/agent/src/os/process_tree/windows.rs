@@ -111,10 +111,10 @@ fn jobs() -> MutexGuard<'static, HashMap<CommandId, Arc<Job>>> {
 
 /// When the last handle goes, the processes in it are ended.
 #[derive(Debug)]
-struct Job(OwnedHandle);
+pub(in crate::os) struct Job(OwnedHandle);
 
 impl Job {
-    fn new() -> io::Result<Self> {
+    pub(in crate::os) fn new() -> io::Result<Self> {
         // SAFETY: no name and no attributes: it is this process's alone, and is not inherited.
         let handle = unsafe { CreateJobObjectW(null(), null()) };
         if handle.is_null() {
@@ -159,7 +159,17 @@ impl Job {
         if asked == 0 { Err(io::Error::last_os_error()) } else { Ok(accounts.ActiveProcesses as usize) }
     }
 
-    fn terminate(&self) -> io::Result<()> {
+    /// Takes a process in that has started nothing yet.
+    pub(in crate::os) fn take_in(&self, process: &OwnedHandle) -> io::Result<()> {
+        // SAFETY: both handles are open.
+        if unsafe { AssignProcessToJobObject(self.0.as_raw_handle(), process.as_raw_handle()) } == 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
+    }
+
+    /// Ends all that is in it.
+    pub(in crate::os) fn terminate(&self) -> io::Result<()> {
         // SAFETY: the handle is open.
         let ended = unsafe { TerminateJobObject(self.0.as_raw_handle(), ENDED) };
         if ended == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
@@ -167,7 +177,7 @@ impl Job {
 }
 
 /// Wakes the one thread of a process that was started asleep.
-fn wake(pid: u32) -> io::Result<()> {
+pub(in crate::os) fn wake(pid: u32) -> io::Result<()> {
     // SAFETY: takes no memory; what comes back is checked, and then this function's to close.
     let snapshot = unsafe {
         let handle = CreateToolhelp32Snapshot(TH32CS_SNAPTHREAD, 0);

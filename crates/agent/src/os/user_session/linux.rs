@@ -8,7 +8,7 @@ mod desktop;
 
 use super::{Launch, NoUserSession};
 use crate::os::linux_sessions::{self, LoginSession, SESSIONS_DIR, SessionKind};
-use crate::os::{self, Unsupported, own_limits};
+use crate::os::{self, Unsupported, own_limits, terminal};
 use nix::unistd::{User, getgrouplist};
 use rustix::fs::{Mode, fchmod, fchown};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
@@ -20,7 +20,7 @@ use rustix::thread::{
 use std::ffi::{CString, OsString};
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -161,6 +161,24 @@ impl UserSession {
         own_limits::without_ours(command.as_std_mut());
         self.enter(command.as_std_mut(), launch.directory)?;
         command.kill_on_drop(true).spawn()
+    }
+
+    /// Starts `command` as the user, with that terminal. It is killed when what comes back is dropped.
+    pub fn spawn_in_terminal(&self, command: &mut Command, slave: &OwnedFd) -> io::Result<Child> {
+        if geteuid().is_root() {
+            // For programs that open it by its name.
+            fchown(slave, Some(self.account.uid), None)?;
+        }
+        terminal::attach_streams(command, slave)?;
+        own_limits::without_ours(command.as_std_mut());
+        self.enter(command.as_std_mut(), None)?;
+        terminal::take_control(command.as_std_mut());
+        command.kill_on_drop(true).spawn()
+    }
+
+    /// The program that the user's logins start.
+    pub fn login_shell(&self) -> &Path {
+        &self.account.shell
     }
 
     /// Has `command` become the user's after everything else that is to be done before it runs.

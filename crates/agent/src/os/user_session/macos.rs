@@ -2,13 +2,14 @@
 //! one, and becomes the user before it becomes the command. Built here, not run.
 
 use super::{Launch, NoUserSession};
-use crate::os::{self, Unsupported};
+use crate::os::{self, Unsupported, terminal};
 use nix::unistd::{Uid, User};
 use rustix::fs::{Mode, fchmod, fchown};
 use rustix::process::{chdir, umask};
 use std::ffi::{CString, OsString};
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -107,6 +108,34 @@ impl UserSession {
     /// Starts `command` as the user. It is killed when what comes back is dropped.
     pub fn spawn(&self, command: &mut Command, launch: Launch<'_>) -> io::Result<Child> {
         let (_held, own) = os::own_program()?;
+        let mut outer = self.enter(command, own, launch.directory);
+        let stream = |is_used| if is_used { Stdio::piped() } else { Stdio::null() };
+        outer.stdin(stream(launch.is_fed)).stdout(stream(launch.is_read)).stderr(stream(launch.is_read));
+        os::own_process_group(outer.as_std_mut());
+        os::spawn(outer.current_dir("/").kill_on_drop(true))
+    }
+
+    /// Starts `command` as the user, with that terminal. It is killed when what comes back is dropped.
+    pub fn spawn_in_terminal(&self, command: &mut Command, slave: &OwnedFd) -> io::Result<Child> {
+        if os::is_elevated() {
+            // For programs that open it by its name.
+            fchown(slave, Some(self.uid()), None)?;
+        }
+        let (_held, own) = os::own_program()?;
+        let mut outer = self.enter(command, own, None);
+        terminal::attach_streams(&mut outer, slave)?;
+        terminal::own_session(outer.as_std_mut());
+        terminal::take_control(outer.as_std_mut());
+        os::spawn(outer.current_dir("/").kill_on_drop(true))
+    }
+
+    /// The program that the user's logins start.
+    pub fn login_shell(&self) -> &Path {
+        &self.account.shell
+    }
+
+    /// What becomes the user, and then `command`.
+    fn enter(&self, command: &mut Command, own: OsString, directory: Option<&Path>) -> Command {
         let inner = command.as_std();
         let mut outer = if os::is_elevated() {
             let mut outer = Command::new(LAUNCHCTL);
@@ -116,15 +145,12 @@ impl UserSession {
             Command::new(own)
         };
         outer.arg("as-user").arg(self.account.uid.to_string());
-        if let Some(directory) = launch.directory {
+        if let Some(directory) = directory {
             outer.arg("--directory").arg(directory);
         }
         outer.arg("--").arg(inner.get_program()).args(inner.get_args()).env_clear();
         outer.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let stream = |is_used| if is_used { Stdio::piped() } else { Stdio::null() };
-        outer.stdin(stream(launch.is_fed)).stdout(stream(launch.is_read)).stderr(stream(launch.is_read));
-        os::own_process_group(outer.as_std_mut());
-        os::spawn(outer.current_dir("/").kill_on_drop(true))
+        outer
     }
 }
 

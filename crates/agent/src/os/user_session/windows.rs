@@ -13,7 +13,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::windows::ffi::{OsStrExt, OsStringExt};
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::ptr::{null, null_mut};
 use std::sync::{Arc, Once};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout, Command};
@@ -199,6 +199,12 @@ impl UserSession {
         Ok(Process::users(process, stdin, stdout, stderr))
     }
 
+    /// What a process of the user's is made with: the user's token, and what a login has.
+    pub(in crate::os) fn login(&self) -> io::Result<Login<'_>> {
+        let directory = folders::of_user(&self.token).unwrap_or_else(folders::system);
+        Ok(Login { token: &self.token, environment: self.environment()?.block(), directory })
+    }
+
     /// The user's variables and the machine's, as a new login has them.
     fn environment(&self) -> io::Result<Environment> {
         let mut block = null_mut();
@@ -213,6 +219,14 @@ impl UserSession {
             Ok(environment)
         }
     }
+}
+
+/// See [`UserSession::login`].
+pub(in crate::os) struct Login<'a> {
+    pub token: &'a OwnedHandle,
+    /// As the system takes it.
+    pub environment: Vec<u16>,
+    pub directory: PathBuf,
 }
 
 /// Variables by their names in capitals, which is how they are told apart here.

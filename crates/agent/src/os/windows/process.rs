@@ -112,7 +112,8 @@ impl Started {
         Self { handle: Arc::new(handle), pid, waiting: None, has_ended: false }
     }
 
-    async fn wait(&mut self) -> io::Result<ExitStatus> {
+    /// Its end. To be asked again and again; nothing is lost when the answer is not waited for.
+    pub(in crate::os) async fn wait(&mut self) -> io::Result<ExitStatus> {
         if !self.has_ended {
             let waiting = self.waiting.get_or_insert_with(|| {
                 let handle = Arc::clone(&self.handle);

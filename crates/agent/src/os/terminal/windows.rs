@@ -1,0 +1,356 @@
+//! By Windows' pseudo-consoles, which it has since version 1809: the calls are looked for, so that the agent starts without
+//! them. Everything that the program starts is in a job, and ends with the terminal.
+#![expect(unsafe_code, reason = "the system's calls about consoles and processes")]
+
+use super::Program;
+use crate::os::process_tree::{Job, wake};
+use crate::os::user_session::UserSession;
+use crate::os::windows::process::Started;
+use crate::os::windows::wide::wide;
+use crate::os::{self, Unsupported};
+use gururmm_protocol::tunnel::terminal::TerminalSize;
+use std::ffi::OsString;
+use std::io;
+use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
+use std::ptr::{null, null_mut};
+use std::sync::LazyLock;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{ChildStdin, ChildStdout};
+use tokio::time::timeout;
+use windows_sys::Win32::Foundation::{HANDLE, INVALID_HANDLE_VALUE};
+use windows_sys::Win32::System::Console::{COORD, HPCON};
+use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleW, GetProcAddress};
+use windows_sys::Win32::System::Pipes::CreatePipe;
+use windows_sys::Win32::System::Threading::{
+    CREATE_SUSPENDED, CREATE_UNICODE_ENVIRONMENT, CreateProcessAsUserW, CreateProcessW,
+    DeleteProcThreadAttributeList, EXTENDED_STARTUPINFO_PRESENT, InitializeProcThreadAttributeList,
+    PROC_THREAD_ATTRIBUTE_PSEUDOCONSOLE, PROCESS_INFORMATION, STARTF_USESTDHANDLES, STARTUPINFOEXW,
+    STARTUPINFOW, UpdateProcThreadAttribute,
+};
+use windows_sys::core::HRESULT;
+
+/// How long what is left on the screen may take to come.
+const LAST_SHOWN: Duration = Duration::from_millis(500);
+
+/// A running program and its terminal. Dropped: the program is ended, with all that it started.
+#[derive(Debug)]
+pub struct Terminal {
+    pub screen: Screen,
+    pub keyboard: Keyboard,
+    pub shell: Shell,
+    job: Job,
+}
+
+/// What is shown.
+#[derive(Debug)]
+pub struct Screen(ChildStdout);
+
+/// What is typed.
+#[derive(Debug)]
+pub struct Keyboard(ChildStdin);
+
+/// The program.
+#[derive(Debug)]
+pub struct Shell {
+    process: Started,
+    /// Gone: hung up. What was printed before still comes.
+    console: Option<Console>,
+}
+
+impl Terminal {
+    /// Starts `program` in a new console: as the user of that session, or as this process's account.
+    pub fn start(program: &Program, size: TerminalSize, session: Option<&UserSession>) -> io::Result<Self> {
+        let calls = CALLS.as_ref().ok_or_else(|| {
+            let unsupported =
+                Unsupported::here("this Windows has no pseudo-consoles; version 1809 is the first");
+            io::Error::new(io::ErrorKind::Unsupported, unsupported)
+        })?;
+        let (their_input, input) = pipe()?;
+        let (output, their_output) = pipe()?;
+        let console = Console::new(calls, size, &their_input, &their_output)?;
+        let job = Job::new()?;
+        let process = start(program, &console, session)?;
+        job.take_in(&process.handle)?;
+        wake(process.pid)?;
+        drop((their_input, their_output));
+        Ok(Self {
+            screen: Screen(ChildStdout::from_std(output.into())?),
+            keyboard: Keyboard(ChildStdin::from_std(input.into())?),
+            shell: Shell { process, console: Some(console) },
+            job,
+        })
+    }
+
+    /// The window has another size.
+    pub fn resize(&self, size: TerminalSize) -> io::Result<()> {
+        self.shell.console.as_ref().map_or(Ok(()), |console| console.resize(size))
+    }
+
+    /// Hangs up, and ends what does not go by itself.
+    pub async fn end(mut self) {
+        let hung_up = self.shell.hang_up();
+        if let Err(error) = self.job.terminate() {
+            tracing::warn!(%error, "what a terminal's shell started is not ended");
+        }
+        let drained = async {
+            let mut buffer = [0; 4096];
+            while self.screen.read(&mut buffer).await.is_ok_and(|count| count > 0) {}
+        };
+        // Older systems do not close a console before all that it shows is read.
+        let _ = timeout(LAST_SHOWN, drained).await;
+        drop(hung_up);
+    }
+}
+
+impl Screen {
+    /// What the screen shows next. Nothing: nobody can write to it any more.
+    pub async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(buffer).await {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
+            read => read,
+        }
+    }
+}
+
+impl Keyboard {
+    /// Types; says how many bytes went.
+    pub async fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.0.write(bytes).await?;
+        self.0.flush().await?;
+        Ok(count)
+    }
+}
+
+impl Shell {
+    /// How the program ended. To be asked again and again; nothing is lost when the answer is not waited for.
+    pub async fn exit(&mut self) -> Option<i64> {
+        let status = self.process.wait().await;
+        // Else its output had no end.
+        drop(self.hang_up());
+        status.ok().and_then(|status| status.code()).map(i64::from)
+    }
+
+    /// On a thread of its own, for it may wait for who reads.
+    fn hang_up(&mut self) -> Option<tokio::task::JoinHandle<()>> {
+        let console = self.console.take()?;
+        Some(tokio::task::spawn_blocking(move || drop(console)))
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // One that ended refuses.
+        let _ = self.job.terminate();
+        if let Some(console) = self.shell.console.take() {
+            std::thread::spawn(move || drop(console));
+        }
+    }
+}
+
+type Create = unsafe extern "system" fn(COORD, HANDLE, HANDLE, u32, *mut HPCON) -> HRESULT;
+type Resize = unsafe extern "system" fn(HPCON, COORD) -> HRESULT;
+type Close = unsafe extern "system" fn(HPCON);
+
+/// The system's calls about pseudo-consoles.
+#[derive(Debug)]
+struct Calls {
+    create: Create,
+    resize: Resize,
+    close: Close,
+}
+
+static CALLS: LazyLock<Option<Calls>> = LazyLock::new(|| {
+    let library = wide("kernel32.dll");
+    // SAFETY: names end with a NUL; the library is in every process and stays; the calls have these shapes since there are
+    // any of them.
+    unsafe {
+        let library = GetModuleHandleW(library.as_ptr());
+        if library.is_null() {
+            return None;
+        }
+        let call = |name: &'static [u8]| GetProcAddress(library, name.as_ptr());
+        let (create, resize, close) = (
+            call(b"CreatePseudoConsole\0")?,
+            call(b"ResizePseudoConsole\0")?,
+            call(b"ClosePseudoConsole\0")?,
+        );
+        Some(Calls {
+            create: std::mem::transmute::<unsafe extern "system" fn() -> isize, Create>(create),
+            resize: std::mem::transmute::<unsafe extern "system" fn() -> isize, Resize>(resize),
+            close: std::mem::transmute::<unsafe extern "system" fn() -> isize, Close>(close),
+        })
+    }
+});
+
+#[derive(Debug)]
+struct Console {
+    handle: HPCON,
+    calls: &'static Calls,
+}
+
+impl Console {
+    fn new(
+        calls: &'static Calls,
+        size: TerminalSize,
+        input: &OwnedHandle,
+        output: &OwnedHandle,
+    ) -> io::Result<Self> {
+        let mut handle = 0;
+        // SAFETY: both handles are open; the console makes its own of them.
+        let result = unsafe {
+            (calls.create)(window(size), input.as_raw_handle(), output.as_raw_handle(), 0, &mut handle)
+        };
+        check(result).map(|()| Self { handle, calls })
+    }
+
+    fn resize(&self, size: TerminalSize) -> io::Result<()> {
+        // SAFETY: the console is open.
+        check(unsafe { (self.calls.resize)(self.handle, window(size)) })
+    }
+}
+
+impl Drop for Console {
+    fn drop(&mut self) {
+        // SAFETY: it is open, and closed once.
+        unsafe { (self.calls.close)(self.handle) };
+    }
+}
+
+fn window(size: TerminalSize) -> COORD {
+    let clamp = |characters: u16| i16::try_from(characters).unwrap_or(i16::MAX);
+    COORD { X: clamp(size.columns), Y: clamp(size.rows) }
+}
+
+fn check(result: HRESULT) -> io::Result<()> {
+    if result >= 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(result)) }
+}
+
+/// The end to read, and the one to write.
+fn pipe() -> io::Result<(OwnedHandle, OwnedHandle)> {
+    let (mut read, mut write) = (null_mut(), null_mut());
+    // SAFETY: on success both ends are this process's to close; nobody inherits them.
+    unsafe {
+        if CreatePipe(&mut read, &mut write, null(), 0) == 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok((OwnedHandle::from_raw_handle(read), OwnedHandle::from_raw_handle(write)))
+    }
+}
+
+/// The one attribute of a new process: its console.
+struct Attributes {
+    /// Aligned as the list in it has to be.
+    list: Vec<usize>,
+}
+
+impl Attributes {
+    fn new(console: &Console) -> io::Result<Self> {
+        let mut size = 0;
+        // SAFETY: asks for the size only.
+        unsafe { InitializeProcThreadAttributeList(null_mut(), 1, 0, &mut size) };
+        let mut list = vec![0usize; size.div_ceil(size_of::<usize>())];
+        // SAFETY: the list is as large as was asked for.
+        if unsafe { InitializeProcThreadAttributeList(list.as_mut_ptr().cast(), 1, 0, &mut size) } == 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let mut attributes = Self { list };
+        // SAFETY: the list was made ready; of a console the handle itself is the value.
+        let is_set = unsafe {
+            UpdateProcThreadAttribute(
+                attributes.list.as_mut_ptr().cast(),
+                0,
+                PROC_THREAD_ATTRIBUTE_PSEUDOCONSOLE as usize,
+                console.handle as *const core::ffi::c_void,
+                size_of::<HPCON>(),
+                null_mut(),
+                null(),
+            )
+        };
+        if is_set == 0 { Err(io::Error::last_os_error()) } else { Ok(attributes) }
+    }
+}
+
+impl Drop for Attributes {
+    fn drop(&mut self) {
+        // SAFETY: it was made ready, and is deleted once.
+        unsafe { DeleteProcThreadAttributeList(self.list.as_mut_ptr().cast()) };
+    }
+}
+
+/// Starts the program asleep.
+fn start(program: &Program, console: &Console, session: Option<&UserSession>) -> io::Result<Started> {
+    let login = session.map(UserSession::login).transpose()?;
+    let own = os::default_working_directory();
+    let directory = wide(login.as_ref().map_or(&own, |login| &login.directory));
+    let path = wide(&program.path);
+    let mut line = wide(command_line(program));
+    let mut attributes = Attributes::new(console)?;
+    let startup = STARTUPINFOEXW {
+        StartupInfo: STARTUPINFOW {
+            cb: size_of::<STARTUPINFOEXW>() as u32,
+            // Else it would get the agent's streams where these lead somewhere.
+            dwFlags: STARTF_USESTDHANDLES,
+            hStdInput: INVALID_HANDLE_VALUE,
+            hStdOutput: INVALID_HANDLE_VALUE,
+            hStdError: INVALID_HANDLE_VALUE,
+            ..STARTUPINFOW::default()
+        },
+        lpAttributeList: attributes.list.as_mut_ptr().cast(),
+    };
+    let flags = CREATE_SUSPENDED | CREATE_UNICODE_ENVIRONMENT | EXTENDED_STARTUPINFO_PRESENT;
+    let environment = login.as_ref().map_or(null(), |login| login.environment.as_ptr().cast());
+    let mut started = PROCESS_INFORMATION::default();
+    // SAFETY: texts end with a NUL, the environment with two, where there is one; all of it lives until the calls return.
+    let is_started = unsafe {
+        let (path, line, directory) = (path.as_ptr(), line.as_mut_ptr(), directory.as_ptr());
+        let startup = std::ptr::from_ref(&startup.StartupInfo);
+        match &login {
+            Some(login) => CreateProcessAsUserW(
+                login.token.as_raw_handle(),
+                path,
+                line,
+                null(),
+                null(),
+                0,
+                flags,
+                environment,
+                directory,
+                startup,
+                &mut started,
+            ),
+            None => CreateProcessW(
+                path,
+                line,
+                null(),
+                null(),
+                0,
+                flags,
+                environment,
+                directory,
+                startup,
+                &mut started,
+            ),
+        }
+    };
+    if is_started == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: both were just made for this process to close.
+    unsafe {
+        drop(OwnedHandle::from_raw_handle(started.hThread));
+        Ok(Started::new(OwnedHandle::from_raw_handle(started.hProcess), started.dwProcessId))
+    }
+}
+
+/// The program in quotes, then its arguments, which need none.
+fn command_line(program: &Program) -> OsString {
+    let mut line = OsString::from("\"");
+    line.push(&program.path);
+    line.push("\"");
+    for argument in &program.arguments {
+        line.push(" ");
+        line.push(argument);
+    }
+    line
+}
