@@ -7,6 +7,7 @@ pub mod channel;
 pub mod lanes;
 mod look;
 mod ping;
+pub mod requests;
 mod session;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! Techs' sessions with a machine: real agents, real shells, over real sockets.
 
 mod bench;
+mod other_channels;
 mod terminal;
 mod user;
