@@ -1,6 +1,6 @@
 //! What the channels of techs' sessions are for.
 
-use super::{events, forward, processes, registry, services, terminal};
+use super::{events, files, forward, processes, registry, services, terminal};
 use crate::tunnel::Serving;
 use crate::tunnel::channel::Channel;
 use gururmm_protocol::tunnel::{ChannelEnd, ChannelError, ErrorCode, OpenChannel, TunnelRules};
@@ -11,8 +11,9 @@ pub fn serve(open: OpenChannel, rules: Arc<TunnelRules>, channel: Channel) -> Se
     Box::pin(async move {
         match open {
             OpenChannel::Terminal(open) => terminal::run(open, channel).await,
-            // `files::{serve, download, upload}`, with the open, `&rules` and the channel.
-            OpenChannel::Files {} | OpenChannel::Download(_) | OpenChannel::Upload(_) => unknown(),
+            OpenChannel::Files {} => files::serve(&rules, channel).await,
+            OpenChannel::Download(open) => files::download(open, &rules, channel).await,
+            OpenChannel::Upload(open) => files::upload(open, &rules, channel).await,
             OpenChannel::Processes {} => processes::run(channel).await,
             OpenChannel::Services {} => services::run(channel).await,
             OpenChannel::Registry {} => registry::run(channel).await,

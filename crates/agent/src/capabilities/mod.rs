@@ -3,6 +3,7 @@
 pub mod channels;
 pub mod commands;
 pub mod events;
+pub mod files;
 pub mod forward;
 pub mod machine_uid;
 pub mod metrics;

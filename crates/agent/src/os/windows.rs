@@ -8,6 +8,7 @@ pub mod events;
 pub mod figures;
 pub mod folders;
 pub mod hardware;
+pub mod held;
 pub mod names;
 pub mod priority;
 pub(super) mod private;

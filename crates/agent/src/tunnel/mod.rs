@@ -4,6 +4,8 @@
 //! a session is fetched with [`Tunnels::take_answers`]. As long as there is no session there is nothing but an empty map.
 
 pub mod channel;
+#[cfg(test)]
+pub(crate) mod desk;
 pub mod lanes;
 mod look;
 mod ping;
