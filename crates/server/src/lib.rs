@@ -40,6 +40,7 @@ pub mod peers;
 pub mod policies;
 pub mod private_file;
 pub mod protocols;
+pub mod recordings;
 pub mod retention;
 pub mod router;
 pub mod serve;
