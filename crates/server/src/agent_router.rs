@@ -12,7 +12,10 @@ use crate::gateway::{AgentSession, Machine};
 use crate::observability::traces::spans;
 use crate::policies;
 use crate::telemetry;
+use crate::tunnel;
+pub use crate::tunnel::Taken;
 use crate::updates;
+use bytes::Bytes;
 use gururmm_protocol::command::OutputChunk;
 use gururmm_protocol::policy::AgentConfig;
 use gururmm_protocol::to_server::Hello;
@@ -118,7 +121,18 @@ async fn greet(
     answers.extend(telemetry::agent::hello(app, session));
     answers.extend(due);
     answers.extend(follow::agent::hello(app, hello));
+    answers.extend(retrying(|| tunnel::agent::hello(app, session, &hello.tunnels)).await?);
     Ok(answers)
+}
+
+/// A binary frame from an agent: it belongs to a channel of a tech's session.
+pub fn frame(app: &App, session: &AgentSession, bytes: &Bytes) -> Taken {
+    tunnel::agent::frame(app, session, bytes)
+}
+
+/// An agent's session is over.
+pub fn left(app: &App, session: &AgentSession) {
+    tunnel::agent::left(app, session);
 }
 
 /// A connected agent stands in another place: what holds there holds for it from now on.
@@ -242,7 +256,14 @@ async fn deliver(
             retrying(|| follow::agent::reported(app, session, report.clone())).await
         }
         AgentMessage::Gap(gap) => retrying(|| telemetry::gaps::reported(app, session, gap.clone())).await,
-        AgentMessage::TunnelReady(_) | AgentMessage::TunnelRefused(_) => Ok(Vec::new()),
+        AgentMessage::TunnelReady(ready) => {
+            tunnel::agent::ready(app, session, ready);
+            Ok(Vec::new())
+        }
+        AgentMessage::TunnelRefused(refused) => {
+            tunnel::agent::refused(app, session, refused);
+            Ok(Vec::new())
+        }
         // The gateway's own, and what the decoder does not let through.
         AgentMessage::Heartbeat { .. } | AgentMessage::Goodbye {} | AgentMessage::Unknown => Ok(Vec::new()),
     }

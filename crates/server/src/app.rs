@@ -13,6 +13,7 @@ use crate::live::{self, Live};
 use crate::observability::Counters;
 use crate::protocols::Protocols;
 use crate::telemetry::Telemetry;
+use crate::tunnel::{self, Tunnels};
 use crate::updates::Updates;
 use chrono::{DateTime, Utc};
 use std::sync::Arc;
@@ -30,6 +31,8 @@ pub struct App {
     pub gateway: Gateway,
     /// Browsers' sockets.
     pub live: Live,
+    /// Techs' sessions with machines.
+    pub tunnel: Tunnels,
     pub telemetry: Telemetry,
     pub commands: Commands,
     /// The versions that are spoken with agents.
@@ -55,6 +58,7 @@ impl App {
         bus: Bus,
         gateway: gateway::Settings,
         live: live::Settings,
+        tunnel: tunnel::Settings,
     ) -> Self {
         Self {
             downloads: Downloads::new(config.agent_binary.clone(), config.dist.clone()),
@@ -67,6 +71,7 @@ impl App {
             gateway: Gateway::new(gateway, bus.clone()),
             bus,
             live: Live::new(live),
+            tunnel: Tunnels::new(tunnel),
             telemetry: Telemetry::default(),
             commands: Commands::default(),
             limits: PublicLimits::default(),

@@ -11,6 +11,7 @@ use crate::nodes;
 use crate::peer_router;
 use crate::retention;
 use crate::telemetry::{self, ingest::Ingest, live::LiveView};
+use crate::tunnel;
 use crate::updates;
 use crate::watchdog;
 use chrono::Utc;
@@ -43,6 +44,12 @@ const JOBS: &[Job] = &[
         every: Duration::from_secs(10),
         everywhere: false,
         round: |app| Box::pin(agents::keep_uninstall_deadlines(app, Utc::now())),
+    },
+    Job {
+        name: tunnel::deadlines::JOB,
+        every: Duration::from_secs(30),
+        everywhere: false,
+        round: |app| Box::pin(tunnel::deadlines::keep(app)),
     },
     Job {
         name: updates::rollout::JOB,
@@ -119,6 +126,8 @@ impl Background {
         background.run(app, |app, stop| async move { gateway::keep_comparing(&app, stop).await });
         background.run(app, |app, stop| async move { peer_router::listen(&app, stop).await });
         background.run(app, |app, stop| async move { peer_router::wake_followers(&app, stop).await });
+        background.run(app, |app, stop| async move { tunnel::keep_watch(&app, stop).await });
+        background.run(app, |app, stop| async move { tunnel::keep_carrying(&app, stop).await });
         background.run(app, |app, stop| async move { LiveView::keep_telling(&app, stop).await });
         JOBS.iter().for_each(|job| background.run(app, |app, stop| jobs::run(app, *job, stop)));
         background
@@ -134,7 +143,11 @@ impl Background {
 
     /// Sends agents and browsers away, then ends the rest: what they said last is still stored.
     pub async fn stop(self, app: &AppState) {
-        tokio::join!(app.gateway.stop(SOCKETS_CLOSE_WITHIN), app.live.stop(SOCKETS_CLOSE_WITHIN));
+        tokio::join!(
+            app.gateway.stop(SOCKETS_CLOSE_WITHIN),
+            app.live.stop(SOCKETS_CLOSE_WITHIN),
+            app.tunnel.stop(SOCKETS_CLOSE_WITHIN)
+        );
         self.stopping.cancel();
         self.tasks.close();
         if tokio::time::timeout(REST_ENDS_WITHIN, self.tasks.wait()).await.is_err() {
@@ -165,6 +178,7 @@ mod tests {
                 "metric partitions",
                 "prune expired",
                 "retention",
+                "tunnel deadlines",
                 "uninstall deadlines",
                 "update alarms",
                 "update deadlines",

@@ -11,6 +11,7 @@ use crate::nodes;
 use crate::observability::logs::{self, LogFormat};
 use crate::observability::{TraceOptions, Traces};
 use crate::serve::{Peers, ServeOptions, Server};
+use crate::tunnel;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
@@ -178,6 +179,7 @@ async fn serve(args: ServeArgs, traces: Option<&Traces>) -> anyhow::Result<()> {
         dist: args.dist,
         gateway: gateway::Settings::default(),
         live: live::Settings::default(),
+        tunnel: tunnel::Settings::default(),
     };
     let mut server = tokio::select! {
         started = Server::start(options) => started?,

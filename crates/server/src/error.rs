@@ -48,6 +48,7 @@ codes! {
     OriginRefused = "ORIGIN_REFUSED", FORBIDDEN, "The request came from another site";
     RegistrationClosed = "REGISTRATION_CLOSED", FORBIDDEN, "Setup is over; ask an administrator for an invitation";
     AgentPending = "AGENT_PENDING", FORBIDDEN, "The machine waits for someone's approval";
+    ChannelNotAllowed = "CHANNEL_NOT_ALLOWED", FORBIDDEN, "The machine's policy does not allow this to your role";
     NotFound = "NOT_FOUND", NOT_FOUND, "Not found";
     InstallerMissing = "INSTALLER_MISSING", NOT_FOUND, "This server cannot hand out that installer";
     MethodNotAllowed = "METHOD_NOT_ALLOWED", METHOD_NOT_ALLOWED, "This method is not offered here";
@@ -68,12 +69,18 @@ codes! {
     AgentTooOld = "AGENT_TOO_OLD", CONFLICT, "The machine's agent is too old for this";
     UninstallUnderWay = "UNINSTALL_UNDER_WAY", CONFLICT, "The machine's agent is to be uninstalled already";
     ProtocolInUse = "PROTOCOL_IN_USE", CONFLICT, "The protocol version is still in use";
+    SessionClosed = "SESSION_CLOSED", CONFLICT, "The session with the machine is closed";
+    MachineRefused = "MACHINE_REFUSED", CONFLICT, "The machine refused the session";
+    MachineFailed = "MACHINE_FAILED", CONFLICT, "The machine could not do it";
     InvalidState = "INVALID_STATE", CONFLICT, "The object is not in a state that allows this";
     PayloadTooLarge = "PAYLOAD_TOO_LARGE", PAYLOAD_TOO_LARGE, "The request is too large";
     UnsupportedMediaType = "UNSUPPORTED_MEDIA_TYPE", UNSUPPORTED_MEDIA_TYPE, "Send JSON";
     ValidationFailed = "VALIDATION_FAILED", UNPROCESSABLE_ENTITY, "Some fields are not valid";
+    ReasonRequired = "REASON_REQUIRED", UNPROCESSABLE_ENTITY, "The machine's policy asks why the session is opened";
+    TicketRequired = "TICKET_REQUIRED", UNPROCESSABLE_ENTITY, "The machine's policy asks for the number of a ticket";
     UpgradeRequired = "UPGRADE_REQUIRED", UPGRADE_REQUIRED, "This address speaks WebSocket";
     RateLimited = "RATE_LIMITED", TOO_MANY_REQUESTS, "Too many requests; try again later";
+    TooManySessions = "TOO_MANY_SESSIONS", TOO_MANY_REQUESTS, "You have as many sessions with machines open as you may";
     AccountLocked = "ACCOUNT_LOCKED", TOO_MANY_REQUESTS, "Too many failed sign-ins; try again later";
     Internal = "INTERNAL", INTERNAL_SERVER_ERROR, "Something went wrong on the server";
     Unavailable = "UNAVAILABLE", SERVICE_UNAVAILABLE, "The server is busy; try again";

@@ -87,6 +87,10 @@ pub enum Purpose {
     SessionToken,
     CsrfToken,
     LiveTicket,
+    /// For the socket of one session with a machine.
+    TunnelTicket,
+    /// What frames between nodes are sealed with.
+    TunnelFrames,
     SetupToken,
     InvitationToken,
     AgentKey,
@@ -101,6 +105,8 @@ impl Purpose {
             Self::SessionToken => "gururmm 2026 session token",
             Self::CsrfToken => "gururmm 2026 csrf token",
             Self::LiveTicket => "gururmm 2026 live ticket",
+            Self::TunnelTicket => "gururmm 2026 tunnel ticket",
+            Self::TunnelFrames => "gururmm 2026 tunnel frames",
             Self::SetupToken => "gururmm 2026 setup token",
             Self::InvitationToken => "gururmm 2026 invitation token",
             Self::AgentKey => "gururmm 2026 agent key",

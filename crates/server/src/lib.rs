@@ -27,6 +27,7 @@ pub mod http;
 pub mod install;
 pub mod jobs;
 pub mod keys;
+pub mod lanes;
 pub mod live;
 pub mod live_router;
 pub mod local_agent;

@@ -13,6 +13,7 @@ use crate::gateway;
 use crate::peers::{self, Matter, Signal};
 use crate::policies;
 use crate::telemetry::live::LiveView;
+use crate::tunnel;
 use crate::updates;
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,6 +100,7 @@ async fn follow(app: &AppState, note: &Note, signal: Signal) -> Result<(), Error
             app.telemetry.live.show(note.tenant_id, agent_id, &sample);
             Ok(())
         }
+        Signal::Tunnel { session_id, agent_id } => tunnel::agent::look(app, session_id, agent_id).await,
         Signal::Who { question, agent_id } => {
             gateway::say_who(app, note.from, note.tenant_id, question, agent_id);
             Ok(())

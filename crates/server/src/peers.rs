@@ -25,6 +25,9 @@ pub enum Signal {
     Watch { agent_id: Uuid, seconds: u32 },
     /// What an agent measured that the other node's people look at.
     Sample { agent_id: Uuid, sample: Box<Sample> },
+    /// There is something about a tech's session with this machine: for its host, for the node that the machine is
+    /// connected to.
+    Tunnel { session_id: Uuid, agent_id: Uuid },
     /// Which machine is at the other end of this agent's session.
     Who { question: Uuid, agent_id: Uuid },
     /// This one.
@@ -89,6 +92,7 @@ mod tests {
             Signal::Output { command_id: id },
             Signal::Watch { agent_id: id, seconds: 30 },
             Signal::Who { question: id, agent_id: id },
+            Signal::Tunnel { session_id: id, agent_id: id },
         ] {
             assert_eq!(read(&serde_json::to_string(&signal).unwrap()), Some(signal));
         }

@@ -16,6 +16,7 @@ use crate::nodes;
 use crate::observability::{MetricsListener, SpanCounts};
 use crate::router;
 use crate::served::Served;
+use crate::tunnel;
 use crate::updates;
 use anyhow::Context as _;
 use chrono::{TimeDelta, Utc};
@@ -57,6 +58,7 @@ pub struct ServeOptions {
     pub peers: Peers,
     pub gateway: gateway::Settings,
     pub live: live::Settings,
+    pub tunnel: tunnel::Settings,
 }
 
 /// How a server meets the others of its installation.
@@ -197,7 +199,8 @@ async fn assemble(
     if let Err(error) = Served::remember(&config) {
         tracing::warn!(error = format!("{error:#}"), "admin commands will not know this server's address");
     }
-    Ok(App::new(config, db, keys, bus, options.gateway.clone(), options.live.clone()))
+    let (gateway, live) = (options.gateway.clone(), options.live.clone());
+    Ok(App::new(config, db, keys, bus, gateway, live, options.tunnel.clone()))
 }
 
 async fn invite_local_agent(app: AppState) {

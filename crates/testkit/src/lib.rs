@@ -18,6 +18,7 @@ mod postgres;
 pub mod repository;
 pub mod server;
 pub mod socket;
+pub mod tunnel;
 pub mod world;
 
 pub use agent::TestAgent;
@@ -27,6 +28,7 @@ pub use nats::NatsServer;
 pub use repository::{Release, Repository};
 pub use server::{SeededAgent, TestServer};
 pub use socket::TestSocket;
+pub use tunnel::{Page, TunnelMachine};
 
 use std::time::Duration;
 

@@ -126,6 +126,7 @@ impl TestServer {
             peers: Peers::None,
             gateway: gururmm_server::gateway::Settings::default(),
             live: gururmm_server::live::Settings::default(),
+            tunnel: gururmm_server::tunnel::Settings::default(),
         };
         configure(&mut options);
         Server::start(options).await.unwrap()

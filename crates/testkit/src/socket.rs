@@ -22,6 +22,13 @@ pub struct TestSocket {
     pub protocol: Option<String>,
 }
 
+/// One message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    Text(String),
+    Binary(Bytes),
+}
+
 /// How a socket ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Closed {
@@ -124,6 +131,28 @@ impl TestSocket {
         loop {
             match self.stream.next().await {
                 Some(Ok(Message::Text(text))) => return Ok(text.to_string()),
+                Some(Ok(Message::Close(frame))) => {
+                    let code = frame.as_ref().map(|frame| frame.code.into());
+                    let reason = frame.map(|frame| frame.reason.to_string()).unwrap_or_default();
+                    return Err(Closed { code, reason });
+                }
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Err(Closed { code: None, reason: String::new() }),
+            }
+        }
+    }
+
+    /// The next text or binary frame; how it ended, where it ended.
+    pub async fn next_any(&mut self) -> Result<Piece, Closed> {
+        timeout(PATIENCE, self.next_any_ever()).await.unwrap_or_else(|_| panic!("the server says nothing"))
+    }
+
+    /// The same, however long it takes.
+    pub async fn next_any_ever(&mut self) -> Result<Piece, Closed> {
+        loop {
+            match self.stream.next().await {
+                Some(Ok(Message::Text(text))) => return Ok(Piece::Text(text.to_string())),
+                Some(Ok(Message::Binary(bytes))) => return Ok(Piece::Binary(bytes)),
                 Some(Ok(Message::Close(frame))) => {
                     let code = frame.as_ref().map(|frame| frame.code.into());
                     let reason = frame.map(|frame| frame.reason.to_string()).unwrap_or_default();

@@ -9,6 +9,7 @@ pub const ENTRIES_PER_PART: usize = 200;
 
 /// Something about files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum FileRequest {
     /// Where one can begin: roots, drives, home folders; under a policy that confines, its folders alone.

@@ -10,6 +10,7 @@ pub const ITEMS_PER_PART: usize = 200;
 
 /// Something about the registry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum RegistryRequest {
     /// What is in a key: parts with subkeys and values, then a reply with their numbers. An empty key: the roots.

@@ -19,6 +19,7 @@ use crate::keys::Keys;
 use crate::live;
 use crate::serve::DIST_FOLDER;
 use crate::served::Served;
+use crate::tunnel;
 use anyhow::Context as _;
 use clap::Subcommand;
 use serde::Serialize;
@@ -88,6 +89,7 @@ async fn with_app<T>(
             bus,
             gateway::Settings::default(),
             live::Settings::default(),
+            tunnel::Settings::default(),
         );
         let result = work(&app).await;
         app.db.close().await;

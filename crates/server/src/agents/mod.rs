@@ -33,7 +33,8 @@ pub use list_store::{Filter, Sort, SortBy};
 pub use machine_type::{AgentVirtualization, Appliance, HostedMachine, MachineType, VmHost};
 pub use uninstall::{
     AgentUninstall, JOB as UNINSTALL_JOB, Status as UninstallStatus, UninstallInput, cancel_uninstall,
-    keep_uninstall_deadlines, look_for_uninstall, on_uninstall_hello, on_uninstall_report, uninstall,
+    is_too_old_for_sessions, keep_uninstall_deadlines, look_for_uninstall, on_uninstall_hello,
+    on_uninstall_report, uninstall,
 };
 
 use crate::app::App;

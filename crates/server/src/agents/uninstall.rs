@@ -332,6 +332,11 @@ fn message(uninstall_id: UninstallId, valid_until: DateTime<Utc>) -> ServerMessa
 }
 
 /// What it spoke when it last connected. An agent that never did is told by its first hello.
+/// Whether an agent does not know techs' sessions either: they came with the same version.
+pub async fn is_too_old_for_sessions<P>(tx: &mut Tx<P>, id: Uuid) -> Result<bool, Error> {
+    Ok(is_too_old(find(tx, id).await?.protocol_version.as_deref()))
+}
+
 fn is_too_old(protocol: Option<&str>) -> bool {
     protocol.and_then(|version| version.parse::<Version>().ok()).is_some_and(|version| version < SINCE)
 }

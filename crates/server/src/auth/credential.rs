@@ -33,6 +33,13 @@ pub struct Session {
     pub last_used_at: DateTime<Utc>,
 }
 
+/// Who was let in, and how to ask later whether that still holds.
+#[derive(Debug, Clone)]
+pub struct Admitted {
+    pub token_digest: Vec<u8>,
+    pub session: Session,
+}
+
 /// How a session's token travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionKind {
@@ -54,6 +61,11 @@ impl SessionKind {
 
 /// The session of a request, or 401. Checks CSRF for cookie sessions.
 pub async fn authenticate(app: &App, parts: &Parts) -> Result<Session, Error> {
+    admitted(app, parts).await.map(|admitted| admitted.session)
+}
+
+/// [`authenticate`], for what takes so long that it is asked again whether the session still lives.
+pub async fn admitted(app: &App, parts: &Parts) -> Result<Admitted, Error> {
     let unauthenticated = || Error::new(Code::Unauthenticated);
     let (token, kind) = match bearer(&parts.headers)? {
         Some(token) => (token, SessionKind::Api),
@@ -77,7 +89,7 @@ pub async fn authenticate(app: &App, parts: &Parts) -> Result<Session, Error> {
     if Utc::now() - session.last_used_at > chrono::TimeDelta::minutes(1) {
         app.db.touch_session(session.session_id, session.user_id).await?;
     }
-    Ok(session)
+    Ok(Admitted { token_digest: digest.to_vec(), session })
 }
 
 /// The token a dashboard must send along with what it changes. Derived from the session, so nothing is stored.

@@ -83,6 +83,8 @@ permissions! {
     ManageAlerts = "manage_alerts", Needs::Member(Role::Tech);
     /// Open sessions with machines.
     UseTunnel = "use_tunnel", Needs::Member(Role::Tech);
+    /// End somebody else's session with a machine.
+    EndTunnels = "end_tunnels", Needs::Member(Role::Admin);
     /// Ask machines for their agents' logs, and read them.
     ReadAgentLogs = "read_agent_logs", Needs::Member(Role::Tech);
     /// See which enrollment keys a site has (never their secrets).

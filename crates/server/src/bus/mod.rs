@@ -10,6 +10,7 @@ mod wire;
 
 pub use nats::{NatsError, NatsLogin, NatsOptions, NatsTls};
 
+use bytes::Bytes;
 use nats::Link;
 use serde::Serialize;
 use std::sync::Arc;
@@ -20,6 +21,8 @@ use uuid::Uuid;
 
 /// What may wait for a listener.
 const CAPACITY: usize = 4_096;
+/// Frames that may wait to be taken up from other nodes. What finds no room leaves a gap, which the frames' numbers show.
+const CARRIED: usize = 1_024;
 /// What one node may say to another in one piece.
 pub const MAX_NOTE_BYTES: usize = 256 * 1024;
 
@@ -147,6 +150,8 @@ pub struct Note {
 pub struct Bus {
     node_id: Uuid,
     heard: broadcast::Sender<Heard>,
+    /// Sealed frames of techs' sessions, each for one node.
+    carried: broadcast::Sender<(Uuid, Bytes)>,
     others: Others,
 }
 
@@ -178,7 +183,8 @@ impl Bus {
     /// A node by itself.
     pub fn in_process(node_id: Uuid) -> Self {
         let others = Others::InProcess(Arc::default());
-        Self { node_id, heard: broadcast::channel(CAPACITY).0, others }
+        let (heard, carried) = (broadcast::channel(CAPACITY).0, broadcast::channel(CARRIED).0);
+        Self { node_id, heard, carried, others }
     }
 
     /// Another node in the same process; `None` where nodes meet elsewhere.
@@ -197,9 +203,9 @@ impl Bus {
     /// # Errors
     /// What will not get better by waiting: a login that is refused, options that are wrong.
     pub async fn over_nats(node_id: Uuid, options: &NatsOptions) -> Result<Self, NatsError> {
-        let heard = broadcast::channel(CAPACITY).0;
-        let link = Link::open(node_id, options, heard.clone()).await?;
-        Ok(Self { node_id, heard, others: Others::Nats(Arc::new(link)) })
+        let (heard, carried) = (broadcast::channel(CAPACITY).0, broadcast::channel(CARRIED).0);
+        let link = Link::open(node_id, options, heard.clone(), carried.clone()).await?;
+        Ok(Self { node_id, heard, carried, others: Others::Nats(Arc::new(link)) })
     }
 
     /// Which node this is.
@@ -234,6 +240,21 @@ impl Bus {
                 let _nobody_listens = self.heard.send(Heard::Note(Arc::new(note)));
             }
         }
+    }
+
+    /// Sends a sealed frame to the node `to`. Like [`Bus::tell`], without a promise; frames of one sender keep their order.
+    pub fn carry(&self, to: Uuid, tenant_id: Uuid, frame: Bytes) {
+        match &self.others {
+            Others::Nats(link) => link.carry(to, tenant_id, frame),
+            Others::InProcess(_) => {
+                let _nobody_listens = self.carried.send((to, frame));
+            }
+        }
+    }
+
+    /// Takes up from now on what other nodes send to this one.
+    pub fn carried(&self) -> Carried {
+        Carried { carried: self.carried.subscribe(), node_id: self.node_id }
     }
 
     /// Whether there may be other nodes at all.
@@ -283,6 +304,27 @@ impl Events {
                 Heard::Event(event) => return Ok(event),
                 Heard::Missed => return Err(TryRecvError::Lagged(1)),
                 Heard::Note(_) => {}
+            }
+        }
+    }
+}
+
+/// Sealed frames from other nodes.
+pub struct Carried {
+    carried: broadcast::Receiver<(Uuid, Bytes)>,
+    node_id: Uuid,
+}
+
+impl Carried {
+    /// The next one. Cancel safe.
+    ///
+    /// # Errors
+    /// [`RecvError::Lagged`] when some were missed.
+    pub async fn recv(&mut self) -> Result<Bytes, RecvError> {
+        loop {
+            let (to, frame) = self.carried.recv().await?;
+            if to == self.node_id {
+                return Ok(frame);
             }
         }
     }

@@ -5,6 +5,7 @@ use super::wire::{self, Body, Happened, Heads, Meaning, Message};
 use super::{Event, Heard, MAX_NOTE_BYTES, Note};
 use async_nats::connection::State;
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, ServerAddr, Subscriber};
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 use rustls::RootCertStore;
 use rustls_pki_types::pem::PemObject as _;
@@ -20,6 +21,8 @@ use zeroize::Zeroizing;
 
 /// What may wait to be sent. Beyond it the others notice a gap, and look into the database.
 const OUTBOX: usize = 8_192;
+/// Sealed frames that may wait to be sent.
+const FRAMES: usize = 1_024;
 /// What may wait to be heard, per subscription.
 const INBOX: usize = 16_384;
 /// What no message of ours comes near.
@@ -103,6 +106,7 @@ pub enum NatsError {
 pub(super) struct Link {
     client: Client,
     outbox: Arc<Outbox>,
+    frames: mpsc::Sender<(String, Bytes)>,
     node_id: Uuid,
     _until_dropped: DropGuard,
 }
@@ -112,18 +116,23 @@ impl Link {
         node_id: Uuid,
         options: &NatsOptions,
         heard: broadcast::Sender<Heard>,
+        carried: broadcast::Sender<(Uuid, Bytes)>,
     ) -> Result<Self, NatsError> {
         let client = connect(options, &heard).await?;
         let unexpected = |error: async_nats::SubscribeError| NatsError::Unexpected(error.into());
         let for_all = client.subscribe(wire::FOR_ALL).await.map_err(unexpected)?;
         let for_this = client.subscribe(wire::own_subjects(node_id)).await.map_err(unexpected)?;
+        let own_frames = client.subscribe(wire::own_frames(node_id)).await.map_err(unexpected)?;
         let (outbox, waiting) = Outbox::new(node_id);
+        let (frames, waiting_frames) = mpsc::channel(FRAMES);
         let stop = CancellationToken::new();
         tokio::spawn(stop.clone().run_until_cancelled_owned(hear(for_all, node_id, heard.clone())));
         tokio::spawn(stop.clone().run_until_cancelled_owned(hear(for_this, node_id, heard)));
         tokio::spawn(stop.clone().run_until_cancelled_owned(beacon(Arc::clone(&outbox))));
         tokio::spawn(stop.clone().run_until_cancelled_owned(carry(client.clone(), waiting)));
-        Ok(Self { client, outbox, node_id, _until_dropped: stop.drop_guard() })
+        tokio::spawn(stop.clone().run_until_cancelled_owned(take_up(own_frames, node_id, carried)));
+        tokio::spawn(stop.clone().run_until_cancelled_owned(carry_frames(client.clone(), waiting_frames)));
+        Ok(Self { client, outbox, frames, node_id, _until_dropped: stop.drop_guard() })
     }
 
     pub fn is_connected(&self) -> bool {
@@ -132,6 +141,10 @@ impl Link {
 
     pub fn publish(&self, event: &Event) {
         self.outbox.put_for_all(event.tenant_id, Body::Event(Happened::from(event)));
+    }
+
+    pub fn carry(&self, to: Uuid, tenant_id: Uuid, frame: Bytes) {
+        let _full = self.frames.try_send((wire::subject_of_frames(to, tenant_id), frame));
     }
 
     pub fn tell(&self, note: Note) {
@@ -144,6 +157,26 @@ impl Link {
             None => self.outbox.put_for_all(tenant_id, Body::Note { text }),
             Some(to) if to != self.node_id => self.outbox.put_for(to, tenant_id, Body::Note { text }),
             Some(_) => {}
+        }
+    }
+}
+
+/// Passes on sealed frames. What is none is found out by who opens it.
+async fn take_up(mut frames: Subscriber, here: Uuid, carried: broadcast::Sender<(Uuid, Bytes)>) {
+    while let Some(frame) = frames.next().await {
+        if frame.payload.len() <= MAX_MESSAGE_BYTES {
+            let _nobody_listens = carried.send((here, frame.payload));
+        }
+    }
+}
+
+/// Takes sealed frames to NATS. While it is away they are thrown away: their numbers show it.
+async fn carry_frames(client: Client, mut waiting: mpsc::Receiver<(String, Bytes)>) {
+    while let Some((subject, frame)) = waiting.recv().await {
+        if client.connection_state() == State::Connected
+            && let Err(error) = client.publish(subject, frame).await
+        {
+            tracing::debug!(%error, "a frame to another node was not sent");
         }
     }
 }

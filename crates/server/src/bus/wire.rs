@@ -22,6 +22,16 @@ pub(super) fn subject_for(node_id: Uuid, tenant_id: Uuid) -> String {
     format!("rmm.v1.{tenant_id}.node.{node_id}")
 }
 
+/// Where sealed frames for one node go.
+pub(super) fn subject_of_frames(node_id: Uuid, tenant_id: Uuid) -> String {
+    format!("rmm.v1.{tenant_id}.frames.{node_id}")
+}
+
+/// Sealed frames that are for a node.
+pub(super) fn own_frames(node_id: Uuid) -> String {
+    format!("rmm.v1.*.frames.{node_id}")
+}
+
 /// What a node hears that is for it alone.
 pub(super) fn own_subjects(node_id: Uuid) -> String {
     format!("rmm.v1.*.node.{node_id}")

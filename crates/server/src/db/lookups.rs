@@ -4,7 +4,7 @@
 use super::{Db, Tx};
 use crate::auth::Scope;
 use crate::auth::credential::{Session, SessionKind};
-use crate::auth::permission::{OwnAccount, Role, System};
+use crate::auth::permission::{Role, System};
 use crate::auth::scope::{Confinement, Lane};
 use crate::error::Error;
 use crate::follow::Standing;
@@ -173,9 +173,9 @@ impl Db {
     }
 
     /// Puts a single-use ticket for a browser's WebSocket in place.
-    pub async fn put_live_ticket(
+    pub async fn put_live_ticket<P>(
         &self,
-        scope: &crate::auth::Scope<OwnAccount>,
+        scope: &Scope<P>,
         digest: &[u8],
         lifetime: TimeDelta,
     ) -> Result<(), Error> {

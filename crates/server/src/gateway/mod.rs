@@ -14,7 +14,7 @@ pub use arrivals::Door;
 pub use elsewhere::{Met, connected_elsewhere, ended, is_connected, keep_comparing, look, say_who};
 pub use presence::{follow_moves, give_up_nodes, keep as keep_presence};
 pub use registry::{Line, Machine, MachineClock};
-pub use store::{hold, prune_visits};
+pub use store::{hold, prune_visits, session_elsewhere};
 pub use visits::Parting;
 
 use crate::auth::Scope;
@@ -150,6 +150,11 @@ impl Gateway {
     /// Has everyone who is here written down as connected once more.
     pub fn write_presence_again(&self) {
         self.registry.put_all_back();
+    }
+
+    /// The way to an agent that has a session here.
+    pub fn line(&self, agent_id: Uuid) -> Option<Arc<Line>> {
+        self.registry.line(agent_id)
     }
 
     /// Whether the agent has a session here.

@@ -2,6 +2,8 @@
 
 use super::visits::{Parting, Visit, Visits};
 use super::{AgentSession, Met};
+use crate::lanes::Lanes;
+use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use gururmm_protocol::system::{MachineIdentity, SystemInfo};
 use gururmm_protocol::to_agent::GoodbyeReason;
@@ -18,6 +20,10 @@ use uuid::Uuid;
 /// Messages that may wait for a slow agent. The queue holds encoded text, so that a waiting message costs what it
 /// weighs.
 const QUEUE: usize = 64;
+/// Bytes of channels' frames that may wait for it.
+const FRAMES_BYTES: usize = 32 * 1024 * 1024;
+/// A session of a tech, and a channel in it.
+pub type ChannelKey = (Uuid, u32);
 
 /// The way to one connected agent.
 #[derive(Debug)]
@@ -32,6 +38,7 @@ pub struct Line {
     /// The machine at the other end, and those whose sessions this one and its predecessors replaced while they lived.
     machine: OnceLock<(Machine, Vec<Machine>)>,
     queue: mpsc::Sender<Utf8Bytes>,
+    frames: Lanes<ChannelKey>,
     goodbye: OnceLock<Goodbye>,
     /// Why it ended, where that is known better than by what was said.
     parting: OnceLock<Parting>,
@@ -92,6 +99,7 @@ impl Line {
             machine_clock: Mutex::new(None),
             machine: OnceLock::new(),
             queue,
+            frames: Lanes::new(FRAMES_BYTES),
             goodbye: OnceLock::new(),
             parting: OnceLock::new(),
             closed: Notify::new(),
@@ -184,6 +192,29 @@ impl Line {
             Some(text) => self.queue.send(text).await.is_ok(),
             None => false,
         }
+    }
+
+    /// Queues a channel's frame, behind messages, and behind other frames when it is part of a transfer. An agent for which
+    /// too much waits is too slow.
+    pub fn send_frame(&self, channel: ChannelKey, is_bulk: bool, frame: Bytes) {
+        if self.frames.push(channel, is_bulk, frame).is_err() {
+            self.close(GoodbyeReason::TooSlow, Duration::ZERO);
+        }
+    }
+
+    /// Waits while many frames wait.
+    pub async fn frame_room(&self) {
+        self.frames.room().await;
+    }
+
+    /// The next frame for the socket. For its one task only.
+    pub async fn next_frame(&self) -> Option<Bytes> {
+        self.frames.pop().await.map(|(_, frame)| frame)
+    }
+
+    /// Nobody takes frames any more.
+    pub fn stop_frames(&self) {
+        self.frames.close();
     }
 
     /// Notes why the session ends, for its history.

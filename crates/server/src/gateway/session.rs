@@ -4,7 +4,7 @@ use super::arrivals::Arrival;
 use super::registry::{Goodbye, Line, Machine};
 use super::visits::Parting;
 use super::{AgentSession, Settings, elsewhere, presence};
-use crate::agent_router::{self, Meeting, News};
+use crate::agent_router::{self, Meeting, News, Taken};
 use crate::app::{App, AppState};
 use crate::error::{Code, Error};
 use crate::pace::{Pace, Verdict};
@@ -28,7 +28,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::{Error as WireError, Message, Utf8Bytes};
+use tokio_tungstenite::tungstenite::{Bytes, Error as WireError, Message, Utf8Bytes};
 use uuid::Uuid;
 
 /// Frames that are no messages, before the agent is sent away.
@@ -37,6 +37,8 @@ const FAULTS_AT_MOST: u32 = 5;
 const PIECES_AT_ONCE: usize = 16;
 /// For the last words to an agent that does not read them.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
+/// Frames of channels that use no credit (grants, ends, what belongs to sessions that are over), in a second.
+const FREE_FRAMES_PER_SECOND: u32 = 2_000;
 
 type WebSocket = WebSocketStream<TokioIo<Upgraded>>;
 
@@ -52,11 +54,13 @@ pub async fn run(
     let (mut sink, stream) = socket.split();
     let (welcome, first) = oneshot::channel();
     let goodbye = tokio::select! {
-        end = converse(&app, session, &line, stream, (welcome, peer), arrival) => end,
-        end = write(&mut sink, first, &mut queue, app.gateway.settings().write_within) => end,
+        end = converse(&app, session.clone(), &line, stream, (welcome, peer), arrival) => end,
+        end = write(&mut sink, first, (&mut queue, &line), app.gateway.settings().write_within) => end,
         goodbye = line.closing() => Some(goodbye),
     };
+    line.stop_frames();
     app.gateway.registry.remove(&line, line.parting(goodbye));
+    agent_router::left(&app, &session);
     tracing::debug!(%agent_id, epoch = line.epoch(), reason = ?goodbye.map(|goodbye| goodbye.reason), "session ended");
     let _gone_already = timeout(GOODBYE_WITHIN, say_goodbye(&mut sink, goodbye)).await;
 }
@@ -79,7 +83,7 @@ async fn converse(
     arrival: Arrival,
 ) -> End {
     let settings = app.gateway.settings();
-    let mut incoming = Incoming::new(stream, settings);
+    let mut incoming = Incoming::new(app, &session, stream);
     let hello = match timeout(settings.hello_within, incoming.next()).await {
         Ok(Ok(AgentMessage::Hello(hello))) => checked(hello),
         Ok(Ok(_)) | Err(_) => return goodbye(GoodbyeReason::ProtocolError),
@@ -213,20 +217,28 @@ async fn converse(
 }
 
 /// Frames from the socket, paced, decoded, and counted when they are no messages.
-struct Incoming {
+struct Incoming<'a> {
+    app: &'a App,
+    /// Whose frames they are.
+    agent: AgentSession,
     stream: SplitStream<WebSocket>,
     pace: Pace,
+    /// For frames of channels that use no credit.
+    frame_pace: Pace,
     faults: u32,
     /// What came behind pieces of output that were put together, and the pause that it costs.
     ahead: Option<Result<AgentMessage, End>>,
     owed: Duration,
 }
 
-impl Incoming {
-    fn new(stream: SplitStream<WebSocket>, settings: &Settings) -> Self {
-        let Settings { messages_per_second, bytes_per_second, throttled_at_most, .. } = *settings;
-        let pace = Pace::new(messages_per_second, bytes_per_second, throttled_at_most, Instant::now());
-        Self { stream, pace, faults: 0, ahead: None, owed: Duration::ZERO }
+impl<'a> Incoming<'a> {
+    fn new(app: &'a App, agent: &AgentSession, stream: SplitStream<WebSocket>) -> Self {
+        let Settings { messages_per_second, bytes_per_second, throttled_at_most, .. } =
+            *app.gateway.settings();
+        let pace = |messages| Pace::new(messages, bytes_per_second, throttled_at_most, Instant::now());
+        let (pace, frame_pace) = (pace(messages_per_second), pace(FREE_FRAMES_PER_SECOND));
+        let agent = agent.clone();
+        Self { app, agent, stream, pace, frame_pace, faults: 0, ahead: None, owed: Duration::ZERO }
     }
 
     /// The next message of a kind this build knows, or how the session ends.
@@ -288,7 +300,7 @@ impl Incoming {
                 Ok(Decoded::Unknown { kind }) => tracing::debug!(kind, "a message of an unknown kind"),
                 Err(error) => self.fault(&error)?,
             },
-            Some(Ok(Message::Binary(_))) => self.fault(&"no channel is open")?,
+            Some(Ok(Message::Binary(bytes))) => self.frame(&bytes)?,
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
             Some(Ok(Message::Close(_))) | None => return Err(None),
             Some(Err(error)) if is_of_the_link(&error) => return Err(None),
@@ -301,13 +313,26 @@ impl Incoming {
         Ok(None)
     }
 
+    /// A channel's frame. What it was granted costs an agent nothing; the rest is paced.
+    fn frame(&mut self, bytes: &Bytes) -> Result<(), End> {
+        let pace = match agent_router::frame(self.app, &self.agent, bytes) {
+            Taken::Free => return Ok(()),
+            Taken::Counted => &mut self.frame_pace,
+            Taken::Fault(what) => {
+                self.fault(&what)?;
+                &mut self.pace
+            }
+        };
+        self.owed = paused(pace.admit(bytes.len(), Instant::now()))?;
+        Ok(())
+    }
+
     /// The pause that a frame costs.
     fn admit(&mut self, frame: Option<&Result<Message, WireError>>) -> Result<Duration, End> {
-        let Some(Ok(frame)) = frame else { return Ok(Duration::ZERO) };
-        match self.pace.admit(size_of_frame(frame), Instant::now()) {
-            Verdict::Take => Ok(Duration::ZERO),
-            Verdict::Wait(wait) => Ok(wait),
-            Verdict::Abusive => Err(goodbye(GoodbyeReason::ProtocolError)),
+        match frame {
+            // Channels' frames are judged by what they are.
+            None | Some(Err(_) | Ok(Message::Binary(_))) => Ok(Duration::ZERO),
+            Some(Ok(frame)) => paused(self.pace.admit(size_of_frame(frame), Instant::now())),
         }
     }
 
@@ -339,6 +364,14 @@ impl Incoming {
     }
 }
 
+fn paused(verdict: Verdict) -> Result<Duration, End> {
+    match verdict {
+        Verdict::Take => Ok(Duration::ZERO),
+        Verdict::Wait(wait) => Ok(wait),
+        Verdict::Abusive => Err(goodbye(GoodbyeReason::ProtocolError)),
+    }
+}
+
 fn size_of_frame(frame: &Message) -> usize {
     match frame {
         Message::Text(text) => text.len(),
@@ -367,25 +400,29 @@ fn checked(mut hello: Hello) -> Hello {
     hello
 }
 
-/// Writes the welcome, then what is queued, until one of them ends.
+/// Writes the welcome, then what is queued, messages before channels' frames, until one of them ends.
 async fn write(
     sink: &mut SplitSink<WebSocket, Message>,
     first: oneshot::Receiver<Utf8Bytes>,
-    queue: &mut mpsc::Receiver<Utf8Bytes>,
+    (queue, line): (&mut mpsc::Receiver<Utf8Bytes>, &Line),
     within: Duration,
 ) -> End {
     let Ok(first) = first.await else {
         // The conversation ended before it began; it says why.
         return std::future::pending().await;
     };
-    let mut next = Some(first);
-    while let Some(text) = next {
-        match timeout(within, sink.send(Message::Text(text))).await {
+    let mut next = Some(Message::Text(first));
+    while let Some(message) = next {
+        match timeout(within, sink.send(message)).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return None,
             Err(_) => return goodbye(GoodbyeReason::TooSlow),
         }
-        next = queue.recv().await;
+        next = tokio::select! {
+            biased;
+            text = queue.recv() => text.map(Message::Text),
+            Some(frame) = line.next_frame() => Some(Message::Binary(frame)),
+        };
     }
     None
 }

@@ -79,6 +79,21 @@ pub async fn connected_elsewhere<P>(
     Ok(connected.fetch_all(tx.conn()).await?)
 }
 
+/// Which other node than this one an agent is connected to, and the number of its session there.
+pub async fn session_elsewhere<P>(
+    tx: &mut Tx<P>,
+    node_id: Uuid,
+    agent_id: Uuid,
+) -> Result<Option<(Uuid, i64)>, Error> {
+    let session = sqlx::query!(
+        r#"SELECT node_id AS "node_id!", session_epoch FROM agent_status
+           WHERE agent_id = $1 AND is_connected AND node_id <> $2"#,
+        agent_id,
+        node_id
+    );
+    Ok(session.fetch_optional(tx.conn()).await?.map(|session| (session.node_id, session.session_epoch)))
+}
+
 /// Notes when connected agents were last heard. Mixes partners: the ids come from authenticated sessions.
 pub async fn write_last_seen(app: &App, agent_ids: &[Uuid], now: DateTime<Utc>) -> Result<(), Error> {
     let mut tx = app.db.begin_ingest().await?;

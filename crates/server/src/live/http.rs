@@ -1,9 +1,9 @@
 //! The ticket, and the browsers' WebSocket route. The socket is not in the OpenAPI document: it is no call.
 
-use super::{Admitted, Ticket, session_of_ticket, socket};
+use super::{Ticket, session_of_ticket, socket};
 use crate::app::{App, AppState};
 use crate::auth::Scope;
-use crate::auth::credential::{SESSION_PREFIX, SessionKind, bearer};
+use crate::auth::credential::{Admitted, SESSION_PREFIX, SessionKind, bearer};
 use crate::auth::permission::OwnAccount;
 use crate::error::{Code, Error};
 use crate::http::Json;
@@ -44,15 +44,9 @@ async fn connect(
     parts: Parts,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Error> {
-    // Before anything else, however the server is deployed: only its own pages may open a socket.
-    let scheme = parts.extensions.get::<Scheme>().copied().unwrap_or(match app.config.is_secure {
-        true => Scheme::Https,
-        false => Scheme::Http,
-    });
-    if !upgrade_origin_allowed(&parts.headers, scheme, &app.config.public_url) {
-        return Err(Error::new(Code::OriginRefused));
-    }
-    let admitted = admit(&app, &parts.headers).await?;
+    check_origin(&app, &parts)?;
+    let digest = |ticket: &str| app.keys.digest(Purpose::LiveTicket, ticket);
+    let admitted = admit(&app, &parts.headers, digest).await?;
     if let Some(connection) = parts.extensions.get::<ConnectionTicket>() {
         connection.authenticated();
     }
@@ -77,9 +71,25 @@ async fn connect(
         }))
 }
 
+/// Before anything else, however the server is deployed: only its own pages may open a socket.
+pub fn check_origin(app: &App, parts: &Parts) -> Result<(), Error> {
+    let scheme = parts.extensions.get::<Scheme>().copied().unwrap_or(match app.config.is_secure {
+        true => Scheme::Https,
+        false => Scheme::Http,
+    });
+    match upgrade_origin_allowed(&parts.headers, scheme, &app.config.public_url) {
+        true => Ok(()),
+        false => Err(Error::new(Code::OriginRefused)),
+    }
+}
+
 /// By ticket, or for scripts by their bearer token. The session cookie, which a browser sends from any page, opens
-/// nothing here.
-async fn admit(app: &App, headers: &HeaderMap) -> Result<Admitted, Error> {
+/// nothing here. `digest` is that of tickets for this socket.
+pub async fn admit(
+    app: &App,
+    headers: &HeaderMap,
+    digest: impl Fn(&str) -> [u8; 32],
+) -> Result<Admitted, Error> {
     let unauthenticated = || Error::new(Code::Unauthenticated);
     if let Some(token) = bearer(headers)? {
         if !token.starts_with(SESSION_PREFIX) || token.len() > 128 {
@@ -99,5 +109,5 @@ async fn admit(app: &App, headers: &HeaderMap) -> Result<Admitted, Error> {
         .find_map(|protocol| protocol.trim().strip_prefix(TICKET_PROTOCOL))
         .filter(|ticket| ticket.len() <= 128)
         .ok_or_else(unauthenticated)?;
-    session_of_ticket(app, ticket).await
+    session_of_ticket(app, &digest(ticket)).await
 }

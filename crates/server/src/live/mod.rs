@@ -7,7 +7,7 @@ mod socket;
 
 use crate::app::App;
 use crate::auth::Scope;
-use crate::auth::credential::Session;
+use crate::auth::credential::Admitted;
 use crate::auth::permission::OwnAccount;
 use crate::error::{Code, Error};
 use crate::keys::{Purpose, random_token};
@@ -73,19 +73,12 @@ pub async fn ticket(app: &App, scope: &Scope<OwnAccount>) -> Result<Ticket, Erro
     Ok(Ticket { ticket: ticket.to_string(), expires_in_seconds: TICKET_LIFETIME.num_seconds() })
 }
 
-/// The session behind a ticket, which is used up by this.
-async fn session_of_ticket(app: &App, ticket: &str) -> Result<Admitted, Error> {
-    let digest = app.keys.digest(Purpose::LiveTicket, ticket);
-    match app.db.take_live_ticket(&digest).await? {
+/// The session behind a ticket with this digest, which is used up by this.
+async fn session_of_ticket(app: &App, digest: &[u8]) -> Result<Admitted, Error> {
+    match app.db.take_live_ticket(digest).await? {
         Some((token_digest, session)) => Ok(Admitted { token_digest, session }),
         None => Err(Error::new(Code::Unauthenticated)),
     }
-}
-
-/// Who opened a socket, and how to ask whether that still holds.
-struct Admitted {
-    token_digest: Vec<u8>,
-    session: Session,
 }
 
 impl Live {

@@ -1,10 +1,9 @@
 //! One browser's socket. Reading, telling, checking and writing live in one task and die together; so do the
 //! subscriptions' tasks.
 
-use super::Admitted;
 use super::invalidations::{Pending, may_hear};
 use crate::app::{App, AppState};
-use crate::auth::credential::Session;
+use crate::auth::credential::{Admitted, Session};
 use crate::bus::{Events, Topic};
 use crate::error::Error;
 use crate::live_router::{self, Subject};

@@ -1,5 +1,6 @@
 //! The fields of policy: one list for checking input, merging, and telling agents.
 
+use super::tunnel;
 use super::window::MaintenanceWindow;
 use crate::error::FieldError;
 use gururmm_protocol::policy::AgentConfig;
@@ -40,6 +41,14 @@ pub enum Kind {
     Choice {
         options: &'static [&'static str],
     },
+    /// Some of these words, each once.
+    Choices {
+        options: &'static [&'static str],
+    },
+    /// Folders, each whole.
+    Paths,
+    /// `host:port`, each of them possibly `*`, hosts also as networks.
+    Addresses,
     /// `{"days": ["sat"], "from": "22:00", "to": "05:00", "time_zone": "Europe/Berlin"}`; absent: at any time.
     MaintenanceWindow,
 }
@@ -118,6 +127,66 @@ pub const FIELDS: &[Field] = &[
         of: Of::Server,
         description: "When updates may be made",
     },
+    Field {
+        name: "tunnel_channels_tech",
+        kind: Kind::Choices { options: tunnel::CHANNELS },
+        of: Of::Server,
+        description: "What techs may use in sessions with the machine",
+    },
+    Field {
+        name: "tunnel_channels_admin",
+        kind: Kind::Choices { options: tunnel::CHANNELS },
+        of: Of::Server,
+        description: "What admins may use in sessions with the machine",
+    },
+    Field {
+        name: "tunnel_channels_owner",
+        kind: Kind::Choices { options: tunnel::CHANNELS },
+        of: Of::Server,
+        description: "What owners may use in sessions with the machine",
+    },
+    Field {
+        name: "tunnel_paths",
+        kind: Kind::Paths,
+        of: Of::Server,
+        description: "Folders that files may be reached in; unset: all",
+    },
+    Field {
+        name: "tunnel_forwards",
+        kind: Kind::Addresses,
+        of: Of::Server,
+        description: "Addresses that may be reached through the machine",
+    },
+    Field {
+        name: "tunnel_consent",
+        kind: Kind::Choice { options: &["never", "when_signed_in", "always"] },
+        of: Of::Server,
+        description: "Whether the machine's user is asked before a session",
+    },
+    Field {
+        name: "tunnel_reason",
+        kind: Kind::Choice { options: &["none", "optional", "required", "ticket"] },
+        of: Of::Server,
+        description: "What is asked when a session is opened",
+    },
+    Field {
+        name: "tunnel_idle_minutes",
+        kind: Kind::Integer { min: 1, max: 480 },
+        of: Of::Server,
+        description: "Minutes without input before a session is closed",
+    },
+    Field {
+        name: "tunnel_max_minutes",
+        kind: Kind::Integer { min: 5, max: 1_440 },
+        of: Of::Server,
+        description: "Minutes a session may be open",
+    },
+    Field {
+        name: "tunnel_sessions_per_tech",
+        kind: Kind::Integer { min: 1, max: 100 },
+        of: Of::Server,
+        description: "Sessions that one person may have open when opening one with the machine",
+    },
 ];
 
 /// How long a command waits for its machine where nobody says anything.
@@ -153,6 +222,19 @@ impl Kind {
             },
             Self::Choice { options } if value.as_str().is_some_and(|word| options.contains(&word)) => None,
             Self::Choice { options } => Some(("INVALID", format!("must be one of {}", options.join(", ")))),
+            Self::Choices { options } => {
+                let words = value.as_array().filter(|words| words.len() <= options.len());
+                let fits = words.is_some_and(|words| {
+                    words.iter().enumerate().all(|(place, word)| {
+                        word.as_str().is_some_and(|word| options.contains(&word))
+                            && !words.iter().take(place).any(|before| before == word)
+                    })
+                });
+                let complaint = || format!("must be a list of some of {}", options.join(", "));
+                (!fits).then(|| ("INVALID", complaint()))
+            }
+            Self::Paths => tunnel::paths_complaint(value).map(|complaint| ("INVALID", complaint)),
+            Self::Addresses => tunnel::addresses_complaint(value).map(|complaint| ("INVALID", complaint)),
             Self::MaintenanceWindow => {
                 MaintenanceWindow::parse(value).err().map(|complaint| ("INVALID", complaint.to_owned()))
             }
@@ -197,7 +279,7 @@ pub fn agent_config<S>(effective: &[Effective<S>]) -> AgentConfig {
     serde_json::from_value(Value::Object(settings)).unwrap_or_default()
 }
 
-/// Where nobody says anything. A window that is absent is always open.
+/// Where nobody says anything. A window that is absent is always open, and absent folders are all.
 fn defaults() -> Settings {
     let mut defaults = match serde_json::to_value(AgentConfig::default()) {
         Ok(Value::Object(defaults)) => defaults,
@@ -210,6 +292,16 @@ fn defaults() -> Settings {
         ("update_channel", json!("stable")),
         ("update_defer_hours", json!(0)),
         ("update_window", Value::Null),
+        ("tunnel_channels_tech", json!(tunnel::CHANNELS)),
+        ("tunnel_channels_admin", json!(tunnel::CHANNELS)),
+        ("tunnel_channels_owner", json!(tunnel::CHANNELS)),
+        ("tunnel_paths", Value::Null),
+        ("tunnel_forwards", json!([])),
+        ("tunnel_consent", json!("never")),
+        ("tunnel_reason", json!("none")),
+        ("tunnel_idle_minutes", json!(15)),
+        ("tunnel_max_minutes", json!(480)),
+        ("tunnel_sessions_per_tech", json!(10)),
     ];
     defaults.extend(of_server.map(|(name, value)| (name.to_owned(), value)));
     defaults

@@ -6,12 +6,14 @@ mod commands;
 pub mod http;
 mod push;
 mod store;
+mod tunnel;
 mod updates;
 mod window;
 
 pub use catalogue::{Kind, Settings};
 pub use commands::{CommandPolicy, WhenOffline, command_policy};
 pub use push::moved;
+pub use tunnel::{AsksReason, TunnelPolicy, tunnel_policy};
 pub use updates::{Channel, UpdatePolicy, update_policies, update_policy};
 pub use window::MaintenanceWindow;
 

@@ -107,6 +107,7 @@ async fn what_is_ordered_while_a_machine_moves_is_seen_where_the_machine_is_then
     let server = TestServer::start().await;
     let machine = server.seed_agent(&acme::HQ, "mover").await;
     let (admin, tech) = (server.client_as(&acme::ADMIN).await, server.client_as(&acme::TECH).await);
+    let _connected = TestAgent::connect(&server, &machine).await;
     // Whoever writes into the log waits: the move when it has moved the machine, and is not over.
     let mut holder = server.owner().await;
     let mut held = holder.begin().await.unwrap();

@@ -73,6 +73,11 @@ async fn command_routes() {
 }
 
 #[tokio::test]
+async fn tunnel_routes() {
+    hold(routes::TUNNEL).await;
+}
+
+#[tokio::test]
 async fn agent_log_routes() {
     hold(routes::AGENT_LOGS).await;
 }

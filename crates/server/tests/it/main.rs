@@ -58,6 +58,7 @@ mod setup;
 mod sites;
 mod traces;
 mod tunnel;
+mod tunnel_socket;
 mod uninstall;
 mod updates;
 mod users;

@@ -1,7 +1,7 @@
 //! Sessions of techs with machines: `/api/v1/tunnel`.
 
 use gururmm_testkit::world::{acme, globex};
-use gururmm_testkit::{ApiClient, SeededAgent, TestServer};
+use gururmm_testkit::{ApiClient, SeededAgent, TestAgent, TestServer};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -22,6 +22,7 @@ fn status_path(session: &Value) -> String {
 async fn a_second_open_is_the_same_session_and_a_closed_one_still_answers_its_owner() {
     let server = TestServer::start().await;
     let machine = server.seed_agent(&acme::HQ, "web-01").await;
+    let _agent = TestAgent::connect(&server, &machine).await;
     let tech = server.client_as(&acme::TECH).await;
     let session = open(&tech, &machine).await;
     assert_eq!(open(&tech, &machine).await, session);
@@ -45,6 +46,7 @@ async fn a_second_open_is_the_same_session_and_a_closed_one_still_answers_its_ow
 async fn another_tech_has_a_session_of_their_own_and_none_of_this_one() {
     let server = TestServer::start().await;
     let machine = server.seed_agent(&acme::HQ, "web-01").await;
+    let _agent = TestAgent::connect(&server, &machine).await;
     let tech = server.client_as(&acme::TECH).await;
     let session = open(&tech, &machine).await;
     let other = server.client_as(&acme::ALPHA_TECH).await;
@@ -58,6 +60,7 @@ async fn another_tech_has_a_session_of_their_own_and_none_of_this_one() {
 async fn what_is_unknown_foreign_or_out_of_reach_is_not_found() {
     let server = TestServer::start().await;
     let machine = server.seed_agent(&acme::HQ, "web-01").await;
+    let _agent = TestAgent::connect(&server, &machine).await;
     let session = open(&server.client_as(&acme::TECH).await, &machine).await;
     for stranger in [&globex::OWNER, &acme::BETA_TECH] {
         let stranger = server.client_as(stranger).await;
@@ -79,4 +82,24 @@ async fn a_machine_that_waits_for_approval_has_no_sessions() {
         .unwrap();
     let tech = server.client_as(&acme::TECH).await;
     tech.post(OPEN, json!({ "agent_id": machine.id })).await.expect_problem(409, "AGENT_NOT_ACTIVE");
+}
+
+#[tokio::test]
+async fn a_machine_that_is_away_or_whose_agent_is_too_old_is_answered_so() {
+    let server = TestServer::start().await;
+    let machine = server.seed_agent(&acme::HQ, "web-01").await;
+    let tech = server.client_as(&acme::TECH).await;
+    let wish = json!({ "agent_id": machine.id });
+    tech.post(OPEN, wish.clone()).await.expect_problem(409, "AGENT_OFFLINE");
+    let agent = TestAgent::connect(&server, &machine).await;
+    let session = open(&tech, &machine).await;
+    drop(agent);
+    // One that is open is answered whatever the machine does.
+    assert_eq!(open(&tech, &machine).await, session);
+    tech.post(CLOSE, json!({ "session_id": session })).await.expect(200);
+    sqlx::query("UPDATE agents SET protocol_version = '1.0'")
+        .execute(&mut server.owner().await)
+        .await
+        .unwrap();
+    tech.post(OPEN, wish).await.expect_problem(409, "AGENT_TOO_OLD");
 }

@@ -60,6 +60,11 @@ fn any_value(kind: Kind) -> BoxedStrategy<Option<Value>> {
         Kind::Bool => any::<bool>().prop_map(|value| json!(value)).boxed(),
         Kind::Integer { min, max } => (min..=max).prop_map(|value| json!(value)).boxed(),
         Kind::Choice { options } => proptest::sample::select(options).prop_map(|word| json!(word)).boxed(),
+        Kind::Choices { options } => {
+            proptest::sample::subsequence(options, 0..=options.len()).prop_map(|words| json!(words)).boxed()
+        }
+        Kind::Paths => proptest::collection::vec(Just("/srv"), 0..3).prop_map(|paths| json!(paths)).boxed(),
+        Kind::Addresses => Just(json!(["*:22"])).boxed(),
         Kind::MaintenanceWindow => (0..24_u32)
             .prop_map(|hour| json!({ "days": ["sat"], "from": format!("{hour:02}:00"), "to": "12:30" }))
             .boxed(),

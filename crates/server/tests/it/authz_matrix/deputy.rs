@@ -32,6 +32,13 @@ async fn a_foreign_reference_is_not_found_and_both_objects_stay() {
     let mut fixture = Fixture::new().await;
     let north = fixture.server.seed_agent(&acme::NORTH, "north-server").await.id;
     let beside = fixture.server.seed_agent(&acme::HQ, "hq-beside").await.id;
+    // To another server: an agent that really is here would write of itself meanwhile.
+    sqlx::query("UPDATE agent_status SET is_connected = true, connected_since = now(), node_id = $2 WHERE agent_id = $1")
+        .bind(fixture.agent.id)
+        .bind(Uuid::now_v7())
+        .execute(&mut fixture.owner)
+        .await
+        .unwrap();
     let cases = cases(&fixture, north, beside).await;
     let before = fixture.digest().await;
     for case in &cases {

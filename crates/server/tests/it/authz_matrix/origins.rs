@@ -8,6 +8,8 @@ use gururmm_server::net::TlsMode;
 use gururmm_testkit::agent::{AGENT_HEADER, SOCKET_PATH};
 use gururmm_testkit::world::acme;
 use gururmm_testkit::{ApiClient, TestDatabase, TestServer};
+use serde_json::json;
+use uuid::Uuid;
 
 /// How a server is reached.
 struct Setup {
@@ -63,6 +65,7 @@ async fn a_foreign_page_never_gets_a_socket() {
         ];
         assert!(foreign.len() >= 12);
         for path in SOCKETS {
+            let path = &existing(&server, path).await;
             for origin in &foreign {
                 let client = knocking(&server, setup, path).await.with("origin", origin);
                 refused(setup, path, &format!("origin {origin:?}"), &client).await;
@@ -85,15 +88,18 @@ async fn the_servers_own_page_gets_its_socket_and_a_browser_without_an_origin_do
     for setup in SETUPS {
         let server = start(setup).await;
         let own = server.app().config.public_url.origin().ascii_serialization();
-        let client = knocking(&server, setup, "/api/v1/live").await.with("origin", &own);
-        let socket = client.upgrade("/api/v1/live").await;
-        assert!(
-            socket.is_ok(),
-            "{}: {}",
-            setup.what,
-            socket.err().map(|answer| answer.to_string()).unwrap_or_default()
-        );
-        refused(setup, "/api/v1/live", "no origin", &knocking(&server, setup, "/api/v1/live").await).await;
+        for path in SOCKETS.iter().filter(|path| **path != SOCKET_PATH) {
+            let path = &existing(&server, path).await;
+            let client = knocking(&server, setup, path).await.with("origin", &own);
+            let socket = client.upgrade(path).await;
+            assert!(
+                socket.is_ok(),
+                "{}: {}",
+                setup.what,
+                socket.err().map(|answer| answer.to_string()).unwrap_or_default()
+            );
+            refused(setup, path, "no origin", &knocking(&server, setup, path).await).await;
+        }
         let agent = knocking(&server, setup, SOCKET_PATH).await.upgrade(SOCKET_PATH).await;
         assert!(agent.is_ok(), "{}: an agent sends no origin", setup.what);
     }
@@ -112,6 +118,28 @@ async fn start(setup: &Setup) -> TestServer {
     .await
 }
 
+/// The path of a socket that exists: a session with a machine is made for it.
+async fn existing(server: &TestServer, path: &str) -> String {
+    if !path.contains("{session_id}") {
+        return path.to_owned();
+    }
+    let (machine, session) = (server.seed_agent(&acme::HQ, "session").await, Uuid::now_v7());
+    sqlx::query(
+        "INSERT INTO tunnel_sessions (id, tenant_id, client_id, site_id, agent_id, tech_id, status)
+         VALUES ($1, $2, $3, $4, $5, $6, 'active')",
+    )
+    .bind(session)
+    .bind(acme::PARTNER.id)
+    .bind(acme::ALPHA.id)
+    .bind(acme::HQ.id)
+    .bind(machine.id)
+    .bind(acme::TECH.id)
+    .execute(&mut server.owner().await)
+    .await
+    .unwrap();
+    path.replace("{session_id}", &session.to_string())
+}
+
 /// A client with everything that opens the socket, except for an origin.
 async fn knocking(server: &TestServer, setup: &Setup, path: &str) -> ApiClient {
     let host = server.app().config.public_url.authority().to_owned();
@@ -128,11 +156,17 @@ async fn knocking(server: &TestServer, setup: &Setup, path: &str) -> ApiClient {
             server.anonymous().with_bearer(&machine.key).with(AGENT_HEADER, &machine.id.to_string()),
         );
     }
-    let session = server.session_of(&acme::READER, SessionKind::Dashboard).await;
+    let session = server.session_of(&acme::TECH, SessionKind::Dashboard).await;
     let browser = through(server.browser_with(&session));
-    let ticket = ticket_of(&browser).await;
+    let (protocol, ticket) = match path.strip_suffix("/socket") {
+        Some(session) => {
+            let ticket = browser.post(&format!("{session}/ticket"), json!({})).await.expect(200);
+            ("gururmm.tunnel.v1", ticket["ticket"].as_str().unwrap().to_owned())
+        }
+        None => ("gururmm.live.v1", ticket_of(&browser).await),
+    };
     assert!(browser.headers()["cookie"].to_str().unwrap().starts_with(credential::cookie_name(server.app())));
-    browser.with("sec-websocket-protocol", &format!("gururmm.live.v1, ticket.{ticket}"))
+    browser.with("sec-websocket-protocol", &format!("{protocol}, ticket.{ticket}"))
 }
 
 async fn refused(setup: &Setup, path: &str, what: &str, client: &ApiClient) {

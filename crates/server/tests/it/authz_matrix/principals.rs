@@ -97,7 +97,8 @@ impl Principal {
             }
             (ConfinedHere | OtherSite | OtherClient, Needs::Unconfined(_)) => Some(Forbidden),
             (ConfinedHere, Needs::Member(_)) => match route.object {
-                Object::Tunnel => Some(Forbidden),
+                // It is another tech's; an admin ends those of others.
+                Object::Tunnel if route.needs == Needs::Member("tech") => Some(Forbidden),
                 _ => None,
             },
             // A client's name shows to whoever sees one of its sites.

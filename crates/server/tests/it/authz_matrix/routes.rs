@@ -296,9 +296,42 @@ pub const COMMANDS: &[Route] = &[
     get("/api/v1/commands", READ),
     get("/api/v1/commands/{id}", READ).on(Object::Command),
     get("/api/v1/commands/{id}/output", READ).on(Object::Command),
+];
+
+const SERVICE: &[(&str, &str)] = &[("action", "restart")];
+
+const fn in_tunnel(method: &'static str, path: &'static str) -> Route {
+    route(method, path, TECH, 409).on(Object::Tunnel)
+}
+
+/// Sessions with machines. The machine of the matrix is not connected: what is done in its session is answered so.
+pub const TUNNEL: &[Route] = &[
     post("/api/v1/tunnel/open", TECH, 200).on(Object::Agent).with(|_, id| json!({"agent_id": id})),
     get("/api/v1/tunnel/status/{session_id}", TECH).on(Object::Tunnel),
     post("/api/v1/tunnel/close", TECH, 200).on(Object::Tunnel).with(|_, id| json!({"session_id": id})),
+    get("/api/v1/tunnel/sessions", TECH),
+    post("/api/v1/tunnel/sessions/{id}/end", Member("admin"), 200).on(Object::Tunnel),
+    post("/api/v1/tunnel/{session_id}/ticket", TECH, 200).on(Object::Tunnel),
+    in_tunnel("GET", "/api/v1/tunnel/{session_id}/processes"),
+    in_tunnel("POST", "/api/v1/tunnel/{session_id}/processes/kill")
+        .with(|_, _| json!({"pid": 1, "started_ms": 0})),
+    in_tunnel("POST", "/api/v1/tunnel/{session_id}/processes/priority")
+        .with(|_, _| json!({"pid": 1, "started_ms": 0, "priority": "low"})),
+    in_tunnel("GET", "/api/v1/tunnel/{session_id}/services"),
+    in_tunnel("POST", "/api/v1/tunnel/{session_id}/services/{action}")
+        .filling(SERVICE)
+        .with(|_, _| json!({"name": "nginx.service"})),
+    in_tunnel("GET", "/api/v1/tunnel/{session_id}/registry"),
+    in_tunnel("POST", "/api/v1/tunnel/{session_id}/registry")
+        .with(|_, _| json!({"do": "create_key", "key": "HKEY_LOCAL_MACHINE\\SOFTWARE\\Example"})),
+    in_tunnel("GET", "/api/v1/tunnel/{session_id}/events"),
+    in_tunnel("GET", "/api/v1/tunnel/{session_id}/files").asking("?path=/srv"),
+    in_tunnel("POST", "/api/v1/tunnel/{session_id}/files")
+        .with(|_, _| json!({"do": "make_folder", "path": "/srv/new"})),
+    in_tunnel("GET", "/api/v1/tunnel/{session_id}/files/content").asking("?path=/srv/report.txt"),
+    in_tunnel("PUT", "/api/v1/tunnel/{session_id}/files/content")
+        .asking("?path=/srv/report.txt")
+        .with(|_, _| json!({"any": "bytes"})),
 ];
 
 /// What agents write themselves. The machine of the matrix is not connected: asking it is answered so.
@@ -363,11 +396,11 @@ fn settings(_: &Fixture, _: Uuid) -> Value {
 }
 
 /// Routes that turn into a WebSocket.
-pub const SOCKETS: &[&str] = &["/api/v1/agent/socket", "/api/v1/live"];
+pub const SOCKETS: &[&str] = &["/api/v1/agent/socket", "/api/v1/live", "/api/v1/tunnel/{session_id}/socket"];
 
 /// The whole table.
 pub fn all() -> impl Iterator<Item = &'static Route> {
-    [PUBLIC, ACCOUNT, USERS, TENANCY, ENROLLMENT, AGENTS, COMMANDS, AGENT_LOGS, UPDATES, OVERSIGHT]
+    [PUBLIC, ACCOUNT, USERS, TENANCY, ENROLLMENT, AGENTS, COMMANDS, TUNNEL, AGENT_LOGS, UPDATES, OVERSIGHT]
         .into_iter()
         .flatten()
 }
