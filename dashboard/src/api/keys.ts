@@ -60,6 +60,11 @@ export const keys = {
   userSessions: (id: string) => ["user-sessions", id] as const,
   audit: ["audit"] as const,
   policies: ["policies"] as const,
+  /** What a machine says in a session; gone with it. */
+  tunnel: (sessionId: string) => ["tunnel", sessionId] as const,
+  tunnels: ["tunnels"] as const,
+  recordings: ["recordings"] as const,
+  recording: (sessionId: string) => ["recording", sessionId] as const,
 };
 
 /** Which cached queries an invalidation makes stale; `agentId` is the machine it concerns, where it concerns one. */

@@ -99,6 +99,10 @@ export type Overview = Sent<Schemas["Overview"]>;
 export type SystemStatus = Sent<Schemas["SystemStatus"]>;
 export type StorageKind = Schemas["StorageKind"];
 export type Node = Sent<Schemas["Node"]>;
+export type TunnelSession = Sent<Schemas["TunnelSession"]>;
+export type Recording = Sent<Schemas["Recording"]>;
+export type RecordingDetail = Sent<Schemas["RecordingDetail"]>;
+export type RecordedEvent = Sent<Schemas["RecordedEvent"]>;
 export type AuditEntry = Sent<Schemas["AuditEntry"]>;
 export type AuditVerdict = Sent<Schemas["Verification"]>;
 
@@ -117,6 +121,8 @@ export type Permission =
   | "read_audit"
   | "manage_partner"
   | "use_tunnel"
+  | "end_tunnels"
+  | "read_recordings"
   | "read_agent_logs"
   | "read_rollouts"
   | "manage_rollouts"

@@ -22,6 +22,7 @@ import {
   placeSearch,
   signInSearch,
   timeRange,
+  tunnelSearch,
   usersSearch,
 } from "./search";
 
@@ -149,6 +150,11 @@ const agentConnections = createRoute({
     "AgentConnectionsTab",
   ),
 });
+const agentSession = createRoute({
+  ...page("/agents/$agentId/session"),
+  validateSearch: tunnelSearch,
+  component: lazyRouteComponent(() => import("../features/tunnel/session-page"), "SessionPage"),
+});
 const updates = createRoute({
   ...page("/updates"),
   component: lazyRouteComponent(() => import("../features/updates/updates-page"), "UpdatesPage"),
@@ -232,6 +238,7 @@ const routeTree = root.addChildren([
       agentConnections,
       agentLog,
     ]),
+    agentSession,
     commands,
     updates,
     alerts,

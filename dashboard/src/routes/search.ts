@@ -69,6 +69,16 @@ export const alertFilter = z.object({
   alert: id,
 });
 
+/** Which session with the machine, and what of it is shown. */
+export const tunnelSearch = z.object({
+  session: id,
+  tab: text,
+  /** Of the files; longer than any other text in an address. */
+  path: z.string().max(4096).optional().catch(undefined),
+  /** Of the registry. */
+  key: z.string().max(4096).optional().catch(undefined),
+});
+
 export const placeSearch = z.object({ tab: z.enum(["policy"]).optional().catch(undefined) });
 
 export const enrollmentSearch = z.object({ site_id: id });

@@ -15,6 +15,7 @@ const PAGES: &[&str] = &[
     "enrollment",
     "fleet",
     "profile",
+    "sessions",
     "settings",
     "sites",
     "system",

@@ -12,6 +12,7 @@ import { RelativeTime } from "../../ui/time";
 import { useCan } from "../session/session";
 import { ObjectFallback } from "../shell/fallbacks";
 import { PageHeader } from "../shell/page-header";
+import { OpenSession } from "../tunnel/open-session";
 import { DeleteAgent, MoveAgent } from "./agent-actions";
 import { MergeAgent, ReenrollAgent, RetireAgent, RetiredNotice } from "./agent-life";
 import { AgentStatusLabel } from "./agent-status";
@@ -149,6 +150,7 @@ function Actions({ agent }: { agent: Agent }) {
   const isActive = agent.status === "online" || agent.status === "offline";
   return (
     <>
+      <OpenSession agent={agent} />
       {canRun && isActive && (
         <Button asChild>
           <Link to="/agents/$agentId/commands" params={{ agentId: agent.id }}>

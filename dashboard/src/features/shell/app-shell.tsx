@@ -24,6 +24,8 @@ export function AppShell() {
   useEffect(() => setDrawerOpen(false), [pathname]);
   useEffect(() => {
     const onKeyDown = (event: KeyboardEvent) => {
+      // In a terminal the keys are the shell's.
+      if (event.target instanceof Element && event.target.closest(".xterm")) return;
       if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") {
         event.preventDefault();
         setPaletteOpen((open) => !open);
@@ -73,7 +75,7 @@ export function AppShell() {
         <main
           id="content"
           tabIndex={-1}
-          className="mx-auto min-h-[calc(100dvh-3rem)] max-w-[90rem] px-4 pt-5 pb-16 outline-none sm:px-6 lg:min-h-dvh lg:px-8 lg:pt-6"
+          className="mx-auto min-h-[calc(100dvh-3rem)] max-w-[90rem] px-4 pt-5 pb-16 outline-none has-[[data-full]]:max-w-none has-[[data-full]]:p-0 sm:px-6 lg:min-h-dvh lg:px-8 lg:pt-6"
         >
           <FocusOnNavigation pathname={pathname} />
           <Suspense fallback={<SkeletonRows rows={8} />}>

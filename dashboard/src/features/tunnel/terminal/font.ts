@@ -1,0 +1,19 @@
+import { readPreference, writePreference } from "../../../lib/storage";
+
+const KEY = "gururmm.terminal.font";
+const DEFAULT_PX = 13;
+const LEAST_PX = 8;
+const MOST_PX = 32;
+
+export type FontStep = "larger" | "smaller" | "ordinary";
+
+const isSize = (value: unknown): value is number =>
+  typeof value === "number" && value >= LEAST_PX && value <= MOST_PX;
+
+export const readFontSize = () => readPreference(KEY, isSize) ?? DEFAULT_PX;
+export const writeFontSize = (size: number) => writePreference(KEY, size);
+
+export function stepFont(size: number, step: FontStep): number {
+  if (step === "ordinary") return DEFAULT_PX;
+  return Math.min(MOST_PX, Math.max(LEAST_PX, size + (step === "larger" ? 1 : -1)));
+}
