@@ -12,6 +12,7 @@ use crate::keys::Keys;
 use crate::live::{self, Live};
 use crate::observability::Counters;
 use crate::protocols::Protocols;
+use crate::recordings::Recordings;
 use crate::telemetry::Telemetry;
 use crate::tunnel::{self, Tunnels};
 use crate::updates::Updates;
@@ -46,7 +47,17 @@ pub struct App {
     pub counters: Counters,
     /// What is handed out to machines.
     pub downloads: Downloads,
+    /// Where sessions with machines are recorded.
+    pub recordings: Recordings,
     pub started_at: DateTime<Utc>,
+}
+
+/// How sockets are kept: agents', pages', and those of sessions with machines.
+#[derive(Debug, Clone, Default)]
+pub struct Sockets {
+    pub gateway: gateway::Settings,
+    pub live: live::Settings,
+    pub tunnel: tunnel::Settings,
 }
 
 impl App {
@@ -56,9 +67,8 @@ impl App {
         db: Db,
         keys: Keys,
         bus: Bus,
-        gateway: gateway::Settings,
-        live: live::Settings,
-        tunnel: tunnel::Settings,
+        sockets: Sockets,
+        recordings: Recordings,
     ) -> Self {
         Self {
             downloads: Downloads::new(config.agent_binary.clone(), config.dist.clone()),
@@ -68,14 +78,15 @@ impl App {
             config,
             db,
             keys,
-            gateway: Gateway::new(gateway, bus.clone()),
+            gateway: Gateway::new(sockets.gateway, bus.clone()),
             bus,
-            live: Live::new(live),
-            tunnel: Tunnels::new(tunnel),
+            live: Live::new(sockets.live),
+            tunnel: Tunnels::new(sockets.tunnel),
             telemetry: Telemetry::default(),
             commands: Commands::default(),
             limits: PublicLimits::default(),
             counters: Counters::default(),
+            recordings,
             started_at: Utc::now(),
         }
     }

@@ -3,12 +3,14 @@
 use crate::agent_logs;
 use crate::agents;
 use crate::app::AppState;
+use crate::chain;
 use crate::commands;
 use crate::follow;
 use crate::gateway;
 use crate::jobs::{self, Job};
 use crate::nodes;
 use crate::peer_router;
+use crate::recordings;
 use crate::retention;
 use crate::telemetry::{self, ingest::Ingest, live::LiveView};
 use crate::tunnel;
@@ -94,6 +96,25 @@ const JOBS: &[Job] = &[
         round: |app| Box::pin(retention::keep(app, Utc::now())),
     },
     Job {
+        name: recordings::EXPIRY,
+        every: Duration::from_secs(3_600),
+        everywhere: false,
+        round: |app| Box::pin(recordings::keep_expiry(app, Utc::now())),
+    },
+    Job {
+        name: chain::STORE_JOB,
+        every: Duration::from_secs(30),
+        everywhere: false,
+        round: |app| Box::pin(chain::keep_in_store(app)),
+    },
+    Job {
+        name: chain::FILE_JOB,
+        every: Duration::from_secs(30),
+        // Each server may have a file of its own.
+        everywhere: true,
+        round: |app| Box::pin(chain::keep_in_file(app)),
+    },
+    Job {
         name: "prune expired",
         every: Duration::from_secs(3_600),
         everywhere: false,
@@ -172,11 +193,14 @@ mod tests {
             names,
             [
                 "agent log deadlines",
+                "audit anchor file",
+                "audit anchors",
                 "command deadlines",
                 "history",
                 "lost nodes",
                 "metric partitions",
                 "prune expired",
+                "recording retention",
                 "retention",
                 "tunnel deadlines",
                 "uninstall deadlines",
@@ -187,6 +211,6 @@ mod tests {
             ]
         );
         let everywhere: Vec<_> = JOBS.iter().filter(|job| job.everywhere).map(|job| job.name).collect();
-        assert_eq!(everywhere, ["command deadlines"]);
+        assert_eq!(everywhere, ["command deadlines", "audit anchor file"]);
     }
 }

@@ -4,14 +4,12 @@ mod nats;
 
 use crate::admin::{self, AdminCommand};
 use crate::database::DatabaseChoice;
-use crate::gateway;
-use crate::live;
 use crate::net::TlsMode;
 use crate::nodes;
 use crate::observability::logs::{self, LogFormat};
 use crate::observability::{TraceOptions, Traces};
+use crate::recordings;
 use crate::serve::{Peers, ServeOptions, Server};
-use crate::tunnel;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
@@ -85,6 +83,14 @@ struct ServeArgs {
     /// How people and agents reach this server, when it is not the listen address.
     #[arg(long, value_name = "URL")]
     public_url: Option<Url>,
+    /// Where recordings of sessions with machines are kept: a folder, or s3://BUCKET/PREFIX, reached as the environment's
+    /// AWS_* variables say. By default `recordings` in the data folder. Several servers need one place.
+    #[arg(long, env = "GURURMM_RECORDINGS", value_name = "PLACE")]
+    recordings: Option<String>,
+    /// A file that the heads of the audit log's and the recordings' chains are added to within a minute of moving. It
+    /// belongs where whoever reaches this server and its database does not.
+    #[arg(long, env = "GURURMM_AUDIT_ANCHOR", value_name = "FILE")]
+    audit_anchor: Option<PathBuf>,
     #[command(flatten)]
     nats: NatsArgs,
     /// What people call this server, where there are several. By default what the machine is called.
@@ -177,9 +183,12 @@ async fn serve(args: ServeArgs, traces: Option<&Traces>) -> anyhow::Result<()> {
         invites_local_agent: args.local_agent.is_some(),
         agent_binary: args.local_agent.or(args.agent_binary),
         dist: args.dist,
-        gateway: gateway::Settings::default(),
-        live: live::Settings::default(),
-        tunnel: tunnel::Settings::default(),
+        sockets: crate::app::Sockets::default(),
+        recordings: recordings::Options {
+            place: args.recordings,
+            anchor: args.audit_anchor,
+            ..recordings::Options::default()
+        },
     };
     let mut server = tokio::select! {
         started = Server::start(options) => started?,

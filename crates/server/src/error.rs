@@ -72,6 +72,7 @@ codes! {
     SessionClosed = "SESSION_CLOSED", CONFLICT, "The session with the machine is closed";
     MachineRefused = "MACHINE_REFUSED", CONFLICT, "The machine refused the session";
     MachineFailed = "MACHINE_FAILED", CONFLICT, "The machine could not do it";
+    RecordingDamaged = "RECORDING_DAMAGED", CONFLICT, "The recording is not as it was written";
     InvalidState = "INVALID_STATE", CONFLICT, "The object is not in a state that allows this";
     PayloadTooLarge = "PAYLOAD_TOO_LARGE", PAYLOAD_TOO_LARGE, "The request is too large";
     UnsupportedMediaType = "UNSUPPORTED_MEDIA_TYPE", UNSUPPORTED_MEDIA_TYPE, "Send JSON";

@@ -66,6 +66,15 @@ impl Keys {
     }
 }
 
+impl Keys {
+    /// A key of its own for each thing that is encrypted, from the installation's: every node has it, and nobody who
+    /// has the database or the objects alone.
+    pub fn key_for(&self, purpose: Purpose, about: &[u8]) -> Zeroizing<[u8; 32]> {
+        let key = Zeroizing::new(blake3::derive_key(purpose.context(), self.pepper.as_slice()));
+        Zeroizing::new(*blake3::keyed_hash(&key, about).as_bytes())
+    }
+}
+
 /// Made at the first start of a server that knows of it. One that is lost cannot be replaced for the agents that know
 /// it: it belongs into the backup, as all of this folder does.
 fn load_or_create_follow(folder: &Path) -> anyhow::Result<Ed25519KeyPair> {
@@ -97,6 +106,10 @@ pub enum Purpose {
     Throttle,
     DatabasePassword,
     KeyFingerprint,
+    /// Encrypts a session's recording.
+    Recording,
+    /// Signs the heads of audit chains.
+    AuditAnchor,
 }
 
 impl Purpose {
@@ -113,6 +126,8 @@ impl Purpose {
             Self::Throttle => "gururmm 2026 throttle key",
             Self::DatabasePassword => "gururmm 2026 database password",
             Self::KeyFingerprint => "gururmm 2026 key fingerprint",
+            Self::Recording => "gururmm 2026 recording",
+            Self::AuditAnchor => "gururmm 2026 audit anchor",
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod auth;
 pub mod background;
 pub mod backup;
 pub mod bus;
+pub mod chain;
 pub mod cli;
 pub mod commands;
 pub mod config;

@@ -8,7 +8,8 @@ use crate::http::layers;
 use crate::live;
 use crate::{
     agent_logs, agents, alerts, audit_log, connections, dashboard, enrollment, follow, install, nodes,
-    overview, policies, setup, sign_in, system, telemetry, tenancy, tunnel, updates, users, watchdog,
+    overview, policies, recordings, setup, sign_in, system, telemetry, tenancy, tunnel, updates, users,
+    watchdog,
 };
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -56,6 +57,7 @@ fn api() -> OpenApiRouter<AppState> {
         .merge(nodes::http::routes())
         .merge(updates::http::routes())
         .merge(follow::http::routes())
+        .merge(recordings::http::routes())
         .merge(watchdog::http::routes())
 }
 

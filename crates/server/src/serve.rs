@@ -1,22 +1,20 @@
 //! The running server: what is started, in which order, and how it stops.
 
-use crate::app::{App, AppState};
+use crate::app::{App, AppState, Sockets};
 use crate::background::Background;
 use crate::bus::{Bus, NatsOptions};
 use crate::config::Config;
 use crate::database::{Database, DatabaseChoice};
 use crate::db::embedded::DataLock;
 use crate::db::{Db, PoolSizes};
-use crate::gateway;
 use crate::keys::{Keys, Purpose, random_token};
-use crate::live;
 use crate::local_agent;
 use crate::net::{Limits, ListenConfig, Listener, TlsMode};
 use crate::nodes;
 use crate::observability::{MetricsListener, SpanCounts};
+use crate::recordings::{self, Recordings};
 use crate::router;
 use crate::served::Served;
-use crate::tunnel;
 use crate::updates;
 use anyhow::Context as _;
 use chrono::{TimeDelta, Utc};
@@ -56,9 +54,8 @@ pub struct ServeOptions {
     pub node_name: Option<String>,
     /// How it meets the others, where there are several on one database.
     pub peers: Peers,
-    pub gateway: gateway::Settings,
-    pub live: live::Settings,
-    pub tunnel: tunnel::Settings,
+    pub sockets: Sockets,
+    pub recordings: recordings::Options,
 }
 
 /// How a server meets the others of its installation.
@@ -196,11 +193,11 @@ async fn assemble(
     db.ensure_metric_partitions(now - TimeDelta::days(2), now + TimeDelta::days(3)).await?;
     let config = config(options, listener)?;
     db.node_started(node_id, &config.node_name, nodes::word(bus.reach())).await?;
-    if let Err(error) = Served::remember(&config) {
+    if let Err(error) = Served::remember(&config, options.recordings.place.as_deref()) {
         tracing::warn!(error = format!("{error:#}"), "admin commands will not know this server's address");
     }
-    let (gateway, live) = (options.gateway.clone(), options.live.clone());
-    Ok(App::new(config, db, keys, bus, gateway, live, options.tunnel.clone()))
+    let recordings = Recordings::open(options.recordings.clone(), &options.data_dir)?;
+    Ok(App::new(config, db, keys, bus, options.sockets.clone(), recordings))
 }
 
 async fn invite_local_agent(app: AppState) {

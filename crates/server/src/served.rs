@@ -18,11 +18,14 @@ pub struct Served {
     pub ca_fingerprint: Option<String>,
     pub agent_binary: Option<PathBuf>,
     pub dist: Option<PathBuf>,
+    /// The folder or bucket of recordings; `None`: the data folder's.
+    #[serde(default)]
+    pub recordings: Option<String>,
 }
 
 impl Served {
     /// Remembers it for [`Served::last`].
-    pub fn remember(config: &Config) -> anyhow::Result<()> {
+    pub fn remember(config: &Config, recordings: Option<&str>) -> anyhow::Result<()> {
         // The command line may work from another folder.
         let agent_binary = config.agent_binary.as_ref().map(std::path::absolute).transpose()?;
         let served = Self {
@@ -30,6 +33,7 @@ impl Served {
             ca_fingerprint: config.ca_fingerprint.clone(),
             agent_binary,
             dist: Some(std::path::absolute(&config.dist)?),
+            recordings: recordings.map(absolute).transpose()?,
         };
         let path = config.data_dir.join(FILE);
         private_file::write(&path, &serde_json::to_vec_pretty(&served)?)
@@ -44,6 +48,14 @@ impl Served {
             .inspect_err(|error| tracing::warn!(%error, "{FILE} in the data folder cannot be read"))
             .ok()
     }
+}
+
+fn absolute(place: &str) -> anyhow::Result<String> {
+    if place.contains("://") {
+        return Ok(place.to_owned());
+    }
+    let path = std::path::absolute(place)?;
+    path.into_os_string().into_string().map_err(|_| anyhow::anyhow!("{place} is no text"))
 }
 
 /// A URL in JSON.

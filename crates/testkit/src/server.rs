@@ -124,9 +124,8 @@ impl TestServer {
             invites_local_agent: false,
             node_name: None,
             peers: Peers::None,
-            gateway: gururmm_server::gateway::Settings::default(),
-            live: gururmm_server::live::Settings::default(),
-            tunnel: gururmm_server::tunnel::Settings::default(),
+            sockets: gururmm_server::app::Sockets::default(),
+            recordings: gururmm_server::recordings::Options::default(),
         };
         configure(&mut options);
         Server::start(options).await.unwrap()
@@ -175,6 +174,11 @@ impl TestServer {
     /// Where the server keeps its keys.
     pub fn keys_dir(&self) -> PathBuf {
         self.data_dir.path().join("keys")
+    }
+
+    /// Where recordings of sessions lie.
+    pub fn recordings_dir(&self) -> PathBuf {
+        self.data_dir.path().join(gururmm_server::recordings::FOLDER)
     }
 
     /// A script of this person, with a token of the API.

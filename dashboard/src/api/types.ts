@@ -119,6 +119,7 @@ export type Permission =
   | "read_users"
   | "manage_users"
   | "read_audit"
+  | "read_recordings"
   | "manage_partner"
   | "use_tunnel"
   | "end_tunnels"

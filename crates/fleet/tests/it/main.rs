@@ -98,9 +98,10 @@ async fn seeded_machines_connect_measure_and_run_a_command_once() {
 
 #[tokio::test]
 async fn a_crowd_that_comes_at_once_is_let_in_a_few_at_a_time_and_all_of_it_gets_in() {
-    let server =
-        TestServer::start_with(TestDatabase::with_world().await, |options| options.gateway.arrivals = 2)
-            .await;
+    let server = TestServer::start_with(TestDatabase::with_world().await, |options| {
+        options.sockets.gateway.arrivals = 2
+    })
+    .await;
     let (agents, api) = seeded(&server, World::new(1, 40)).await;
     let counted = run(&server, agents, Manner::default(), async || {
         eventually("forty online", async || (agents_online(&api).await == 40).then_some(())).await;

@@ -2,6 +2,8 @@
 
 use crate::backup;
 use crate::cli::{DataArgs, print};
+use crate::recordings::FOLDER;
+use crate::served::Served;
 use clap::{Args, Subcommand};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -52,6 +54,9 @@ pub(super) async fn run(command: BackupCommand) -> anyhow::Result<()> {
             database.close().await?;
             let made = made?;
             print(&format!("[OK] {} ({} MB)", made.folder.display(), made.bytes.div_ceil(1_000_000)))?;
+            let place = Served::last(&args.data.data_dir).and_then(|served| served.recordings);
+            let place = place.unwrap_or_else(|| args.data.data_dir.join(FOLDER).display().to_string());
+            print(&format!("[INFO] recordings of sessions are not in it: {place}"))?;
             made.removed.iter().try_for_each(|old| print(&format!("[INFO] removed {}", old.display())))
         }
         BackupCommand::Check(FromArgs { from }) => {

@@ -6,20 +6,19 @@ mod follow;
 mod keys;
 mod setup;
 mod users;
+mod verify_audit;
 
-use crate::app::App;
+use crate::app::{App, Sockets};
 use crate::bus::Bus;
 use crate::cli::{DataArgs, print};
 use crate::config::Config;
 use crate::database::{Database, DatabaseChoice};
 use crate::db::{Db, PoolSizes};
 use crate::error::Error;
-use crate::gateway;
 use crate::keys::Keys;
-use crate::live;
+use crate::recordings::{self, Recordings};
 use crate::serve::DIST_FOLDER;
 use crate::served::Served;
-use crate::tunnel;
 use anyhow::Context as _;
 use clap::Subcommand;
 use serde::Serialize;
@@ -46,6 +45,8 @@ pub enum AdminCommand {
     /// Keep what the installation cannot do without, and bring it back.
     #[command(subcommand)]
     Backup(backup::BackupCommand),
+    /// Hold the audit log, the recordings and their anchors against each other; fails when something does not fit.
+    VerifyAudit(verify_audit::VerifyArgs),
     /// Print the URL of the database as its owner. It may hold a password.
     DbUrl(DataArgs),
 }
@@ -58,6 +59,7 @@ pub async fn run(command: AdminCommand) -> anyhow::Result<()> {
         AdminCommand::Keys(command) => keys::run(command).await,
         AdminCommand::FollowMe(command) => follow::run(command).await,
         AdminCommand::Backup(command) => backup::run(command).await,
+        AdminCommand::VerifyAudit(args) => verify_audit::run(args).await,
         AdminCommand::DbUrl(data) => {
             let database = open(&data).await?;
             let url = database.owner_url.clone();
@@ -81,15 +83,17 @@ async fn with_app<T>(
     let database = open(data).await?;
     let result = async {
         let bus = Bus::default();
+        let place = Served::last(&data.data_dir).and_then(|served| served.recordings);
+        let options = recordings::Options { place, ..recordings::Options::default() };
+        let recordings = Recordings::open_existing(options, &data.data_dir)?;
         let db = Db::connect(database.app.clone(), POOLS, bus.clone()).await?;
         let app = App::new(
             config(data)?,
             db,
             Keys::load_or_create(&data.data_dir)?,
             bus,
-            gateway::Settings::default(),
-            live::Settings::default(),
-            tunnel::Settings::default(),
+            Sockets::default(),
+            recordings,
         );
         let result = work(&app).await;
         app.db.close().await;
@@ -112,10 +116,13 @@ fn config(data: &DataArgs) -> anyhow::Result<Config> {
         Some(served) => (true, served),
         None => {
             let public_url = Url::parse(&format!("http://{listen}"))?;
-            (false, Served { public_url, ca_fingerprint: None, agent_binary: None, dist: None })
+            (
+                false,
+                Served { public_url, ca_fingerprint: None, agent_binary: None, dist: None, recordings: None },
+            )
         }
     };
-    let Served { public_url, ca_fingerprint, agent_binary, dist } = served;
+    let Served { public_url, ca_fingerprint, agent_binary, dist, recordings: _ } = served;
     Ok(Config {
         data_dir: data.data_dir.clone(),
         listen,

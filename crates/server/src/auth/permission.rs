@@ -104,6 +104,8 @@ permissions! {
     ReadUsers = "read_users", Needs::UnconfinedMember(Role::Admin);
     ManageUsers = "manage_users", Needs::UnconfinedMember(Role::Admin);
     ReadAudit = "read_audit", Needs::UnconfinedMember(Role::Admin);
+    /// What techs did in sessions with machines, to look at.
+    ReadRecordings = "read_recordings", Needs::UnconfinedMember(Role::Admin);
     /// The partner's name and retention.
     ManagePartner = "manage_partner", Needs::UnconfinedMember(Role::Owner);
     /// Partners, platform policy, system status.

@@ -6,6 +6,7 @@ use crate::auth::Scope;
 use crate::auth::credential::{Session, SessionKind};
 use crate::auth::permission::{Role, System};
 use crate::auth::scope::{Confinement, Lane};
+use crate::chain::Head;
 use crate::error::Error;
 use crate::follow::Standing;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -261,6 +262,15 @@ impl Db {
     /// All partners, for background work that goes through them one at a time.
     pub async fn list_tenants(&self) -> Result<Vec<Uuid>, Error> {
         Ok(sqlx::query_scalar!(r#"SELECT list_tenants() AS "id!""#).fetch_all(&self.background).await?)
+    }
+
+    /// How far every chain of entries is.
+    pub async fn chain_heads(&self) -> Result<Vec<Head>, Error> {
+        let heads = sqlx::query_as!(
+            Head,
+            r#"SELECT chain AS "chain!", tenant_id AS "tenant!", seq AS "seq!", hash AS "hash!" FROM chain_heads()"#
+        );
+        Ok(heads.fetch_all(&self.background).await?)
     }
 
     /// This node starts: nobody is connected to it yet, whatever it left behind.

@@ -10,6 +10,7 @@ use crate::bus::{Event, Topic};
 use crate::db::Tx;
 use crate::error::Error;
 use crate::http::{Page, PageQuery};
+use crate::recordings::{self, Afterwards};
 use crate::users::checked_email;
 use crate::users::invitations::{self, Invitation, InviteInput};
 use chrono::{DateTime, Utc};
@@ -25,6 +26,10 @@ pub struct Partner {
     pub name: String,
     /// How long samples are kept: 30, 90, 365 or 1095.
     pub retention_days: i16,
+    /// Whether what is typed in sessions with machines is put into the index that recordings are searched by.
+    pub recordings_are_indexed: bool,
+    /// What becomes of recordings past retention: `archive` or `delete`.
+    pub recordings_afterwards: Afterwards,
     pub created_at: DateTime<Utc>,
 }
 
@@ -37,6 +42,9 @@ pub struct PartnerUpdate {
     /// 30, 90, 365 or 1095.
     #[schema(minimum = 30, maximum = 1095)]
     pub retention_days: Option<i16>,
+    /// False empties the index, too.
+    pub recordings_are_indexed: Option<bool>,
+    pub recordings_afterwards: Option<Afterwards>,
 }
 
 /// What the caller sees of the partner: clients and their sites.
@@ -163,13 +171,20 @@ pub async fn update_partner(
     let after = Partner {
         name: name.unwrap_or(&before.name).to_owned(),
         retention_days: input.retention_days.unwrap_or(before.retention_days),
+        recordings_are_indexed: input.recordings_are_indexed.unwrap_or(before.recordings_are_indexed),
+        recordings_afterwards: input.recordings_afterwards.unwrap_or(before.recordings_afterwards),
         ..before.clone()
     };
     store::update_partner(&mut tx, &after).await?;
+    if !after.recordings_are_indexed {
+        recordings::empty_index(&mut tx).await?;
+    }
     tx.emit(Event::new(Topic::PartnerChanged, tenant, tenant)).await?;
     let detail = json!({
         "name": { "from": before.name, "to": after.name },
         "retention_days": { "from": before.retention_days, "to": after.retention_days },
+        "recordings_are_indexed": { "from": before.recordings_are_indexed, "to": after.recordings_are_indexed },
+        "recordings_afterwards": { "from": before.recordings_afterwards, "to": after.recordings_afterwards },
     });
     tx.audit(Entry::new("partner.update", "partner", tenant).named(&after.name).with(detail)).await?;
     tx.commit().await?;
@@ -180,6 +195,18 @@ pub async fn update_partner(
 pub(crate) async fn retention_days<P>(tx: &mut Tx<P>) -> Result<i16, Error> {
     let tenant = tx.tenant()?;
     Ok(store::get_partner(tx, tenant).await?.ok_or_else(Error::not_found)?.retention_days)
+}
+
+/// What a partner wants of recordings.
+pub(crate) struct RecordingWishes {
+    pub retention_days: i16,
+    pub are_indexed: bool,
+    pub afterwards: Afterwards,
+}
+
+/// What the partner wants of recordings; nobody changes it before the transaction ends.
+pub(crate) async fn hold_recording_wishes<P>(tx: &mut Tx<P>) -> Result<RecordingWishes, Error> {
+    store::hold_recording_wishes(tx).await?.ok_or_else(Error::not_found)
 }
 
 /// The partner's retention class, in days; nobody changes it before the transaction ends.

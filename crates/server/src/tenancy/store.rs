@@ -1,10 +1,11 @@
 //! SQL of the hierarchy. Row-level security confines every query to the transaction's partner.
 
-use super::partners::{Partner, TreeSite};
+use super::partners::{Partner, RecordingWishes, TreeSite};
 use super::sites::{Site, SiteFilter};
 use super::{Client, ClientFilter};
 use crate::db::Tx;
 use crate::error::Error;
+use crate::recordings::Afterwards;
 use uuid::Uuid;
 
 /// Most clients, and most sites, of one tree: beyond that people use the searchable lists.
@@ -164,7 +165,9 @@ pub async fn insert_partner<P>(tx: &mut Tx<P>, id: Uuid, name: &str) -> Result<(
 pub async fn get_partner<P>(tx: &mut Tx<P>, id: Uuid) -> Result<Option<Partner>, Error> {
     let partner = sqlx::query_as!(
         Partner,
-        "SELECT id, name, retention_days, created_at FROM partners WHERE id = $1",
+        r#"SELECT id, name, retention_days, recordings_are_indexed, recordings_afterwards AS "recordings_afterwards: Afterwards",
+             created_at
+           FROM partners WHERE id = $1"#,
         id
     );
     Ok(partner.fetch_optional(tx.conn()).await?)
@@ -176,12 +179,27 @@ pub async fn hold_retention_days<P>(tx: &mut Tx<P>) -> Result<Option<i16>, Error
     Ok(days.fetch_optional(tx.conn()).await?)
 }
 
+pub async fn hold_recording_wishes<P>(tx: &mut Tx<P>) -> Result<Option<RecordingWishes>, Error> {
+    let tenant = tx.tenant()?;
+    let wishes = sqlx::query_as!(
+        RecordingWishes,
+        r#"SELECT retention_days, recordings_are_indexed AS are_indexed,
+             recordings_afterwards AS "afterwards: Afterwards"
+           FROM partners WHERE id = $1 FOR SHARE"#,
+        tenant
+    );
+    Ok(wishes.fetch_optional(tx.conn()).await?)
+}
+
 pub async fn update_partner<P>(tx: &mut Tx<P>, partner: &Partner) -> Result<(), Error> {
     sqlx::query!(
-        "UPDATE partners SET name = $2, retention_days = $3 WHERE id = $1",
+        "UPDATE partners SET name = $2, retention_days = $3, recordings_are_indexed = $4, recordings_afterwards = $5
+         WHERE id = $1",
         partner.id,
         partner.name,
-        partner.retention_days
+        partner.retention_days,
+        partner.recordings_are_indexed,
+        partner.recordings_afterwards.as_str()
     )
     .execute(tx.conn())
     .await?;
@@ -222,8 +240,10 @@ pub async fn list_partners<P>(
     let (after_name, after_id) = after.unzip();
     let partners = sqlx::query_as!(
         Partner,
-        "SELECT id, name, retention_days, created_at FROM partners
-         WHERE $1::text IS NULL OR (lower(name), id) > ($1, $2) ORDER BY lower(name), id LIMIT $3",
+        r#"SELECT id, name, retention_days, recordings_are_indexed, recordings_afterwards AS "recordings_afterwards: Afterwards",
+             created_at
+           FROM partners
+           WHERE $1::text IS NULL OR (lower(name), id) > ($1, $2) ORDER BY lower(name), id LIMIT $3"#,
         after_name,
         after_id,
         limit

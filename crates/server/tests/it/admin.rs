@@ -197,3 +197,26 @@ async fn keys_of_another_data_folder_are_refused_and_change_nothing() {
     let output = machine.run(&["admin", "users", "list", "--json"], "").await;
     assert!(output.status.success(), "{output:?}");
 }
+
+#[tokio::test]
+async fn the_audit_log_is_verified_with_a_sentence_for_each_finding_and_a_status() {
+    let machine = Machine::new().await;
+    machine.json(&SETUP, "a long enough password\n").await;
+    let verify = ["admin", "verify-audit"];
+    let output = machine.run(&verify, "").await;
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && said.starts_with("[OK] "), "{said}");
+    let mut owner = machine.database.owner().await;
+    sqlx::query("UPDATE audit_log SET actor_name = 'Somebody Else'").execute(&mut owner).await.unwrap();
+    let output = machine.run(&verify, "").await;
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let findings: Vec<&str> =
+        said.lines().filter(|line| line.starts_with("[FAIL] the audit log of ")).collect();
+    assert!(!findings.is_empty() && findings.len() == said.lines().count(), "{said}");
+    assert!(findings.iter().all(|finding| finding.ends_with("was changed")), "{said}");
+    let nobody = ["admin", "verify-audit", "--tenant", "00000000-0000-0000-0000-000000000001"];
+    assert!(machine.run(&nobody, "").await.status.success());
+    let missing = machine.failure(&["admin", "verify-audit", "--anchor", "/nowhere/anchors"], "").await;
+    assert!(missing.contains("cannot read /nowhere/anchors"), "{missing}");
+}

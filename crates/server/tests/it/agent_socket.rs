@@ -140,8 +140,8 @@ async fn a_new_session_replaces_the_old_one_without_a_gap_in_presence() {
 #[tokio::test]
 async fn who_does_not_say_hello_in_time_and_who_falls_silent_is_closed() {
     let (server, machine) = stage_with(|options| {
-        options.gateway.hello_within = Duration::from_millis(200);
-        options.gateway.silence = Duration::from_millis(300);
+        options.sockets.gateway.hello_within = Duration::from_millis(200);
+        options.sockets.gateway.silence = Duration::from_millis(300);
     })
     .await;
     let mut mute = TestAgent::open(&server, &machine).await.ok().unwrap();
@@ -272,8 +272,8 @@ async fn a_million_tiny_frames_take_neither_memory_nor_anybody_elses_turn() {
 #[tokio::test]
 async fn a_flood_of_tiny_frames_is_paced_and_then_closed() {
     let (server, machine) = stage_with(|options| {
-        options.gateway.messages_per_second = 50;
-        options.gateway.throttled_at_most = Duration::from_millis(500);
+        options.sockets.gateway.messages_per_second = 50;
+        options.sockets.gateway.throttled_at_most = Duration::from_millis(500);
     })
     .await;
     let flooder = tokio::spawn({

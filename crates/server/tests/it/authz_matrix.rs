@@ -1,6 +1,7 @@
 //! Every operation of the API against everyone who may knock. A route that is not in `routes.rs` fails the build,
 //! and so does a row that has no route.
 
+mod audit;
 mod credentials;
 mod csrf;
 mod deputy;
@@ -87,6 +88,11 @@ async fn oversight_routes() {
     hold(routes::OVERSIGHT).await;
 }
 
+#[tokio::test]
+async fn recording_routes() {
+    hold(routes::RECORDINGS).await;
+}
+
 /// Holds each route against every principal, then against the right caller: that this one succeeds shows that the
 /// refused calls were right in all but the caller.
 async fn hold(routes: &[Route]) {
@@ -119,14 +125,21 @@ async fn hold(routes: &[Route]) {
     }
     for route in routes {
         // On the same server where nothing changes: there the objects have outlived all attempts.
-        let fresh = if route.changes() { Some(Fixture::new().await) } else { None };
-        let fixture = fresh.as_ref().unwrap_or(&fixture);
+        let mut fresh = if route.changes() { Some(Fixture::new().await) } else { None };
+        let fixture = fresh.as_mut().unwrap_or(&mut fixture);
         let right = match route.needs {
             Needs::Nothing => fixture.server.anonymous(),
             _ => fixture.server.client_as(&route.right_person()).await,
         };
+        if route.changes() {
+            audit::nothing_changes_without_it(fixture, route, &right).await;
+        }
+        let before = audit::entries(fixture).await;
         let answer = call(fixture, route, &right, fixture.id(route.object)).await;
         assert_eq!(answer.status.as_u16(), route.success, "the right caller: {answer}");
+        if route.changes() && answer.status.is_success() {
+            audit::is_one_more(fixture, route, before).await;
+        }
     }
 }
 

@@ -123,7 +123,7 @@ async fn the_status_says_what_the_database_keeps_for_how_long_and_how_far_its_jo
 #[tokio::test]
 async fn the_status_says_that_agents_are_held_back() {
     let server = TestServer::start_with(TestDatabase::with_world().await, |options| {
-        options.gateway.arrivals = 0;
+        options.sockets.gateway.arrivals = 0;
     })
     .await;
     let admin = server.client_as(&PLATFORM_ADMIN).await;

@@ -251,7 +251,7 @@ async fn a_revoked_session_loses_its_sockets_at_once() {
 #[tokio::test]
 async fn rights_that_change_are_noticed_without_being_told() {
     let configure = |options: &mut gururmm_server::serve::ServeOptions| {
-        options.live.recheck = Duration::from_millis(100);
+        options.sockets.live.recheck = Duration::from_millis(100);
     };
     let server = TestServer::start_with(TestDatabase::with_world().await, configure).await;
     let mut demoted = open(&server, &acme::TECH).await;

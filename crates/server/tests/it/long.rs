@@ -2,4 +2,5 @@
 //! nothing run beside it.
 
 mod agent_model;
+mod audit;
 mod timing;

@@ -1,5 +1,6 @@
 //! One of everything at Acme's headquarters, for attackers to reach for.
 
+use crate::session_recordings;
 use gururmm_server::auth::credential::SessionKind;
 use gururmm_server::auth::password;
 use gururmm_server::keys::random_token;
@@ -34,6 +35,8 @@ pub enum Object {
     EnrollmentKey,
     /// A tunnel session of the tech.
     Tunnel,
+    /// The recording of that session.
+    Recording,
     /// A log of the machine's agent.
     AgentLog,
     /// A crash of the machine's agent.
@@ -77,6 +80,48 @@ pub struct Fixture {
 }
 
 impl Fixture {
+    /// All tables that a call may change.
+    pub const TABLES: &[&str] = &[
+        "agent_crashes",
+        "agent_follows",
+        "agent_log_parts",
+        "agent_logs",
+        "agent_status",
+        "agent_uninstalls",
+        "agent_update_abilities",
+        "agent_updates",
+        "agents",
+        "alerts",
+        "audit_heads",
+        "audit_log",
+        "clients",
+        "command_output",
+        "commands",
+        "enrollment_keys",
+        "events",
+        "follow_records",
+        "install_reports",
+        "invitations",
+        "live_tickets",
+        "memberships",
+        "metric_hours",
+        "metric_rollups",
+        "metric_samples",
+        "partners",
+        "policies",
+        "recording_entries",
+        "recording_heads",
+        "recording_lines",
+        "recordings",
+        "sessions",
+        "setup_tokens",
+        "sites",
+        "tunnel_sessions",
+        "update_rollout_members",
+        "update_rollouts",
+        "users",
+    ];
+
     /// Starts a server and makes them.
     pub async fn new() -> Self {
         let agent_binary = tempfile::NamedTempFile::new().unwrap();
@@ -148,6 +193,7 @@ impl Fixture {
             sqlx::query(AssertSqlSafe(statement.clone())).execute(&mut owner).await
                 .unwrap_or_else(|error| panic!("{statement}: {error}"));
         }
+        session_recordings::record(&server, &agent, tunnel).await;
         Self {
             server,
             owner,
@@ -186,7 +232,7 @@ impl Fixture {
             Object::Command => self.command,
             Object::Alert => self.alert,
             Object::EnrollmentKey => self.enrollment_key,
-            Object::Tunnel => self.tunnel,
+            Object::Tunnel | Object::Recording => self.tunnel,
             Object::AgentLog => self.agent_log,
             Object::AgentCrash => self.agent_crash,
             Object::ResolvedAlert => self.resolved_alert,
@@ -228,43 +274,7 @@ impl Fixture {
     /// A digest of every table: what a refused call must leave as it was. Left out is what a call may touch by being
     /// made at all: brakes on guessing, and when a session was last used.
     pub async fn digest(&mut self) -> BTreeMap<String, String> {
-        const TABLES: &[&str] = &[
-            "agent_crashes",
-            "agent_follows",
-            "agent_log_parts",
-            "agent_logs",
-            "agent_status",
-            "agent_uninstalls",
-            "agent_update_abilities",
-            "agent_updates",
-            "agents",
-            "alerts",
-            "audit_heads",
-            "audit_log",
-            "clients",
-            "command_output",
-            "commands",
-            "enrollment_keys",
-            "events",
-            "follow_records",
-            "install_reports",
-            "invitations",
-            "live_tickets",
-            "memberships",
-            "metric_hours",
-            "metric_rollups",
-            "metric_samples",
-            "partners",
-            "policies",
-            "sessions",
-            "setup_tokens",
-            "sites",
-            "tunnel_sessions",
-            "update_rollout_members",
-            "update_rollouts",
-            "users",
-        ];
-        let parts = TABLES.iter().map(|table| {
+        let parts = Self::TABLES.iter().map(|table| {
             format!(
                 "SELECT '{table}', coalesce(md5(string_agg(row, '|' ORDER BY row)), '') FROM
                    (SELECT (to_jsonb(t) - 'last_used_at')::text AS row FROM {table} t) AS rows"

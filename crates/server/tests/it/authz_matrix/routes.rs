@@ -395,12 +395,25 @@ fn settings(_: &Fixture, _: Uuid) -> Value {
     json!({"settings": {"metrics_interval_seconds": 30}})
 }
 
+/// Recordings of sessions with machines. The fixture's has one terminal, channel 1.
+pub const RECORDINGS: &[Route] = &[
+    get("/api/v1/recordings", Unconfined("admin")),
+    get("/api/v1/recordings/{session_id}", Unconfined("admin")).on(Object::Recording),
+    get("/api/v1/recordings/{session_id}/channels/{channel}/cast", Unconfined("admin"))
+        .on(Object::Recording)
+        .filling(&[("channel", "1")]),
+    get("/api/v1/recordings/{session_id}/events", Unconfined("admin")).on(Object::Recording),
+];
+
 /// Routes that turn into a WebSocket.
 pub const SOCKETS: &[&str] = &["/api/v1/agent/socket", "/api/v1/live", "/api/v1/tunnel/{session_id}/socket"];
 
 /// The whole table.
 pub fn all() -> impl Iterator<Item = &'static Route> {
-    [PUBLIC, ACCOUNT, USERS, TENANCY, ENROLLMENT, AGENTS, COMMANDS, TUNNEL, AGENT_LOGS, UPDATES, OVERSIGHT]
-        .into_iter()
-        .flatten()
+    [
+        PUBLIC, ACCOUNT, USERS, TENANCY, ENROLLMENT, AGENTS, COMMANDS, TUNNEL, AGENT_LOGS, UPDATES,
+        OVERSIGHT, RECORDINGS,
+    ]
+    .into_iter()
+    .flatten()
 }

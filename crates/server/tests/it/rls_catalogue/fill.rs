@@ -75,6 +75,10 @@ SELECT gen_random_uuid(), tenant_id, client_id, site_id, id, 'agent_pending', 'i
 INSERT INTO tunnel_sessions (id, tenant_id, client_id, site_id, agent_id, tech_id, status)
 SELECT gen_random_uuid(), a.tenant_id, a.client_id, a.site_id, a.id,
   (SELECT user_id FROM memberships m WHERE m.tenant_id = a.tenant_id ORDER BY user_id LIMIT 1), 'active' FROM agents a;
+INSERT INTO recordings (id, tenant_id, client_id, site_id, agent_id, hostname, tech_id, tech_name)
+SELECT id, tenant_id, client_id, site_id, agent_id, 'host', tech_id, 'Tess Tech' FROM tunnel_sessions;
+INSERT INTO recording_lines (tenant_id, recording_id, number, ordinal, channel, at_ms, line)
+SELECT tenant_id, id, 1, 1, 1, 1, 'uptime' FROM recordings;
 INSERT INTO sessions (id, user_id, tenant_id, kind, token_digest, expires_at)
 SELECT gen_random_uuid(), user_id, tenant_id, 'api', uuid_send(gen_random_uuid()), now() + interval '1 hour' FROM memberships;
 INSERT INTO invitations (id, tenant_id, user_id, token_digest, expires_at)
@@ -96,6 +100,7 @@ BEGIN
   FOR partner IN SELECT id FROM partners LOOP
     PERFORM set_config('app.tenant_id', partner::text, true);
     PERFORM audit_append(gen_random_uuid(), 'system', NULL, 'test', 'client.create', 'client', NULL, NULL, '{}', NULL, NULL);
+    PERFORM recording_append(id, 'opened', NULL, '{}') FROM recordings WHERE tenant_id = partner;
   END LOOP;
   PERFORM set_config('app.tenant_id', '', true);
   PERFORM audit_append(gen_random_uuid(), 'system', NULL, 'test', 'partner.create', 'partner', NULL, NULL, '{}', NULL, NULL);

@@ -159,6 +159,7 @@ async fn forged_rows_are_refused() {
                 | "metric_rollups"
                 | "metric_samples"
                 | "process_names"
+                | "recording_entries"
                 | "users"
         );
         match may_insert {
