@@ -254,7 +254,8 @@ impl Supervisor {
         self.session.tick(now, self.clock.at(now));
         self.schedule.run(now, &mut self.session, &self.clock);
         self.reports.look_for_crashes(&mut self.session);
-        if self.updates.run(now, &mut self.session, !self.running.is_empty()) {
+        let is_busy = !self.running.is_empty() || self.tunnels.is_busy();
+        if self.updates.run(now, &mut self.session, is_busy) {
             self.stopped = Some(Stopped::ForAnotherVersion);
         }
         if self.removal.run(now, &mut self.session) {

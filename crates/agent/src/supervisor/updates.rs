@@ -274,7 +274,10 @@ impl Updates {
         let (order, build) = (order.clone(), build.clone());
         if order.valid_until <= self.clock.now() {
             self.work = Work::None;
-            let error = UpdateError::new("ORDER_EXPIRED", "commands ran until the order was no longer valid");
+            let error = UpdateError::new(
+                "ORDER_EXPIRED",
+                "commands ran, or a tech worked on the machine, until the order was no longer valid",
+            );
             self.say(session, &order, UpdateState::Failed, Some(&error));
             return false;
         }
