@@ -211,7 +211,7 @@ impl Screen {
         screen
             .type_in(
                 bench,
-                "PS1='READY> '; bind 'set enable-bracketed-paste off'; unset PROMPT_COMMAND; clear\n",
+                "PS1='REA'\"DY> \"; bind 'set enable-bracketed-paste off'; unset PROMPT_COMMAND; clear\n",
             )
             .await;
         screen.until(bench, "READY> ").await;

@@ -110,22 +110,22 @@ fn tools(folder: &Path) {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     };
     fs::create_dir(folder.join("bin")).unwrap();
-    fs::write(folder.join("state"), "inactive").unwrap();
-    fs::write(folder.join("file"), "disabled").unwrap();
+    fs::write(folder.join("active"), "inactive").unwrap();
+    fs::write(folder.join("enabled"), "disabled").unwrap();
     script(
         "systemctl",
         r#"printf '%s|' "$@" >> asked; echo >> asked
         name="${@: -1}"
-        show() { printf 'Id=web.service\nDescription=The web\nLoadState=loaded\nActiveState=%s\nUnitFileState=%s\nMainPID=0\nUser=www\n' "$(cat state)" "$(cat file)"; }
+        show() { printf 'Id=web.service\nDescription=The web\nLoadState=loaded\nActiveState=%s\nUnitFileState=%s\nMainPID=0\nUser=www\n' "$(cat active)" "$(cat enabled)"; }
         case "$1 $name" in
             *broken.service) echo "Failed to $1 broken.service: Unit broken.service not found." >&2; exit 5;;
             "show web.service") show;;
             show*) show;;
             list-unit-files*) echo "cups.service disabled enabled";;
-            start*|restart*) echo -n active > state;;
-            stop*) echo -n inactive > state;;
-            enable*) echo -n enabled > file;;
-            disable*) echo -n disabled > file;;
+            start*|restart*) echo -n active > active;;
+            stop*) echo -n inactive > active;;
+            enable*) echo -n enabled > enabled;;
+            disable*) echo -n disabled > enabled;;
         esac"#,
     );
     script(

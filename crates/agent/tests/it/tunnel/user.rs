@@ -23,7 +23,7 @@ async fn a_users_shell_has_the_users_rights_home_and_terminal() {
     desk.sign_in("2", "ada", ADA, "SEAT=seat0");
     bench.channel(2, 100_000, as_user()).await;
     let mut screen = Screen { channel: 2, shown: Vec::new(), typed: 0 };
-    screen.type_in(&mut bench, "PS1='READY> '; bind 'set enable-bracketed-paste off'; clear\n").await;
+    screen.type_in(&mut bench, "PS1='REA'\"DY> \"; bind 'set enable-bracketed-paste off'; clear\n").await;
     screen.until(&mut bench, "READY> ").await;
     let own =
         screen.run(&mut bench, "id -un; pwd; echo $TERM; stat -c %u $(tty); ps -o sid= -p $$; echo $$").await;
