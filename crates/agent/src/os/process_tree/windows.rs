@@ -144,7 +144,7 @@ impl Job {
     }
 
     /// How many processes in it live.
-    fn active(&self) -> io::Result<usize> {
+    pub(in crate::os) fn active(&self) -> io::Result<usize> {
         let mut accounts = JOBOBJECT_BASIC_ACCOUNTING_INFORMATION::default();
         // SAFETY: the structure is the one that goes with this class, as large as is said.
         let asked = unsafe {

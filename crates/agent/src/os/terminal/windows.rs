@@ -354,3 +354,64 @@ fn command_line(program: &Program) -> OsString {
     }
     line
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::folders;
+    use std::time::Instant;
+
+    const SIZE: TerminalSize = TerminalSize { columns: 80, rows: 24 };
+
+    fn start() -> Terminal {
+        let program = Program { path: folders::system().join("cmd.exe"), arguments: Vec::new() };
+        Terminal::start(&program, SIZE, None).unwrap()
+    }
+
+    /// What is shown until `text` is.
+    async fn until(terminal: &mut Terminal, text: &str) -> String {
+        let (mut shown, mut buffer) = (String::new(), [0; 4096]);
+        let until = Instant::now() + Duration::from_secs(30);
+        while !shown.contains(text) {
+            let read = timeout(Duration::from_secs(30), terminal.screen.read(&mut buffer)).await;
+            let count = read.unwrap_or_else(|_| panic!("only this is shown: {shown:?}")).unwrap();
+            assert!(count > 0 && Instant::now() < until, "only this is shown: {shown:?}");
+            shown.push_str(&String::from_utf8_lossy(&buffer[..count]));
+        }
+        shown
+    }
+
+    async fn type_in(terminal: &mut Terminal, mut text: &[u8]) {
+        while !text.is_empty() {
+            let count = terminal.keyboard.write(text).await.unwrap();
+            text = &text[count..];
+        }
+    }
+
+    #[tokio::test]
+    async fn a_shell_is_typed_into_and_says_how_it_ended() {
+        let mut terminal = start();
+        type_in(&mut terminal, b"echo a-%OS%-b\r\n").await;
+        until(&mut terminal, "a-Windows_NT-b").await;
+        terminal.resize(TerminalSize { columns: 100, rows: 30 }).unwrap();
+        type_in(&mut terminal, b"exit 7\r\n").await;
+        let exit_code = timeout(Duration::from_secs(30), terminal.shell.exit()).await.unwrap();
+        assert_eq!(exit_code, Some(7));
+        terminal.end().await;
+    }
+
+    #[tokio::test]
+    async fn what_a_shell_started_ends_with_it() {
+        let mut terminal = start();
+        type_in(&mut terminal, b"ping -n 300 127.0.0.1\r\n").await;
+        until(&mut terminal, "127.0.0.1").await;
+        let until = Instant::now() + Duration::from_secs(30);
+        while terminal.job.active().unwrap() < 2 {
+            assert!(Instant::now() < until, "nothing was started");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let begun = Instant::now();
+        timeout(Duration::from_secs(30), terminal.end()).await.unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(10));
+    }
+}

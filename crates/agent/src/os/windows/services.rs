@@ -269,3 +269,17 @@ pub fn set_startup(name: &str, startup: Startup) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_are_found_and_one_that_is_not_there_is_missing() {
+        let found = all().unwrap();
+        let first = &found[0];
+        assert_eq!(one(&first.name).unwrap().name, first.name);
+        assert!(is_missing(&one("gururmm-no-such-service").unwrap_err()));
+        assert!(is_missing(&start("gururmm-no-such-service").unwrap_err()));
+    }
+}
