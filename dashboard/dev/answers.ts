@@ -34,6 +34,7 @@ import {
   versions,
   waiting,
 } from "./fixtures";
+import { SESSION } from "./machine";
 import { sampleOf, series } from "./samples";
 
 const siteCounts = (siteId: string) => {
@@ -88,6 +89,9 @@ export function answer(method: string, url: URL): unknown {
       has_account: false,
     };
   }
+  if (path === "/api/v1/tunnel/open") return { session_id: SESSION.ready, status: "active" };
+  if (path === "/api/v1/tunnel/close") return { status: "closed" };
+  if (/tunnel\/[^/]+\/ticket$/.test(path)) return { ticket: "t", expires_at: ago(-30) };
   if (path === "/api/v1/live/ticket") return { ticket: "t", expires_in_seconds: 30 };
   if (path === "/api/v1/tree") {
     return {

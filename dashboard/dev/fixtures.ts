@@ -54,6 +54,8 @@ const PERMISSIONS: Permission[] = [
   "read_audit",
   "manage_partner",
   "use_tunnel",
+  "end_tunnels",
+  "read_recordings",
   "read_agent_logs",
   "read_rollouts",
   "manage_rollouts",

@@ -1,6 +1,7 @@
 // Every page of the dashboard, and what is known of its lists.
 import type { Page } from "@playwright/test";
 import { agentCrashes, agentLogs, agents, alerts, commands, retiredAgent, users } from "./fixtures";
+import { SESSION } from "./machine";
 
 const agent = agents[0]?.id;
 const pending = agents.find(({ status }) => status === "pending")?.id;
@@ -15,8 +16,11 @@ export interface DashboardPage {
   parts?: number;
   /** The sentences of its lists that have no rows. */
   empty?: readonly string[];
-  /** What becomes of many rows: so many lists end in "Show more", only those on the screen are drawn, or few come. */
-  many?: number | "drawn" | "few";
+  /**
+   * What becomes of many rows: so many lists end in "Show more", only those on the screen are drawn, in a page or in a
+   * grid of its own, or few come.
+   */
+  many?: number | "drawn" | "grid" | "few";
   /** Requests that are answered as ever, so that what hangs on them can be in a state of its own. */
   steady?: RegExp;
   /** What it says in its ordinary state, where that is the point of it. */
@@ -25,6 +29,12 @@ export interface DashboardPage {
   gone?: true;
   signedIn?: false;
 }
+
+/** A session with the first machine, at one of its tabs. */
+const session = (of: keyof typeof SESSION, tab: string, more = "") =>
+  `/agents/${agent}/session?session=${SESSION[of]}&tab=${tab}${more}`;
+const KEY = encodeURIComponent("HKEY_LOCAL_MACHINE\\SOFTWARE\\Example");
+const hostname = agents[0]?.hostname ?? "";
 
 /** The one object a page is about. */
 const OBJECT = /\/(agents|clients|sites)\/[^/]+$/;
@@ -201,6 +211,81 @@ export const PAGES: Record<string, DashboardPage> = {
     heading: "Crashes",
     says: "This log is no longer kept",
     gone: true,
+  },
+  "session-none": {
+    path: `/agents/${agent}/session`,
+    heading: hostname,
+    says: "No session is open here",
+  },
+  "session-terminal": {
+    path: `/agents/${agent}/session?session=${SESSION.ready}`,
+    heading: hostname,
+    says: "bash",
+  },
+  "session-waiting": {
+    path: session("waiting", "files", "&path=/srv"),
+    heading: hostname,
+    says: "Waiting for the machine",
+  },
+  "session-refused": {
+    path: session("refused", "terminal-1"),
+    heading: hostname,
+    says: "The machine has no session for you",
+  },
+  "session-closed": {
+    path: session("closed", "registry"),
+    heading: hostname,
+    says: "The session is over. Nothing was typed or asked for a while.",
+  },
+  "session-replaced": {
+    path: session("replaced", "registry"),
+    heading: hostname,
+    says: "This session goes on in another window.",
+  },
+  "session-files": {
+    path: session("ready", "files"),
+    heading: hostname,
+    parts: 1,
+    empty: ["This folder is empty"],
+    many: "grid",
+    steady: OBJECT,
+  },
+  "session-processes": {
+    path: session("ready", "processes"),
+    heading: hostname,
+    parts: 1,
+    empty: ["The machine names no process"],
+    many: "grid",
+    steady: OBJECT,
+  },
+  "session-services": {
+    path: session("ready", "services"),
+    heading: hostname,
+    parts: 1,
+    empty: ["The machine names no service"],
+    many: "grid",
+    steady: OBJECT,
+  },
+  "session-registry": {
+    path: session("windows", "registry", `&key=${KEY}`),
+    heading: hostname,
+    parts: 2,
+    empty: ["This key has no values"],
+    many: "grid",
+    steady: OBJECT,
+  },
+  "session-registry-none": {
+    path: session("ready", "registry"),
+    heading: hostname,
+    says: "Registry: not on this machine",
+  },
+  "session-events": {
+    path: session("ready", "events"),
+    heading: hostname,
+    parts: 1,
+    empty: ["Nothing was logged"],
+    many: "grid",
+    steady: OBJECT,
   },
   clients: {
     path: "/clients",

@@ -1,7 +1,8 @@
 // Stands in for the server, in whatever state the lists are wanted.
 import type { Page, Route } from "@playwright/test";
 import { answer } from "./answers";
-import { id, NOW } from "./fixtures";
+import { agents, id, NOW } from "./fixtures";
+import { playMachine, SESSION } from "./machine";
 import { sampleOf } from "./samples";
 
 export type State = "ordinary" | "loading" | "empty" | "error" | "many" | "first-day";
@@ -32,8 +33,11 @@ const NOT_FOUND: Answer = {
   json: { code: "NOT_FOUND", status: 404, detail: "Not found." },
 };
 
+/** A machine whose policy asks why a session is opened. */
+export const ASKS_WHY = agents[1]?.id;
+
 /** No page stands without these, so they are there in every state. */
-const ALWAYS = /\/(session|setup|invitations|live)\b/;
+const ALWAYS = /\/(session|setup|invitations|live|ticket)\b/;
 
 /** An answer with `keep` rows of each list. */
 function few(path: string, json: Fields, keep: 0 | 1): Answer {
@@ -92,10 +96,18 @@ function many(path: string, json: Fields, cursor: string | null): Answer {
   return { json };
 }
 
-function answerIn({ state, steady, signedIn }: Situation, method: string, url: URL): Answer | null {
+function answerIn(
+  { state, steady, signedIn }: Situation,
+  method: string,
+  url: URL,
+  body: string,
+): Answer | null {
   const path = url.pathname;
   if (signedIn === false && path === "/api/v1/session") {
     return { status: 401, json: { code: "UNAUTHENTICATED", status: 401 } };
+  }
+  if (path === "/api/v1/tunnel/open" && body.includes(`${ASKS_WHY}`) && !body.includes("reason")) {
+    return { status: 422, json: { code: "REASON_REQUIRED", status: 422 } };
   }
   const json = answer(method, url);
   const usual: Answer = json === undefined ? NOT_FOUND : json === null ? { status: 204 } : { json };
@@ -120,7 +132,11 @@ export async function standIn(page: Page, situation: Situation) {
   const held: Route[] = [];
   const respond = async (route: Route) => {
     const request = route.request();
-    const given = answerIn(situation, request.method(), new URL(request.url()));
+    const { method, url, body } = {
+      ...{ method: request.method(), url: new URL(request.url()) },
+      body: request.postData() ?? "",
+    };
+    const given = answerIn(situation, method, url, body);
     if (given) await route.fulfill(given);
     else held.push(route);
   };
@@ -144,7 +160,13 @@ export async function standIn(page: Page, situation: Situation) {
       }
     });
   });
+  const unanswered: (() => void)[] = [];
+  await page.routeWebSocket("**/api/v1/tunnel/*/socket", (socket) => {
+    const sessionId = socket.url().split("/").at(-2) ?? SESSION.ready;
+    playMachine(socket, sessionId, situation, unanswered);
+  });
   return async () => {
+    for (const answer of unanswered.splice(0)) answer();
     await Promise.all(held.splice(0).map(respond));
   };
 }

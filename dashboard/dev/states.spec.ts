@@ -94,6 +94,13 @@ async function staysBounded(page: Page, { many }: DashboardPage) {
       await expect(more).toHaveCount(left - 1);
       await expect(rows(page)).toHaveCount(before + PAGE_ROWS);
     }
+  } else if (many === "grid") {
+    const grid = page.locator("main :is([role=grid], [role=treegrid])");
+    const last = () => grid.locator("[role=row]").last().getAttribute("aria-rowindex");
+    expect(Number(await grid.getAttribute("aria-rowcount"))).toBeGreaterThan(1000);
+    await grid.evaluate((element) => element.scrollTo(0, element.scrollHeight));
+    await expect.poll(async () => Number(await last())).toBeGreaterThan(1000);
+    expect(await grid.locator("[role=row]").count()).toBeLessThan(2 * PAGE_ROWS);
   } else {
     const table = page.locator("table[aria-rowcount]");
     const last = () =>

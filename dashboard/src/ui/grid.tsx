@@ -100,7 +100,9 @@ export function Grid<T>({
     initialRect: { width: 800, height: 600 },
   });
   // biome-ignore lint/correctness/useExhaustiveDependencies: another height of the rows makes all places new
-  useEffect(() => virtualizer.measure(), [rowPx, virtualizer]);
+  useEffect(() => {
+    virtualizer.measure();
+  }, [rowPx, virtualizer]);
   const tracks = [
     ...(onChoose ? ["2rem"] : []),
     ...columns.map(({ width }) => width),
@@ -323,11 +325,12 @@ function Head<T>({
             isBy && "text-ink",
           )}
         >
-          {label}
+          {!isRight && label}
           <Arrow
             aria-hidden
             className={cn("size-3.5", !isBy && "opacity-0 group-hover:opacity-50")}
           />
+          {isRight && label}
         </button>
       ) : (
         label

@@ -28,6 +28,7 @@ import { useCloseSession } from "./queries";
 import type { TunnelState } from "./session";
 import { SessionHeader } from "./session-header";
 import { KEYS } from "./terminal/keys";
+import { readForReader, writeForReader } from "./terminal/preferences";
 import type { ShellChoice, Terminal } from "./terminal/terminal";
 import { TerminalView } from "./terminal/terminal-view";
 import { MAX_TERMINALS, Terminals } from "./terminal/terminals";
@@ -126,6 +127,9 @@ export function Session({ sessionId, agent }: { sessionId: string; agent: Agent 
   const isBusy = useSyncExternalStore(transfers.onChange, transfers.getIsBusy);
   const [asksToEnd, setAsksToEnd] = useState(false);
   const isOver = state.phase === "closed" || state.phase === "refused";
+  // Nothing is known of the machine yet.
+  const isAwaited = state.phase === "waiting" && state.ready === null;
+  const screen = isAwaited ? null : shown;
 
   return (
     <TunnelContext value={tunnel}>
@@ -173,7 +177,14 @@ export function Session({ sessionId, agent }: { sessionId: string; agent: Agent 
               onClose={() => close(terminal)}
             />
           ))}
-          {shown === null && state.phase !== "ready" && !isOver && <SkeletonRows rows={6} />}
+          {isAwaited && (
+            <EmptyState title={`Waiting for ${agent.hostname}`}>
+              What a session can do there shows as soon as the machine is there.
+            </EmptyState>
+          )}
+          {shown === null && state.phase !== "ready" && !isOver && !isAwaited && (
+            <SkeletonRows rows={6} />
+          )}
           {shown === null && state.phase === "ready" && (
             <EmptyState title="No terminal is open">
               {hasTerminals
@@ -183,11 +194,11 @@ export function Session({ sessionId, agent }: { sessionId: string; agent: Agent 
           )}
           {shown === null && isOver && <Over state={state} agent={agent} />}
           <Suspense fallback={<SkeletonRows rows={8} />}>
-            {shown === "files" && <FilesTab sessionId={sessionId} transfers={transfers} />}
-            {shown === "processes" && <ProcessesTab />}
-            {shown === "services" && <ServicesTab />}
-            {shown === "registry" && <RegistryTab />}
-            {shown === "events" && <EventsTab osType={agent.os_type} />}
+            {screen === "files" && <FilesTab sessionId={sessionId} transfers={transfers} />}
+            {screen === "processes" && <ProcessesTab />}
+            {screen === "services" && <ServicesTab />}
+            {screen === "registry" && <RegistryTab />}
+            {screen === "events" && <EventsTab osType={agent.os_type} />}
           </Suspense>
         </div>
       </div>
@@ -242,7 +253,7 @@ function shownTab(
 }
 
 const channelTab =
-  "flex h-9 max-w-56 shrink-0 items-center gap-1.5 border-b-2 border-transparent px-2.5 text-base text-ink-2 hover:text-ink focus-visible:-outline-offset-2 aria-[current=page]:border-accent aria-[current=page]:font-medium aria-[current=page]:text-ink";
+  "flex h-9 max-w-56 shrink-0 whitespace-nowrap items-center gap-1.5 border-b-2 border-transparent px-2.5 text-base text-ink-2 hover:text-ink focus-visible:-outline-offset-2 aria-[current=page]:border-accent aria-[current=page]:font-medium aria-[current=page]:text-ink";
 
 function ChannelTabs({
   terminals,
@@ -276,6 +287,7 @@ function ChannelTabs({
       <nav
         ref={nav}
         aria-label="Channels"
+        onFocus={({ target }) => target.scrollIntoView({ block: "nearest", inline: "nearest" })}
         className="scroll-thin min-w-0 flex-1 overflow-x-auto overflow-y-hidden"
       >
         <ul className="flex items-center">
@@ -419,7 +431,7 @@ function ShellMenu({
 
 function TerminalMenu({ terminal, onSearch }: { terminal: Terminal; onSearch: () => void }) {
   const [showsKeys, setShowsKeys] = useState(false);
-  const [isRead, setIsRead] = useState(false);
+  const [isRead, setIsRead] = useState(readForReader);
   const canPaste = typeof navigator.clipboard?.readText === "function";
   return (
     <>
@@ -445,6 +457,7 @@ function TerminalMenu({ terminal, onSearch }: { terminal: Terminal; onSearch: ()
           checked={isRead}
           onCheckedChange={(next) => {
             setIsRead(next);
+            writeForReader(next);
             terminal.setScreenReader(next);
           }}
         >

@@ -432,7 +432,9 @@ function PathBar({
   const up = parentOf(path);
   const end = useRef<HTMLLIElement>(null);
   // biome-ignore lint/correctness/useExhaustiveDependencies: a longer path is read from its end
-  useEffect(() => end.current?.scrollIntoView({ inline: "end", block: "nearest" }), [path]);
+  useEffect(() => {
+    end.current?.scrollIntoView({ inline: "end", block: "nearest" });
+  }, [path]);
   return (
     <div className="flex items-center gap-1 border-b bg-canvas px-2 py-1.5">
       {places.length > 1 && (

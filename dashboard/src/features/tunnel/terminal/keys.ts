@@ -1,4 +1,4 @@
-import type { FontStep } from "./font";
+import type { FontStep } from "./preferences";
 
 // All keys go to the shell but these.
 export type Chord = "leave" | "search" | "copy" | "paste" | FontStep;

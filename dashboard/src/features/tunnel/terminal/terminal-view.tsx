@@ -91,7 +91,9 @@ function SearchBar({ terminal, onEnd }: { terminal: Terminal; onEnd: () => void 
   const [text, setText] = useState("");
   const [isFound, setFound] = useState(true);
   const input = useRef<HTMLInputElement>(null);
-  useEffect(() => input.current?.focus(), []);
+  useEffect(() => {
+    input.current?.focus();
+  }, []);
   const find = (term: string, isBackward: boolean, isTyping = false) => {
     const search = terminal.search;
     if (!search || term === "") return setFound(true);

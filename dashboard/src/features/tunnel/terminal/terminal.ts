@@ -3,8 +3,8 @@ import type { Channel, ChannelEvents } from "../channel";
 import { failure } from "../failure";
 import type { Tunnel } from "../session";
 import type { ChannelEnd, OpenChannel, Opened, RunContext } from "../wire";
-import { type FontStep, readFontSize, stepFont, writeFontSize } from "./font";
 import { chordOf } from "./keys";
+import { type FontStep, readFontSize, readForReader, stepFont, writeFontSize } from "./preferences";
 import { terminalTheme } from "./theme";
 import type { Emulator } from "./xterm";
 
@@ -43,6 +43,7 @@ export class Terminal {
   private channel: Channel | null = null;
   private host: HTMLElement | null = null;
   private stopWebgl: (() => void) | null = null;
+  private afterFont: (() => void) | null = null;
   private stopColors: (() => void) | null = null;
   private isDisposed = false;
   /** Of the size: one message is on its way, and another one waits to be the next. */
@@ -83,7 +84,10 @@ export class Terminal {
     if (!this.emulator) {
       const { makeEmulator } = await import("./xterm");
       const emulator = await makeEmulator(
-        { fontSize: readFontSize(), theme: terminalTheme() },
+        {
+          ...{ fontSize: readFontSize(), theme: terminalTheme() },
+          screenReaderMode: readForReader(),
+        },
         this.events.onLink,
       );
       // Another mount was faster, or nobody wants it any more.
@@ -102,8 +106,13 @@ export class Terminal {
   show(isShown: boolean) {
     const xterm = this.emulator?.xterm;
     if (isShown && xterm?.element && !this.stopWebgl) {
-      const give = import("./xterm").then(({ drawWithWebgl }) => drawWithWebgl(xterm));
-      this.stopWebgl = () => give.then((stop) => stop());
+      const given = import("./xterm").then(({ drawWithWebgl, keepLettersApart }) => {
+        this.afterFont = () => keepLettersApart(xterm);
+        const stop = drawWithWebgl(xterm);
+        this.fit();
+        return stop;
+      });
+      this.stopWebgl = () => given.then((stop) => stop());
     } else if (!isShown) {
       this.stopWebgl?.();
       this.stopWebgl = null;
@@ -129,6 +138,7 @@ export class Terminal {
     const size = stepFont(xterm.options.fontSize ?? readFontSize(), step);
     writeFontSize(size);
     xterm.options.fontSize = size;
+    if (this.stopWebgl) this.afterFont?.();
     this.fit();
   }
 
@@ -198,7 +208,10 @@ export class Terminal {
       return false;
     });
     this.stopColors = watchColors(() => {
-      xterm.options.theme = terminalTheme();
+      // Asked for while the page still changes them, some would stay as they were.
+      requestAnimationFrame(() => {
+        xterm.options.theme = terminalTheme();
+      });
     });
   }
 

@@ -24,7 +24,7 @@ export interface Emulator {
 export type OnLink = (address: string) => void;
 
 export async function makeEmulator(options: ITerminalOptions, onLink: OnLink): Promise<Emulator> {
-  const size = `${options.fontSize ?? 13}px`;
+  const size = `${options.fontSize ?? 14}px`;
   // What is measured before the font is there has the wrong width for good.
   await Promise.all(
     [`${size} "IBM Plex Mono"`, `600 ${size} "IBM Plex Mono"`].map((font) =>
@@ -60,18 +60,29 @@ export async function makeEmulator(options: ITerminalOptions, onLink: OnLink): P
   return { xterm, fit, search };
 }
 
+/** Width of IBM Plex Mono's letters, of their size. */
+const ADVANCE = 0.6;
+
+/** The graphics card draws letters at whole pixels, and narrower than they are rather than wider; this takes it back. */
+export function keepLettersApart(xterm: Xterm) {
+  const width = (xterm.options.fontSize ?? 0) * ADVANCE * devicePixelRatio;
+  xterm.options.letterSpacing = width % 1 >= 0.5 ? 1 : 0;
+}
+
 /** Draws with the graphics card where there is one to be had; answers how to stop that. */
 export function drawWithWebgl(xterm: Xterm): () => void {
   let webgl: WebglAddon | null = null;
   const stop = () => {
     webgl?.dispose();
     webgl = null;
+    xterm.options.letterSpacing = 0;
   };
   try {
     webgl = new WebglAddon();
     // The browser takes it back when too many pages have one; elements are drawn then.
     webgl.onContextLoss(stop);
     xterm.loadAddon(webgl);
+    keepLettersApart(xterm);
   } catch {
     stop();
   }
