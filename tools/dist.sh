@@ -3,8 +3,8 @@
 
 # In the order they are built: what a package is made around comes before it.
 DIST_TARGETS=(agent-linux-x86_64 agent-linux-aarch64 agent-windows-x86_64 agent-macos-aarch64 agent-macos-x86_64
-  server-linux-x86_64 deb-agent-x86_64 deb-agent-aarch64 rpm-agent-x86_64 rpm-agent-aarch64 deb-server-x86_64
-  msi-agent-x86_64 pkg-agent-aarch64 pkg-agent-x86_64 sbom)
+  server-linux-x86_64 cli-linux-x86_64 cli-linux-aarch64 cli-windows-x86_64 cli-macos-aarch64 cli-macos-x86_64
+  deb-agent-x86_64 deb-agent-aarch64 rpm-agent-x86_64 rpm-agent-aarch64 deb-server-x86_64 msi-agent-x86_64 pkg-agent-aarch64 pkg-agent-x86_64 sbom)
 
 # shellcheck source=tools/dist/build.sh
 . tools/dist/build.sh
@@ -197,10 +197,10 @@ dist_failed() {
 # need_for TARGET: what builds it, and what proves that it runs
 need_for() {
   case $1 in
-    agent-linux-aarch64) need_zig && need_packages qemu-user-static libc6-arm64-cross ;;
-    agent-linux-* | agent-macos-*) need_zig ;;
+    agent-linux-aarch64 | cli-linux-aarch64) need_zig && need_packages qemu-user-static libc6-arm64-cross ;;
+    agent-linux-* | agent-macos-* | cli-linux-* | cli-macos-*) need_zig ;;
     server-linux-*) need_zig && need_node && need_npm_packages ;;
-    agent-windows-*) need_packages gcc-mingw-w64-x86-64 nasm && need_wine ;;
+    agent-windows-* | cli-windows-*) need_packages gcc-mingw-w64-x86-64 nasm && need_wine ;;
     deb-*) need_packages dpkg lintian ;;
     rpm-*) need_packages rpm ;;
     msi-*) need_packages gcc-mingw-w64-x86-64 msitools wixl && need_wine ;;
@@ -211,8 +211,10 @@ need_for() {
 build_target() {
   case $1 in
     agent-linux-*) build_linux agent "${1#agent-linux-}" ;;
-    agent-windows-*) build_windows ;;
-    agent-macos-*) build_macos "${1#agent-macos-}" ;;
+    cli-linux-*) build_linux cli "${1#cli-linux-}" ;;
+    agent-windows-* | cli-windows-*) build_windows "${1%%-*}" ;;
+    agent-macos-*) build_macos agent "${1#agent-macos-}" ;;
+    cli-macos-*) build_macos cli "${1#cli-macos-}" ;;
     server-linux-*) build_linux server "${1#server-linux-}" ;;
     deb-agent-*) build_deb agent "${1#deb-agent-}" ;;
     deb-server-*) build_deb server "${1#deb-server-}" ;;

@@ -81,6 +81,25 @@ need_packages() {
   apt install --no-install-recommends -y "${missing[@]}"
 }
 
+# Debian's sshd, unpacked and not installed: an installed one would start, and open this machine.
+need_sshd() {
+  local folder=$TOOLS/sshd package
+  need_packages openssh-client
+  if [[ ! -x $folder/usr/sbin/sshd ]]; then
+    rm -rf "$folder" "$folder.new"
+    mkdir -p "$folder.new"
+    (
+      cd "$folder.new"
+      for package in openssh-server libwrap0; do
+        quietly apt-get download "$package"
+        dpkg-deb -x "$package"_*.deb .
+      done
+      rm ./*.deb
+    )
+    mv "$folder.new" "$folder"
+  fi
+}
+
 # PostgreSQL's server programs, without the cluster that Debian would make and start beside them.
 need_postgres() {
   local version programs

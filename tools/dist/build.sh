@@ -11,15 +11,24 @@ need_zig() {
   need_venv zig 'cargo-zigbuild==0.24.*' 'ziglang==0.17.*'
 }
 
-# build_linux agent|server ARCH
+# program_of agent|server|cli: its file's name
+program_of() {
+  case $1 in
+    cli) echo gururmm ;;
+    *) echo "gururmm-$1" ;;
+  esac
+}
+
+# build_linux agent|server|cli ARCH
 build_linux() {
-  local what=$1 arch=$2 name=gururmm-$1-linux-$2
+  local what=$1 arch=$2 name=gururmm-$1-linux-$2 program
+  program=$(program_of "$what")
   [[ $what != server ]] || build_dashboard
   linux_release "gururmm-$what" "$arch"
-  check_names_no_place "$RELEASE/gururmm-$what"
-  check_glibc "$RELEASE/gururmm-$what"
-  check_runs "$VERSION" "$RELEASE/gururmm-$what" "$arch"
-  install -m 755 "$RELEASE/gururmm-$what" "$DIST/$name"
+  check_names_no_place "$RELEASE/$program"
+  check_glibc "$RELEASE/$program"
+  check_runs "$VERSION" "$RELEASE/$program" "$arch"
+  install -m 755 "$RELEASE/$program" "$DIST/$name"
   built "$what-linux-$arch" "$name" "$what" linux "$arch" no yes "$RAN"
 }
 
@@ -37,27 +46,30 @@ linux_release() {
   PATH=$TOOLS/zig/bin:$PATH release_build "$1" "$2-unknown-linux-gnu" "$2-unknown-linux-gnu.$GLIBC_FLOOR" cargo-zigbuild zigbuild
 }
 
+# build_windows agent|cli
 build_windows() {
-  local name=gururmm-agent-windows-x86_64.exe note='run under Wine'
-  release_build gururmm-agent x86_64-pc-windows-gnu x86_64-pc-windows-gnu cargo build
-  check_names_no_place "$RELEASE/gururmm-agent.exe"
-  check_windows_program "$RELEASE/gururmm-agent.exe"
-  sign_into windows "$RELEASE/gururmm-agent.exe" "$DIST/$name"
+  local what=$1 name=gururmm-$1-windows-x86_64.exe program note='run under Wine'
+  program=$(program_of "$what").exe
+  release_build "gururmm-$what" x86_64-pc-windows-gnu x86_64-pc-windows-gnu cargo build
+  check_names_no_place "$RELEASE/$program"
+  check_windows_program "$RELEASE/$program"
+  sign_into windows "$RELEASE/$program" "$DIST/$name"
   chmod 755 "$DIST/$name"
-  expect "$VERSION" under_wine "$DIST/$name" version
+  expect "$VERSION" under_wine "$DIST/$name" --version
   stop_wine
-  built agent-windows-x86_64 "$name" agent windows x86_64 "$SIGNED" yes "$note"
+  built "$what-windows-x86_64" "$name" "$what" windows x86_64 "$SIGNED" yes "$note"
 }
 
-# build_macos ARCH: linked against the names of Apple's libraries, which is all that a linker needs of them
+# build_macos agent|cli ARCH: linked against the names of Apple's libraries, which is all that a linker needs of them
 build_macos() {
-  local arch=$1 target=$1-apple-darwin name=gururmm-agent-macos-$1 note='built, not run: there is no Mac here'
-  PATH=$TOOLS/zig/bin:$PATH release_build gururmm-agent "$target" "$target" cargo-zigbuild zigbuild
-  check_names_no_place "$RELEASE/gururmm-agent"
-  sign_into macos "$RELEASE/gururmm-agent" "$DIST/$name"
+  local what=$1 arch=$2 target=$2-apple-darwin name=gururmm-$1-macos-$2 program note='built, not run: there is no Mac here'
+  program=$(program_of "$what")
+  PATH=$TOOLS/zig/bin:$PATH release_build "gururmm-$what" "$target" "$target" cargo-zigbuild zigbuild
+  check_names_no_place "$RELEASE/$program"
+  sign_into macos "$RELEASE/$program" "$DIST/$name"
   chmod 755 "$DIST/$name"
   /usr/bin/python3 tools/dist/macos/check.py "$DIST/$name" "$arch" "$MACOS_FLOOR"
-  built "agent-macos-$arch" "$name" agent macos "$arch" "$SIGNED" no "$note"
+  built "$what-macos-$arch" "$name" "$what" macos "$arch" "$SIGNED" no "$note"
 }
 
 # release_build PACKAGE TARGET TARGET-AS-ASKED COMMAND…: leaves the folder with the program in RELEASE. With rustup's

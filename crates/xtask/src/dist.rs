@@ -147,7 +147,7 @@ fn artefact(dir: &Path, version: &str, line: &str) -> anyhow::Result<Option<Arte
     };
     Ok(Some(Artefact {
         file: file.to_owned(),
-        kind: one_of("kind", kind, &["agent", "server", "deb", "rpm", "msi", "pkg", "pkg-tree"])?,
+        kind: one_of("kind", kind, &["agent", "server", "cli", "deb", "rpm", "msi", "pkg", "pkg-tree"])?,
         os: one_of("system", os, &["linux", "windows", "macos"])?,
         arch: one_of("architecture", arch, &["x86_64", "aarch64"])?,
         version: version.to_owned(),

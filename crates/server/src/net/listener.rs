@@ -17,6 +17,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ipnet::IpNet;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
@@ -37,6 +38,10 @@ use crate::http::request::PeerAddr;
 const BACKLOG: u32 = 4096;
 /// Descriptors kept for everything that is not a client: database, files, the listener.
 const RESERVED_DESCRIPTORS: u64 = 256;
+/// Bytes that the kernel takes for a peer before it has sent them.
+const UNSENT_MAX_BYTES: u32 = 128 * 1024;
+/// Bytes that the kernel keeps of what a peer has sent and nobody has read; it takes twice that, half of it for itself.
+const RECEIVED_MAX_BYTES: usize = 256 * 1024;
 /// A peer that acknowledges nothing for so long is gone.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
 
@@ -318,10 +323,14 @@ fn open(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Small messages go at once, and a peer that vanished is noticed.
+/// Small messages go at once, a peer that vanished is noticed, and the kernel keeps little for one that does not read or is
+/// not read from: by default up to ten megabytes, and what is urgent would wait behind it.
 fn tune(stream: &TcpStream) -> io::Result<()> {
     use rustix::net::sockopt;
     stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    socket.set_tcp_notsent_lowat(UNSENT_MAX_BYTES)?;
+    socket.set_recv_buffer_size(RECEIVED_MAX_BYTES)?;
     sockopt::set_socket_keepalive(stream, true)?;
     sockopt::set_tcp_keepidle(stream, Duration::from_secs(30))?;
     sockopt::set_tcp_keepintvl(stream, Duration::from_secs(10))?;

@@ -13,6 +13,7 @@ mod lists;
 mod nodes;
 pub mod process;
 mod storm;
+mod tunnel;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -57,6 +58,8 @@ enum Bench {
     Nodes(nodes::Options),
     /// Thousands of agents lose their server at once, while people work
     Storm(storm::Options),
+    /// Keys and files in a session with a machine, against OpenSSH
+    Tunnel(tunnel::Options),
 }
 
 /// One measurement. `theirs` is what it was compared with in the same run, where there is something to compare with;
@@ -120,6 +123,7 @@ pub fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
         Bench::Lists(own) => lists::run(root, &bin_dir, own)?,
         Bench::Nodes(own) => nodes::run(root, &bin_dir, own)?,
         Bench::Storm(own) => storm::run(root, &bin_dir, own)?,
+        Bench::Tunnel(own) => tunnel::run(root, &bin_dir, own)?,
     };
     if options.json {
         println!("{}", serde_json::to_string_pretty(&rows)?);
