@@ -1103,6 +1103,77 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/recordings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Recorded sessions, the newest first. */
+        get: operations["list_recordings"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/recordings/{session_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One recorded session: its channels, what was entered, what is missing. 409 where the recording is damaged. */
+        get: operations["get_recording"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/recordings/{session_id}/channels/{channel}/cast": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A terminal of the session as asciicast v2, its times those of the session. */
+        get: operations["recording_cast"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/recordings/{session_id}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What happened in the session beside the bytes of its terminals, in order. The page has no total: events are counted by
+         *     reading them.
+         */
+        get: operations["recording_events"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/server": {
         parameters: {
             query?: never;
@@ -1982,6 +2053,11 @@ export interface components {
             password?: string | null;
             token: string;
         };
+        /**
+         * @description What becomes of a recording past retention.
+         * @enum {string}
+         */
+        Afterwards: "archive" | "delete";
         /** @description One machine, as lists show it. */
         Agent: {
             agent_version: string;
@@ -2366,6 +2442,32 @@ export interface components {
          * @enum {string}
          */
         BootstrapAction: "connect" | "upgrade" | "downgrade_required" | "other";
+        /** @description Why something in a channel could not be done. */
+        ChannelError: {
+            code: components["schemas"]["ErrorCode"];
+            /** @description For people, one sentence. */
+            detail?: string;
+        };
+        /** @description A channel of a recording. */
+        ChannelFacts: {
+            /** Format: int64 */
+            channel: number;
+            /**
+             * Format: int64
+             * @description Milliseconds since the recording began.
+             */
+            from_ms: number;
+            /** @description Of a terminal: whether there is a cast of it. */
+            has_cast: boolean;
+            kind: string;
+            /** @description For people: a shell, a path, an address. */
+            label: string;
+            /**
+             * Format: int64
+             * @description Null while it is open, or where its end was not recorded.
+             */
+            to_ms?: number | null;
+        };
         /** @description A chart of one agent. A bucket without samples is absent: the machine was off or out of reach. */
         Chart: {
             /** Format: date-time */
@@ -2723,6 +2825,11 @@ export interface components {
          * @enum {string}
          */
         EntryKind: "file" | "folder" | "link" | "other";
+        /**
+         * @description What a program can make of an error.
+         * @enum {string}
+         */
+        ErrorCode: "not_allowed" | "permission_denied" | "not_found" | "already_exists" | "conflict" | "not_a_folder" | "is_a_folder" | "not_empty" | "no_space" | "too_large" | "unsupported" | "no_user_session" | "invalid" | "checksum_mismatch" | "too_many" | "unreachable" | "closed" | "failed" | "other";
         /** @description Entries of a log, oldest first. */
         EventList: {
             events: components["schemas"]["LogEntry"][];
@@ -2878,6 +2985,137 @@ export interface components {
              * @description Machines that have said nothing of it yet.
              */
             waiting: number;
+        };
+        /** @description Bytes that passed and are not in the recording. */
+        Gap: {
+            /**
+             * Format: int64
+             * @description Milliseconds since the recording began.
+             */
+            at_ms: number;
+            /** Format: int64 */
+            bytes: number;
+            /** Format: int64 */
+            channel: number;
+            from_machine: boolean;
+        };
+        /** @description One thing that happened. What files hold is never in it. */
+        Happening: {
+            /** @enum {string} */
+            what: "ready";
+        } | {
+            reason: string;
+            /** @enum {string} */
+            what: "refused";
+        } | {
+            /** @enum {string} */
+            what: "agent_lost";
+        } | {
+            /** @enum {string} */
+            what: "tech_joined";
+        } | {
+            /** @enum {string} */
+            what: "tech_left";
+        } | {
+            reason: string;
+            /** @enum {string} */
+            what: "closed";
+        } | {
+            /** @description What was asked for; its `kind` tells `download` and `upload` from `files`. */
+            channel: Record<string, never>;
+            /** @description What the policy calls it: `terminal`, `files`, … */
+            kind: string;
+            /** @enum {string} */
+            what: "opened";
+        } | {
+            /** Format: int64 */
+            size?: number | null;
+            /** @enum {string} */
+            what: "accepted";
+        } | {
+            /** @enum {string} */
+            what: "attached";
+        } | {
+            kind: string;
+            label: string;
+            /** @enum {string} */
+            what: "found";
+        } | {
+            /** Format: int32 */
+            columns: number;
+            /** Format: int32 */
+            rows: number;
+            /** @enum {string} */
+            what: "resized";
+        } | {
+            /**
+             * @description False: keys were pressed that do more than type (completion, history, the cursor's), so the shell may have
+             *     run something else.
+             */
+            is_exact: boolean;
+            /** @description Absent: it was not shown while it was typed, as passwords are. */
+            line?: string | null;
+            /** @enum {string} */
+            what: "entered";
+        } | {
+            /** Format: int64 */
+            from: number;
+            from_machine: boolean;
+            /** Format: int64 */
+            to: number;
+            /** @enum {string} */
+            what: "gap";
+        } | {
+            /** Format: int64 */
+            from: number;
+            /** Format: int64 */
+            to: number;
+            /** @enum {string} */
+            what: "not_received";
+        } | {
+            /** Format: int32 */
+            id: number;
+            request: Record<string, never>;
+            /** @enum {string} */
+            what: "asked";
+        } | {
+            error?: components["schemas"]["ChannelError"] | null;
+            /** Format: int32 */
+            id: number;
+            /** @description Lists by their length, texts by their size. */
+            reply?: Record<string, never> | null;
+            /** @enum {string} */
+            what: "answered";
+        } | {
+            sha256?: string | null;
+            /** @enum {string} */
+            what: "finished";
+        } | {
+            /** Format: int64 */
+            bytes: number;
+            from_machine: boolean;
+            /** @enum {string} */
+            what: "unreadable";
+        } | {
+            by_machine: boolean;
+            error?: components["schemas"]["ChannelError"] | null;
+            /** Format: int64 */
+            exit_code?: number | null;
+            /** Format: int64 */
+            from_machine: number;
+            sha256?: string | null;
+            /** Format: int64 */
+            size?: number | null;
+            /**
+             * Format: int64
+             * @description Bytes of data that passed, each way.
+             */
+            to_machine: number;
+            /** @enum {string} */
+            what: "ended";
+        } | {
+            /** @enum {string} */
+            what: "unknown";
         };
         /** @description What a machine says of its hardware. */
         Hardware: {
@@ -3171,6 +3409,17 @@ export interface components {
          * @enum {string}
          */
         MachineType: "physical" | "virtual_machine" | "container";
+        /** @description A typed line that a search found. */
+        Matched: {
+            /**
+             * Format: int64
+             * @description Milliseconds since the recording began.
+             */
+            at_ms: number;
+            /** Format: int64 */
+            channel: number;
+            line: string;
+        };
         /**
          * @description Where a member stands.
          * @enum {string}
@@ -3795,6 +4044,10 @@ export interface components {
                 /** Format: uuid */
                 id: string;
                 name: string;
+                /** @description What becomes of recordings past retention: `archive` or `delete`. */
+                recordings_afterwards: components["schemas"]["Afterwards"];
+                /** @description Whether what is typed in sessions with machines is put into the index that recordings are searched by. */
+                recordings_are_indexed: boolean;
                 /**
                  * Format: int32
                  * @description How long samples are kept: 30, 90, 365 or 1095.
@@ -3833,6 +4086,56 @@ export interface components {
                 role: components["schemas"]["Role"];
                 site_ids: string[];
                 status: components["schemas"]["MemberStatus"];
+            }[];
+            /** @description To be sent as `cursor` for the next page; null on the last one. */
+            next_cursor?: string | null;
+            /**
+             * Format: int64
+             * @description How many match in all.
+             */
+            total: number;
+        };
+        /** @description One page of a list. */
+        Page_Recording: {
+            items: {
+                /**
+                 * Format: uuid
+                 * @description The machine, with the name and the place that it had.
+                 */
+                agent_id: string;
+                /**
+                 * Format: int64
+                 * @description As stored: compressed and encrypted.
+                 */
+                bytes: number;
+                /** Format: uuid */
+                client_id: string;
+                /**
+                 * Format: date-time
+                 * @description Null while the session goes on.
+                 */
+                ended_at?: string | null;
+                hostname: string;
+                /** @description What was opened: `terminal`, `files`, … */
+                kinds: string[];
+                /**
+                 * Format: date-time
+                 * @description When something was written last.
+                 */
+                last_at: string;
+                /** @description Of a search: the first lines that match. */
+                matches: components["schemas"]["Matched"][];
+                /** Format: int32 */
+                segments: number;
+                /** Format: uuid */
+                session_id: string;
+                /** Format: uuid */
+                site_id: string;
+                /** Format: date-time */
+                started_at: string;
+                /** Format: uuid */
+                tech_id: string;
+                tech_name: string;
             }[];
             /** @description To be sent as `cursor` for the next page; null on the last one. */
             next_cursor?: string | null;
@@ -4018,6 +4321,10 @@ export interface components {
             /** Format: uuid */
             id: string;
             name: string;
+            /** @description What becomes of recordings past retention: `archive` or `delete`. */
+            recordings_afterwards: components["schemas"]["Afterwards"];
+            /** @description Whether what is typed in sessions with machines is put into the index that recordings are searched by. */
+            recordings_are_indexed: boolean;
             /**
              * Format: int32
              * @description How long samples are kept: 30, 90, 365 or 1095.
@@ -4045,6 +4352,9 @@ export interface components {
         PartnerUpdate: {
             /** @description 1 to 120 characters, unique on this server. */
             name?: string | null;
+            recordings_afterwards?: components["schemas"]["Afterwards"] | null;
+            /** @description False empties the index, too. */
+            recordings_are_indexed?: boolean | null;
             /**
              * Format: int32
              * @description 30, 90, 365 or 1095.
@@ -4265,6 +4575,79 @@ export interface components {
          * @enum {string}
          */
         ReadyStatus: "ready" | "not_ready";
+        /** @description One thing that happened. */
+        RecordedEvent: {
+            /**
+             * Format: int64
+             * @description Milliseconds since the recording began.
+             */
+            at_ms: number;
+            /**
+             * Format: int64
+             * @description 0: the session itself.
+             */
+            channel: number;
+            event: components["schemas"]["Happening"];
+        };
+        /** @description One page of what happened. */
+        RecordedEvents: {
+            items: components["schemas"]["RecordedEvent"][];
+            /** @description To be sent as `cursor` for the next page; null on the last one. */
+            next_cursor?: string | null;
+        };
+        /** @description A recorded session. */
+        Recording: {
+            /**
+             * Format: uuid
+             * @description The machine, with the name and the place that it had.
+             */
+            agent_id: string;
+            /**
+             * Format: int64
+             * @description As stored: compressed and encrypted.
+             */
+            bytes: number;
+            /** Format: uuid */
+            client_id: string;
+            /**
+             * Format: date-time
+             * @description Null while the session goes on.
+             */
+            ended_at?: string | null;
+            hostname: string;
+            /** @description What was opened: `terminal`, `files`, … */
+            kinds: string[];
+            /**
+             * Format: date-time
+             * @description When something was written last.
+             */
+            last_at: string;
+            /** @description Of a search: the first lines that match. */
+            matches: components["schemas"]["Matched"][];
+            /** Format: int32 */
+            segments: number;
+            /** Format: uuid */
+            session_id: string;
+            /** Format: uuid */
+            site_id: string;
+            /** Format: date-time */
+            started_at: string;
+            /** Format: uuid */
+            tech_id: string;
+            tech_name: string;
+        };
+        /** @description A recorded session with what is in it. */
+        RecordingDetail: components["schemas"]["Recording"] & {
+            channels: components["schemas"]["ChannelFacts"][];
+            /** @description Lines that were entered in terminals, in order. */
+            commands: components["schemas"]["Command"][];
+            /** @description What is known to be missing. */
+            gaps: components["schemas"]["Gap"][];
+            /** @description There are more channels, commands, gaps or parts than are shown here. */
+            is_cut: boolean;
+            /** @description The pieces it is stored in. */
+            parts: components["schemas"]["SegmentFacts"][];
+        };
         /** @description Why the repository in the folder is not taken. */
         Refusal: {
             reason: string;
@@ -4547,6 +4930,22 @@ export interface components {
             uptime_seconds: number;
             /** Format: int64 */
             user_idle_seconds?: number | null;
+        };
+        /** @description A piece that a recording is stored in. */
+        SegmentFacts: {
+            /**
+             * Format: int64
+             * @description As stored.
+             */
+            bytes: number;
+            /** Format: int64 */
+            from_ms: number;
+            /** Format: int32 */
+            number: number;
+            /** @description Of the object as stored, in hex. */
+            sha256: string;
+            /** Format: int64 */
+            to_ms: number;
         };
         /** @description One sensor. Temperatures are degrees Celsius, fans revolutions per minute, the rest volts, watts and amperes. */
         Sensor: {
@@ -14572,6 +14971,543 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description The request could not be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not signed in, or the credential was refused */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found, or not visible to the caller */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description This method is not offered here */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The state of things does not allow it */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Send JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Some fields are not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong on the server */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is busy */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_recordings: {
+        parameters: {
+            query?: {
+                /** @description Of this machine. */
+                agent_id?: string;
+                /** @description Of this person. */
+                tech_id?: string;
+                /** @description Not over before this time. */
+                from?: string;
+                /** @description Begun before this time. */
+                to?: string;
+                /** @description Words of a line that was typed, at most eight; each may be the beginning of a longer one. */
+                q?: string;
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                /** @description Items per page, 1 to 200; 50 when absent. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Recording"];
+                };
+            };
+            /** @description The request could not be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not signed in, or the credential was refused */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found, or not visible to the caller */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description This method is not offered here */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The state of things does not allow it */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Send JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Some fields are not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong on the server */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is busy */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_recording: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                session_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RecordingDetail"];
+                };
+            };
+            /** @description The request could not be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not signed in, or the credential was refused */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found, or not visible to the caller */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description This method is not offered here */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The state of things does not allow it */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Send JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Some fields are not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong on the server */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is busy */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    recording_cast: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                session_id: string;
+                channel: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-asciicast": string;
+                };
+            };
+            /** @description The request could not be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not signed in, or the credential was refused */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found, or not visible to the caller */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description This method is not offered here */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The state of things does not allow it */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Send JSON */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Some fields are not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong on the server */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is busy */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    recording_events: {
+        parameters: {
+            query?: {
+                /** @description Of this channel; 0: of the session itself. */
+                channel?: number;
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                /** @description Items per page, 1 to 200; 50 when absent. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                session_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RecordedEvents"];
+                };
             };
             /** @description The request could not be read */
             400: {
