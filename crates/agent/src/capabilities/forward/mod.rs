@@ -230,3 +230,66 @@ async fn write(to: &mut Option<OwnedWriteHalf>, bytes: &[u8]) -> io::Result<usiz
 fn over(_: Gone) -> ChannelError {
     ChannelError::new(ErrorCode::Closed, "the connection is closed")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    /// This machine and what clouds have at fixed addresses, by all the names that a system takes.
+    const FORBIDDEN: [&str; 22] = [
+        "localhost",
+        "LOCALHOST.",
+        "127.0.0.1",
+        "127.1",
+        "127.0.0.2",
+        "2130706433",
+        "0x7f000001",
+        "0x7f.1",
+        "0177.0.0.1",
+        "0",
+        "0.0.0.0",
+        "::1",
+        "[::1]",
+        "::",
+        "::ffff:127.0.0.1",
+        "[::ffff:7f00:1]",
+        "::127.0.0.1",
+        "0:0:0:0:0:0:0:1",
+        "localhost%00.example.com",
+        "127.0.0.1\0.example.com",
+        "127.0.0.1 ",
+        "http://127.0.0.1",
+    ];
+
+    #[tokio::test]
+    async fn nothing_is_connected_to_that_the_policy_does_not_name() {
+        let canary = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = canary.local_addr().unwrap().port();
+        // Taken where there is one: then the other name of this machine leads to it.
+        let other = TcpListener::bind(("::1", port)).await.ok();
+        for forwards in
+            [vec!["192.0.2.0/24:*", "2001:db8::/32:*"], vec!["db.example.com:*"], vec!["*:1"], vec![]]
+        {
+            let forwards = forwards.into_iter().map(str::to_owned).collect();
+            let rules = TunnelRules { forwards, ..TunnelRules::default() };
+            for host in FORBIDDEN {
+                let open = OpenForward { host: host.to_owned(), port };
+                let error = connect(&open, &rules).await.expect_err(host);
+                let codes = [ErrorCode::NotAllowed, ErrorCode::Unreachable];
+                assert!(codes.contains(&error.code), "{host}: {error:?}");
+            }
+        }
+        let canaries = async {
+            match &other {
+                Some(other) => tokio::select! { got = canary.accept() => got, got = other.accept() => got },
+                None => canary.accept().await,
+            }
+        };
+        let nobody = timeout(Duration::from_millis(100), canaries).await;
+        assert!(nobody.is_err(), "{nobody:?}");
+        // It is not that nothing is ever let through.
+        let rules = TunnelRules { forwards: vec!["127.0.0.0/8:*".to_owned()], ..TunnelRules::default() };
+        connect(&OpenForward { host: "localhost".to_owned(), port }, &rules).await.unwrap();
+    }
+}
