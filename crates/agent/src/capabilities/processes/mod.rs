@@ -13,8 +13,10 @@ use portable as platform;
 use crate::tunnel::channel::Channel;
 use crate::tunnel::requests::{self, Asker};
 use gururmm_protocol::limits::{MAX_NAME_CHARS, MAX_TEXT_CHARS, clean, clean_optional};
+#[cfg(any(unix, test))]
+use gururmm_protocol::tunnel::processes::Priority;
 use gururmm_protocol::tunnel::processes::{
-    PROCESSES_PER_PART, Priority, Process, ProcessAnswer, ProcessKey, ProcessRequest,
+    PROCESSES_PER_PART, Process, ProcessAnswer, ProcessKey, ProcessRequest,
 };
 use gururmm_protocol::tunnel::{ChannelEnd, ChannelError, ErrorCode};
 use platform::Table;

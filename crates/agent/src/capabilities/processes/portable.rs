@@ -4,12 +4,13 @@ use super::{Node, failed, gone};
 use gururmm_protocol::tunnel::processes::{Priority, Process, ProcessAnswer, ProcessKey};
 use gururmm_protocol::tunnel::{ChannelError, ErrorCode};
 use std::io;
-use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind};
+use sysinfo::{CpuRefreshKind, Pid, ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind};
 
 /// The last look, to compare with.
 #[derive(Default)]
 pub(super) struct Table {
     system: Option<System>,
+    machine: Machine,
     is_second: bool,
 }
 
@@ -19,15 +20,19 @@ impl Table {
         let is_second = std::mem::replace(&mut self.is_second, true);
         let system = match &mut self.system {
             Some(system) => system,
-            empty => empty.insert(System::new().map_err(io::Error::other)?),
+            empty => {
+                let system = empty.insert(System::new().map_err(io::Error::other)?);
+                // The library's figures are per core; it must know how many there are.
+                system.refresh_cpu_list(CpuRefreshKind::nothing());
+                system
+            }
         };
         let what = ProcessRefreshKind::nothing()
             .with_cpu()
             .with_memory()
             .with_user(UpdateKind::OnlyIfNotSet)
             .with_cmd(UpdateKind::OnlyIfNotSet);
-        system.refresh_cpu_usage();
-        system.refresh_memory();
+        let (cpu_percent, memory_used_bytes, memory_bytes) = self.machine.look(system);
         system.refresh_processes_specifics(ProcessesToUpdate::All, true, what);
         let names = Names::read();
         let describe = |process: &sysinfo::Process| {
@@ -47,11 +52,45 @@ impl Table {
         let processes: Vec<_> = system.processes().values().map(describe).collect();
         let figures = ProcessAnswer::Figures {
             processes: processes.len() as u64,
-            cpu_percent: if is_second { system.global_cpu_usage() } else { 0.0 },
-            memory_used_bytes: system.used_memory(),
-            memory_bytes: system.total_memory(),
+            cpu_percent,
+            memory_used_bytes,
+            memory_bytes,
         };
         Ok((processes, figures))
+    }
+}
+
+/// The machine as a whole. Windows tells it itself; the library would ask its performance counters there.
+#[cfg(windows)]
+#[derive(Default)]
+struct Machine(crate::os::figures::CpuTimes);
+
+#[cfg(windows)]
+impl Machine {
+    /// The processors' share of work since the last look, memory used, and all memory.
+    fn look(&mut self, _system: &mut System) -> (f32, u64, u64) {
+        use crate::os::figures;
+        let now = figures::cpu_times().unwrap_or(self.0);
+        let before = std::mem::replace(&mut self.0, now);
+        let (busy, all) = (now.busy.saturating_sub(before.busy), now.total.saturating_sub(before.total));
+        let memory = figures::memory().unwrap_or_default();
+        let cpu_percent = if all > 0 { busy as f32 / all as f32 * 100.0 } else { 0.0 };
+        (cpu_percent, memory.used_bytes, memory.total_bytes)
+    }
+}
+
+/// The machine as a whole.
+#[cfg(not(windows))]
+#[derive(Default)]
+struct Machine;
+
+#[cfg(not(windows))]
+impl Machine {
+    /// The processors' share of work since the last look, memory used, and all memory.
+    fn look(&mut self, system: &mut System) -> (f32, u64, u64) {
+        system.refresh_cpu_usage();
+        system.refresh_memory();
+        (system.global_cpu_usage(), system.used_memory(), system.total_memory())
     }
 }
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio::time::timeout;
-use windows_sys::Win32::Foundation::{HANDLE, INVALID_HANDLE_VALUE};
+use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::System::Console::{COORD, HPCON};
 use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleW, GetProcAddress};
 use windows_sys::Win32::System::Pipes::CreatePipe;
@@ -289,11 +289,8 @@ fn start(program: &Program, console: &Console, session: Option<&UserSession>) ->
     let startup = STARTUPINFOEXW {
         StartupInfo: STARTUPINFOW {
             cb: size_of::<STARTUPINFOEXW>() as u32,
-            // Else it would get the agent's streams where these lead somewhere.
+            // With none given, it has its console's. Else it would get the agent's where these lead somewhere.
             dwFlags: STARTF_USESTDHANDLES,
-            hStdInput: INVALID_HANDLE_VALUE,
-            hStdOutput: INVALID_HANDLE_VALUE,
-            hStdError: INVALID_HANDLE_VALUE,
             ..STARTUPINFOW::default()
         },
         lpAttributeList: attributes.list.as_mut_ptr().cast(),
