@@ -169,11 +169,6 @@ impl Page {
         (self.closed().await.code, reason)
     }
 
-    /// Whether no frame came yet.
-    pub fn has_no_frames(&self) -> bool {
-        self.frames.is_empty()
-    }
-
     async fn take(&mut self) -> Result<(), Closed> {
         match self.socket.next_any().await? {
             Piece::Text(text) => self.texts.push_back(serde_json::from_str(&text).unwrap()),
@@ -291,11 +286,6 @@ impl TunnelMachine {
             }
             self.take().await.unwrap_or_else(|closed| panic!("closed instead of a frame: {closed:?}"));
         }
-    }
-
-    /// Whether frames of this session have come that nobody took yet.
-    pub fn has_frames(&self, session: Uuid) -> bool {
-        self.frames.iter().any(|(of, _)| of.0 == session)
     }
 
     /// How the server ends its session.

@@ -17,6 +17,9 @@ pub struct Counters {
     pub samples_packed: Meter,
     /// Samples of machines that sent more in an hour than are kept.
     pub samples_thinned: Meter,
+    /// Bytes in channels of techs' sessions, to machines and from them.
+    pub tunnel_bytes_to_machines: Meter,
+    pub tunnel_bytes_from_machines: Meter,
     pub requests: Requests,
 }
 

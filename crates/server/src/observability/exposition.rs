@@ -85,6 +85,18 @@ fn agents(app: &App, registry: &mut Registry) {
         Unit::Seconds,
         ConstGauge::new(ingest.lag().as_secs_f64()),
     );
+    let hosted = ConstGauge::new(app.tunnel.hosted());
+    registry.register(
+        "tunnel_sessions_hosted",
+        "Techs' sessions with machines that this server holds",
+        hosted,
+    );
+    for (name, help, meter) in [
+        ("tunnel_to_machines", "Bytes in channels to machines", &app.counters.tunnel_bytes_to_machines),
+        ("tunnel_from_machines", "Bytes in channels from machines", &app.counters.tunnel_bytes_from_machines),
+    ] {
+        registry.register_with_unit(name, help, Unit::Bytes, ConstCounter::new(meter.total()));
+    }
     let ended = Family::<State, Counter>::default();
     for (status, count) in app.commands.reached.all().filter(|(status, _)| status.is_final()) {
         ended.get_or_create(&State { state: status.as_str() }).inc_by(count);

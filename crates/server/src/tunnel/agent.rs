@@ -97,7 +97,7 @@ pub fn frame(app: &App, agent: &AgentSession, bytes: &Bytes) -> Taken {
             // Its host ends the session of an agent that sends more than it was granted.
             true
         }
-        (None, Some(host)) => host.from_machine(here(app, agent), &frame, bytes),
+        (None, Some(host)) => host.machine_sends(here(app, agent), &frame, bytes),
         (None, None) => false,
     };
     if went && is_paid { Taken::Free } else { Taken::Counted }

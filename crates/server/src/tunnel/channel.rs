@@ -146,7 +146,7 @@ impl ServerChannel {
     }
 
     fn send(&self, kind: FrameKind, flags: Flags, body: &[u8]) -> Verdict {
-        self.entered.host().from_server(&Frame { channel: self.id, kind, flags, body })
+        self.entered.host().server_sends(&Frame { channel: self.id, kind, flags, body })
     }
 
     /// The next frame that is no end; an end with an error is that error, and one without is that nothing follows.

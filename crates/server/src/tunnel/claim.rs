@@ -1,9 +1,10 @@
 //! How a node becomes the host of a session, and stops being it.
 
 use super::caller::Caller;
+use super::forwards::Reached;
 use super::host::{Beginning, Event, Host, Over, RECORDING_FAILED, Use};
-use super::store;
 use super::{ClosedReason, Wish, looking};
+use super::{forwards, store};
 use crate::app::{App, AppState};
 use crate::auth::Scope;
 use crate::auth::permission::{Role, System};
@@ -109,7 +110,7 @@ async fn run(app: AppState, host: Arc<Host>, mut happened: mpsc::Receiver<Event>
     let over = tokio::select! {
         over = host.ended() => over,
         over = host.follow(&mut happened, &recorder) => over,
-        over = host.carry_to_tech(&recorder) => over,
+        over = host.carry_to_tech(&app, &recorder) => over,
         over = host.carry_to_machine(&app, &recorder) => over,
         over = looking::keep_looking(&app, &host) => over,
         _failed = recorder.failed() => RECORDING_FAILED,
@@ -133,8 +134,9 @@ async fn run(app: AppState, host: Arc<Host>, mut happened: mpsc::Receiver<Event>
 
 /// Writes down what the session moved, and that it is over, if it is.
 async fn leave(app: &App, host: &Host, over: Over) {
+    let reached = host.forwards().take();
     for attempt in 1..=TRIES {
-        match write_end(app, host, over).await {
+        match write_end(app, host, over, &reached).await {
             Ok(()) => return,
             Err(error) if attempt < TRIES && error.is_transient() => {
                 sleep(Duration::from_millis(200) * u32::try_from(attempt).unwrap_or(1)).await;
@@ -148,19 +150,20 @@ async fn leave(app: &App, host: &Host, over: Over) {
     }
 }
 
-async fn write_end(app: &App, host: &Host, over: Over) -> Result<(), Error> {
+async fn write_end(app: &App, host: &Host, over: Over, reached: &[Reached]) -> Result<(), Error> {
     let scope: Scope<System> = Scope::system("tunnel", host.facts.tenant_id);
     let mut tx = app.db.begin(&scope).await?;
     let key = host.state().host_key;
     let figures = looking::figures(host);
     let noted = store::note(&mut tx, host.id(), key, &figures, true).await;
     match noted {
-        Ok(()) => {}
+        Ok(_all) => {}
         Err(error) => {
             looking::put_back(host, &figures);
             return Err(error);
         }
     }
+    forwards::note_all(&mut tx, host, reached).await?;
     match over {
         Over::Closed { reason, told: false } => {
             match super::closed(tx, host.id(), reason).await {

@@ -72,7 +72,7 @@ pub struct Channels(HashMap<ChannelId, Channel>);
 
 impl Channels {
     /// A frame from the tech's side.
-    pub fn from_tech(&mut self, side: Side, frame: &Frame<'_>, allowed: &[ChannelKind]) -> Verdict {
+    pub fn tech_sends(&mut self, side: Side, frame: &Frame<'_>, allowed: &[ChannelKind]) -> Verdict {
         if frame.channel == SESSION_CHANNEL {
             return ping(frame);
         }
@@ -111,7 +111,7 @@ impl Channels {
     }
 
     /// A frame from the machine.
-    pub fn from_machine(&mut self, frame: &Frame<'_>) -> Verdict {
+    pub fn machine_sends(&mut self, frame: &Frame<'_>) -> Verdict {
         if frame.channel == SESSION_CHANNEL {
             return ping(frame);
         }

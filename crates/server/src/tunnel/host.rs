@@ -2,25 +2,24 @@
 
 use super::ClosedReason;
 use super::credit::{Channels, Side, Verdict};
+use super::forwards::Forwards;
 use super::relay::Stream;
-use crate::app::App;
+use super::words::Text;
 use crate::auth::credential::Admitted;
 use crate::auth::permission::Role;
 use crate::gateway::Line;
 use crate::lanes::Lanes;
-use crate::recordings::{Direction, Note, Recorder, SessionFacts};
+use crate::recordings::SessionFacts;
 use axum::extract::ws::Utf8Bytes;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use gururmm_protocol::TunnelId;
 use gururmm_protocol::tunnel::frame::json_body;
-use gururmm_protocol::tunnel::order::{ChannelKind, Shell, TunnelOpen, TunnelReady, TunnelRefused};
+use gururmm_protocol::tunnel::order::{TunnelOpen, TunnelReady, TunnelRefused};
 use gururmm_protocol::tunnel::{
     ChannelEnd, ChannelId, Flags, Frame, FrameError, FrameKind, LiveChannel, SERVER_CHANNELS, SESSION_CHANNEL,
 };
-use serde::Serialize;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
@@ -92,51 +91,6 @@ pub enum Event {
     Left,
 }
 
-/// What the page is told, beside frames.
-#[derive(Debug, Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum Text<'a> {
-    Session {
-        session_id: Uuid,
-        agent_id: Uuid,
-        hostname: &'a str,
-        tech: &'a str,
-        opened_at: DateTime<Utc>,
-        ends_at: DateTime<Utc>,
-        idle_seconds: u64,
-        /// Kinds that may be opened.
-        channels: &'a [ChannelKind],
-        reason: Option<&'a str>,
-        ticket: Option<&'a str>,
-    },
-    Waiting {},
-    Ready {
-        channels: &'a [LiveChannel],
-        shells: &'a [Shell],
-        kinds: &'a [ChannelKind],
-        path: &'static str,
-    },
-    Refused {
-        reason: &'static str,
-        detail: &'a str,
-    },
-    Closed {
-        reason: &'static str,
-    },
-}
-
-impl Text<'_> {
-    pub fn json(&self) -> Option<Utf8Bytes> {
-        match serde_json::to_string(self) {
-            Ok(text) => Some(text.into()),
-            Err(error) => {
-                tracing::error!(%error, "a word to a page could not be written");
-                None
-            }
-        }
-    }
-}
-
 /// A session, and all that is under way in it.
 pub struct Host {
     pub facts: SessionFacts,
@@ -145,8 +99,8 @@ pub struct Host {
     pub wish: super::Wish,
     state: Mutex<State>,
     /// Frames that are to be recorded and then go to the tech's side, and to the machine.
-    from_machine: Lanes<ChannelId>,
-    to_machine: Lanes<ChannelId>,
+    pub(super) from_machine: Lanes<ChannelId>,
+    pub(super) to_machine: Lanes<ChannelId>,
     events: mpsc::Sender<Event>,
     /// Something may be other than before: the database is asked.
     pub(super) wake: Notify,
@@ -156,6 +110,7 @@ pub struct Host {
     /// It is over, and the database knows.
     pub(super) done: CancellationToken,
     pub(super) moved: Moved,
+    forwards: Mutex<Forwards>,
 }
 
 /// Bytes of bodies since they were last written down.
@@ -176,7 +131,7 @@ pub(super) struct State {
     pub ready: Option<TunnelReady>,
     pub refused: Option<TunnelRefused>,
     /// A page came, and is told which channels the machine has once it says so anew.
-    awaits_list: bool,
+    pub awaits_list: bool,
     /// The machine was looked for.
     pub is_looked_for: bool,
     /// The role of who is in it.
@@ -184,18 +139,18 @@ pub(super) struct State {
     /// Since when the machine does not answer.
     pub away_since: Option<Instant>,
     pub last_input: Instant,
-    socket: Option<Socket>,
+    pub socket: Option<Socket>,
     sockets: u64,
-    server_ends: HashMap<ChannelId, Arc<ServerEnd>>,
+    pub server_ends: HashMap<ChannelId, Arc<ServerEnd>>,
     next_channel: ChannelId,
     users: HashMap<u64, Admitted>,
     next_user: u64,
     pub unused_since: Option<Instant>,
 }
 
-struct Socket {
-    number: u64,
-    frames: Arc<Lanes<ChannelId>>,
+pub(super) struct Socket {
+    pub number: u64,
+    pub frames: Arc<Lanes<ChannelId>>,
     texts: mpsc::Sender<Utf8Bytes>,
     replaced: CancellationToken,
 }
@@ -290,6 +245,7 @@ impl Host {
             ending: CancellationToken::new(),
             done: CancellationToken::new(),
             moved: Moved::default(),
+            forwards: Mutex::default(),
         };
         (Arc::new(host), happened)
     }
@@ -402,12 +358,12 @@ impl Host {
     }
 
     /// A frame from the machine, by this link. `false`: it goes nowhere.
-    pub fn from_machine(&self, link: Link, frame: &Frame<'_>, bytes: Bytes) -> bool {
+    pub fn machine_sends(&self, link: Link, frame: &Frame<'_>, bytes: Bytes) -> bool {
         let mut state = self.state();
         if state.ready.is_none() || state.way.link() != Some(link) {
             return false;
         }
-        match state.channels.from_machine(frame) {
+        match state.channels.machine_sends(frame) {
             Verdict::Pass => {
                 let is_bulk = frame.flags.has(Flags::BULK);
                 if is_bulk {
@@ -428,7 +384,7 @@ impl Host {
     }
 
     /// A frame from a page. `false`: nothing more is taken from it.
-    pub fn from_page(&self, socket: u64, bytes: &Bytes) -> bool {
+    pub fn page_sends(&self, socket: u64, bytes: &Bytes) -> bool {
         let frame = match Frame::read(bytes) {
             Ok(frame) => frame,
             Err(FrameError::UnknownKind) => return true,
@@ -444,7 +400,7 @@ impl Host {
         if ready.is_none() {
             return true;
         }
-        match channels.from_tech(Side::Tech, &frame, &orders.rules.channels) {
+        match channels.tech_sends(Side::Tech, &frame, &orders.rules.channels) {
             Verdict::Pass => self.pass(&mut state, &frame, bytes.clone()),
             Verdict::Ignore => true,
             Verdict::Refuse(end) => match end_frame(frame.channel, &end) {
@@ -459,13 +415,13 @@ impl Host {
     }
 
     /// A frame of the server's own.
-    pub fn from_server(&self, frame: &Frame<'_>) -> Verdict {
+    pub fn server_sends(&self, frame: &Frame<'_>) -> Verdict {
         let mut state = self.state();
         if state.ready.is_none() {
             return Verdict::Ignore;
         }
         let State { channels, orders, .. } = &mut *state;
-        let verdict = channels.from_tech(Side::Server, frame, &orders.rules.channels);
+        let verdict = channels.tech_sends(Side::Server, frame, &orders.rules.channels);
         if verdict == Verdict::Pass {
             self.pass(&mut state, frame, frame.to_bytes().into());
         }
@@ -526,7 +482,7 @@ impl Host {
     }
 
     /// The machine answered: it has the session.
-    fn has(&self, link: Link, ready: TunnelReady) {
+    pub(super) fn has(&self, link: Link, ready: TunnelReady) {
         let mut state = self.state();
         if state.way.link() != Some(link) {
             return;
@@ -548,7 +504,7 @@ impl Host {
         self.phase.send_replace(Phase::Ready);
     }
 
-    fn is_refused(&self, link: Link, refused: TunnelRefused) {
+    pub(super) fn is_refused(&self, link: Link, refused: TunnelRefused) {
         let mut state = self.state();
         if state.way.link() != Some(link) {
             return;
@@ -561,7 +517,7 @@ impl Host {
     }
 
     /// The link is gone, and with it all that was on its way. Answers whether it was this one.
-    fn lost(&self, link: Link) -> bool {
+    pub(super) fn lost(&self, link: Link) -> bool {
         let mut state = self.state();
         if state.way.link() != Some(link) {
             return false;
@@ -615,7 +571,7 @@ impl Host {
         state.orders = orders;
     }
 
-    fn broken(&self, why: &'static str) {
+    pub(super) fn broken(&self, why: &'static str) {
         tracing::info!(session_id = %self.id(), agent_id = %self.facts.agent_id, why, "a session is ended");
         self.end(Over::Closed { reason: ClosedReason::ProtocolError, told: false });
     }
@@ -629,6 +585,12 @@ impl Host {
     /// Why the machine refused, if it did.
     pub fn refusal(&self) -> Option<TunnelRefused> {
         self.state().refused.clone()
+    }
+
+    /// Bytes that wait, in both directions.
+    pub fn bytes_waiting(&self) -> usize {
+        let for_page = self.state().socket.as_ref().map(|socket| socket.frames.bytes()).unwrap_or_default();
+        self.from_machine.bytes() + self.to_machine.bytes() + for_page
     }
 
     /// The way between nodes, where there is one.
@@ -663,121 +625,18 @@ impl Host {
         self.over().unwrap_or(Over::Unused)
     }
 
+    /// What is reached through the machine.
+    pub(super) fn forwards(&self) -> MutexGuard<'_, Forwards> {
+        self.forwards.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         // Every change is whole before anything can fail.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Deals with what happened, until the session is over.
-    pub(super) async fn follow(&self, happened: &mut mpsc::Receiver<Event>, recorder: &Recorder) -> Over {
-        while let Some(event) = happened.recv().await {
-            let noted = match &event {
-                Event::Ready(_, ready) if self.state().ready.is_none() => {
-                    recorder.note(Note::Ready { channels: ready.channels.clone() }).await
-                }
-                Event::Ready(..) => Ok(()),
-                Event::Refused(_, refused) => {
-                    recorder.note(Note::Refused { reason: refused.reason.as_str() }).await
-                }
-                Event::Lost(_) if self.state().ready.is_some() => recorder.note(Note::AgentLost).await,
-                Event::Lost(_) => Ok(()),
-                Event::Joined => recorder.note(Note::TechJoined).await,
-                Event::Left => recorder.note(Note::TechLeft).await,
-            };
-            if noted.is_err() {
-                return RECORDING_FAILED;
-            }
-            match event {
-                Event::Ready(link, ready) => self.has(link, ready),
-                Event::Refused(link, refused) => self.is_refused(link, refused),
-                Event::Lost(link) => {
-                    if self.lost(link) {
-                        self.wake.notify_one();
-                    }
-                }
-                Event::Joined | Event::Left => {}
-            }
-        }
-        self.ended().await
-    }
-
-    /// Takes what the machine sends to the tech's side.
-    pub(super) async fn carry_to_tech(&self, recorder: &Recorder) -> Over {
-        while let Some((channel, bytes)) = self.from_machine.pop().await {
-            let target = self.target(channel);
-            let (Some(target), Ok(frame)) = (target, Frame::read(&bytes)) else { continue };
-            if is_recorded(&frame) && recorder.frame(Direction::FromMachine, &frame).await.is_err() {
-                return RECORDING_FAILED;
-            }
-            self.moved.from_machine.fetch_add(u64::from(frame.cost()), Ordering::Relaxed);
-            let is_bulk = frame.flags.has(Flags::BULK);
-            let put = match target {
-                // Unless another page is there meanwhile.
-                Target::Socket(number, frames) => match self.state().socket.as_ref().map(|one| one.number) {
-                    Some(now) if now == number => frames.push(channel, is_bulk, bytes),
-                    _ => Ok(()),
-                },
-                Target::Server(end) => end.frames.push(channel, is_bulk, bytes),
-            };
-            if put.is_err() {
-                self.broken("more waits for the tech than was granted");
-            }
-        }
-        self.ended().await
-    }
-
-    /// Takes what the tech's side sends to the machine.
-    pub(super) async fn carry_to_machine(&self, app: &App, recorder: &Recorder) -> Over {
-        while let Some((channel, bytes)) = self.to_machine.pop().await {
-            let Ok(frame) = Frame::read(&bytes) else { continue };
-            if is_recorded(&frame) && recorder.frame(Direction::ToMachine, &frame).await.is_err() {
-                return RECORDING_FAILED;
-            }
-            self.moved.to_machine.fetch_add(u64::from(frame.cost()), Ordering::Relaxed);
-            enum Go {
-                Line(Arc<Line>),
-                Stream(Arc<Stream>),
-            }
-            let go = match &self.state().way {
-                Way::None => continue,
-                Way::Here(_, line) => Go::Line(Arc::clone(line)),
-                Way::There(_, stream) => Go::Stream(Arc::clone(stream)),
-            };
-            match go {
-                Go::Line(line) => {
-                    line.frame_room().await;
-                    let is_bulk = frame.flags.has(Flags::BULK);
-                    let bytes = frame.to_bytes_of_session(TunnelId(self.id()));
-                    line.send_frame((self.id(), channel), is_bulk, bytes.into());
-                }
-                Go::Stream(stream) => stream.send_frame(app, &bytes),
-            }
-        }
-        self.ended().await
-    }
-
-    fn target(&self, channel: ChannelId) -> Option<Target> {
-        let state = self.state();
-        match Side::of(channel) {
-            Side::Tech => {
-                state.socket.as_ref().map(|socket| Target::Socket(socket.number, Arc::clone(&socket.frames)))
-            }
-            Side::Server => state.server_ends.get(&channel).map(|end| Target::Server(Arc::clone(end))),
-        }
-    }
 }
 
 pub(super) const RECORDING_FAILED: Over = Over::Closed { reason: ClosedReason::RecordingFailed, told: false };
-
-enum Target {
-    Socket(u64, Arc<Lanes<ChannelId>>),
-    Server(Arc<ServerEnd>),
-}
-
-/// Whether a frame is part of what happened in the session: grants and pings are not.
-fn is_recorded(frame: &Frame<'_>) -> bool {
-    frame.channel != SESSION_CHANNEL && frame.kind != FrameKind::Credit
-}
 
 /// The frame that ends a channel.
 pub fn end_frame(channel: ChannelId, end: &ChannelEnd) -> Option<Bytes> {

@@ -25,6 +25,8 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+/// What one session moves before people are told of it.
+const MUCH_BYTES: i64 = 20 * 1024 * 1024 * 1024;
 /// Times that pass in memory are looked at so often.
 const TICK: Duration = Duration::from_secs(1);
 /// Between two questions to the database, however much happens.
@@ -125,7 +127,11 @@ async fn look(app: &App, host: &Host) -> Result<Option<Over>, Error> {
     }
     let figures = figures(host);
     let noted = async {
-        store::note(&mut tx, id, host_key, &figures, false).await?;
+        let all = store::note(&mut tx, id, host_key, &figures, false).await?;
+        let moved = figures.bytes_to_machine + figures.bytes_from_machine;
+        if all >= MUCH_BYTES && all - moved < MUCH_BYTES {
+            super::much_data(&mut tx, host, all).await?;
+        }
         tx.commit().await
     };
     if let Err(error) = noted.await {
@@ -164,7 +170,7 @@ async fn find(app: &App, tx: &mut crate::db::Tx<System>, agent_id: Uuid) -> Resu
 /// Takes the way to the machine that there is now, and has it told what it does not know.
 fn follow(app: &App, host: &Host, found: Found, known: Option<Link>, is_changed: bool, orders: &TunnelOpen) {
     let mut state = host.state();
-    let is_answered = state.ready.is_some() || state.refused.is_some();
+    let is_answered = (state.ready.is_some() || state.refused.is_some()) && !state.awaits_list;
     state.is_looked_for = true;
     // Who waits for the machine looks again.
     host.phase.send_modify(|_phase| {});

@@ -6,11 +6,13 @@
 
 pub mod agent;
 mod caller;
+mod carry;
 mod channel;
 mod claim;
 mod content;
 mod credit;
 pub mod deadlines;
+mod forwards;
 mod host;
 pub mod http;
 mod looking;
@@ -18,6 +20,7 @@ mod relay;
 mod scripts;
 mod socket;
 mod store;
+mod words;
 
 pub use agent::Taken;
 pub use looking::keep_watch;
@@ -207,6 +210,11 @@ impl Tunnels {
         self.lock().values().filter(|host| host.initialized()).count()
     }
 
+    /// Bytes that wait in the sessions this node is the host of.
+    pub fn bytes_waiting(&self) -> usize {
+        self.all().iter().map(|host| host.bytes_waiting()).sum()
+    }
+
     /// Lets all sessions go, to be held by others; waits for it `within` at most.
     pub async fn stop(&self, within: Duration) {
         self.stopping.cancel();
@@ -340,6 +348,23 @@ async fn many_machines<P>(
         detail: json!({ "tech_id": tech, "tech": name, "machines": machines }),
         dedup_key: &format!("tunnel.many_machines:{tech}"),
         subject: Subject { agent_id: agent.id, client_id: agent.client_id, site_id: agent.site_id },
+    };
+    alerts::raise(tx, alert).await
+}
+
+/// Tells of a session that moved this much.
+async fn much_data<P>(tx: &mut Tx<P>, host: &Host, bytes: i64) -> Result<(), Error> {
+    let facts = &host.facts;
+    let gibibytes = bytes / (1024 * 1024 * 1024);
+    let alert = NewAlert {
+        kind: "tunnel.much_data",
+        severity: Severity::Warning,
+        title: &format!("{} moved {gibibytes} GiB in a session with {}", facts.tech_name, facts.hostname),
+        detail: json!({
+            "session_id": facts.tunnel_id, "tech_id": facts.tech_id, "tech": facts.tech_name, "bytes": bytes,
+        }),
+        dedup_key: &format!("tunnel.much_data:{}", facts.tunnel_id),
+        subject: Subject { agent_id: facts.agent_id, client_id: facts.client_id, site_id: facts.site_id },
     };
     alerts::raise(tx, alert).await
 }

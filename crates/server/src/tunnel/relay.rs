@@ -295,7 +295,7 @@ fn from_machine(app: &App, sealed: &Sealed<'_>) {
         Opened::This(Kind::Frame, body) => {
             let body = Bytes::from(body);
             if let Ok(frame) = Frame::read(&body) {
-                host.from_machine(link, &frame, body.clone());
+                host.machine_sends(link, &frame, body.clone());
             }
         }
         Opened::This(Kind::Ready, body) => {

@@ -1,7 +1,8 @@
 //! The socket of a tech's page or program: channel frames both ways, and words about the session.
 
 use super::caller::Caller;
-use super::host::{Over, SocketEnd, Text, Use};
+use super::host::{Over, SocketEnd, Use};
+use super::words::Text;
 use super::{claim, looking, ticket_digest};
 use crate::app::{App, AppState};
 use crate::error::{Code, Error};
@@ -134,7 +135,7 @@ async fn read(entered: &Use, number: u64, mut stream: SplitStream<WebSocket>, si
                         Verdict::Abusive => return End { code: close_code::POLICY, word: "" },
                     }
                 }
-                if !entered.host().from_page(number, &bytes) {
+                if !entered.host().page_sends(number, &bytes) {
                     // Its session ends, or another socket took its place; that is told by who knows.
                     return std::future::pending().await;
                 }

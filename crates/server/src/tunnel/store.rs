@@ -211,29 +211,29 @@ pub struct Figures {
     pub bytes_from_machine: i64,
 }
 
-/// The host is there, and so much went through it since it said so last. One that leaves says so.
+/// The host is there, and so much went through it since it said so last. One that leaves says so. Answers all that the session
+/// has moved.
 pub async fn note<P>(
     tx: &mut Tx<P>,
     id: Uuid,
     key: Uuid,
     figures: &Figures,
     leaves: bool,
-) -> Result<(), Error> {
-    sqlx::query!(
-        "UPDATE tunnel_sessions SET host_seen = now(), last_activity = greatest(last_activity, $3),
+) -> Result<i64, Error> {
+    let all = sqlx::query_scalar!(
+        r#"UPDATE tunnel_sessions SET host_seen = now(), last_activity = greatest(last_activity, $3),
            bytes_to_machine = bytes_to_machine + $4, bytes_from_machine = bytes_from_machine + $5,
            host_node = CASE WHEN $6 AND host_key = $2 THEN NULL ELSE host_node END
-         WHERE id = $1",
+         WHERE id = $1 RETURNING bytes_to_machine + bytes_from_machine AS "all!""#,
         id,
         key,
         figures.last_activity,
         figures.bytes_to_machine,
         figures.bytes_from_machine,
         leaves
-    )
-    .execute(tx.conn())
-    .await?;
-    Ok(())
+    );
+    // Deleted with its machine: nothing.
+    Ok(all.fetch_optional(tx.conn()).await?.unwrap_or_default())
 }
 
 /// Which of these sessions are not this agent's active ones.

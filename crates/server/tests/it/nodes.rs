@@ -18,16 +18,16 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 /// Two servers of one installation.
-struct Two {
+pub struct Two {
     /// Where people are.
-    here: TestServer,
+    pub here: TestServer,
     /// Where the machine is.
-    there: TestServer,
+    pub there: TestServer,
     nats: Option<NatsServer>,
 }
 
 impl Two {
-    async fn in_process() -> Self {
+    pub async fn in_process() -> Self {
         let there = TestServer::start().await;
         let other = there.app().clone();
         let here = there
@@ -39,7 +39,7 @@ impl Two {
         Self { here, there, nats: None }
     }
 
-    async fn over_nats() -> Self {
+    pub async fn over_nats() -> Self {
         let nats = NatsServer::start().await;
         let peers = Peers::Nats(Box::new(nats.options()));
         let database = TestDatabase::with_world().await;
@@ -75,7 +75,7 @@ impl Two {
         (machine, agent)
     }
 
-    async fn sees(&self, machine: &SeededAgent, online: bool) {
+    pub async fn sees(&self, machine: &SeededAgent, online: bool) {
         let reader = self.here.client_as(&acme::READER).await;
         eventually("presence to be known", async || {
             let shown = reader.get(&format!("/api/agents/{}", machine.id)).await.expect(200);
@@ -97,6 +97,8 @@ macro_rules! on_both {
         }
     };
 }
+
+pub(crate) use on_both;
 
 on_both! {
     a_command_reaches_a_machine_of_another_server_and_its_result_comes_back

@@ -1,5 +1,6 @@
 //! The socket of a session with a machine: who gets in, and what passes between page and machine.
 
+use gururmm_protocol::tunnel::forward::OpenForward;
 use gururmm_protocol::tunnel::order::ChannelKind;
 use gururmm_protocol::tunnel::{
     Attach, ChannelEnd, ErrorCode, FrameKind, Open, OpenChannel, Opened, SERVER_CHANNELS, WINDOW_BYTES,
@@ -322,25 +323,91 @@ async fn a_key_that_is_pressed_overtakes_what_is_transferred() {
     assert!(place < 32, "{place}");
 }
 
-/// A bounded stand-in for ten gibibytes: the machine sends as fast as it is let, the page takes nothing.
+/// A bounded stand-in for ten gibibytes: the machine sends as fast as it is let, the page grants all the time and takes
+/// nothing.
 #[tokio::test]
-async fn a_page_that_does_not_read_costs_a_window_and_its_machine_waits() {
+async fn a_page_that_does_not_read_costs_a_bounded_amount_and_its_session_ends() {
     let mut scene = Scene::new().await;
     let session = scene.session;
-    let page = scene.page_with_terminal(WINDOW_BYTES, 1_000).await;
-    let piece = vec![b'y'; 16 * 1024];
+    let mut page = scene.page_with_terminal(4 * 1024 * 1024, 1_000).await;
+    let piece = vec![b'y'; 60 * 1024];
     let cost = piece.len() as u32 + 8;
-    let mut granted = WINDOW_BYTES;
-    let mut offset = 0;
-    while granted >= cost {
-        scene.machine.send(session, &OwnFrame::data(1, offset, &piece)).await;
-        offset += piece.len() as u64;
-        granted -= cost;
+    let (mut sent, mut most) = (0_u64, 0);
+    loop {
+        for _ in 0..50 {
+            scene.machine.send(session, &OwnFrame::data(1, sent, &piece)).await;
+            sent += piece.len() as u64;
+        }
+        scene.machine.settle().await;
+        most = most.max(scene.server.app().tunnel.bytes_waiting());
+        sleep(Duration::from_millis(50)).await;
+        if scene.status().await["status"] != "active" {
+            break;
+        }
+        // Whatever became of them: as much again.
+        for _ in 0..50 {
+            page.send(&OwnFrame::credit(1, cost)).await;
+            assert_eq!(scene.machine.frame(session).await.kind, FrameKind::Credit);
+        }
+        assert!(sent < 1 << 30, "a gibibyte went into a page that does not read");
+    }
+    assert!(most > 4 * 1024 * 1024, "nothing waited: the page was read from after all");
+    assert!(most <= 48 * 1024 * 1024, "{most} bytes waited");
+    assert_eq!(scene.closed_reason().await, "protocol_error");
+    scene.machine.settle().await;
+    eventually("the room to be given back", async || {
+        (scene.server.app().tunnel.bytes_waiting() == 0).then_some(())
+    })
+    .await;
+}
+
+/// An honest page that does not read for a while: a shell that would fill it stands still.
+#[tokio::test]
+async fn a_window_that_is_full_stops_its_machine_and_nothing_else() {
+    let mut scene = Scene::new().await;
+    let session = scene.session;
+    let mut page = scene.page_with_terminal(WINDOW_BYTES, 1_000).await;
+    let piece = vec![b'y'; 16 * 1024];
+    let pieces = u64::from(WINDOW_BYTES) / (piece.len() as u64 + 8);
+    for number in 0..pieces {
+        scene.machine.send(session, &OwnFrame::data(1, number * piece.len() as u64, &piece)).await;
     }
     scene.machine.settle().await;
-    sleep(Duration::from_millis(300)).await;
-    // The page granted nothing more, so an honest machine waits; messages go on meanwhile.
+    sleep(Duration::from_millis(200)).await;
     scene.machine.settle().await;
     assert_eq!(scene.status().await["status"], "active");
-    drop(page);
+    for number in 0..pieces {
+        let frame = page.frame().await;
+        assert_eq!(frame.frame().data().unwrap().0, number * piece.len() as u64, "nothing is lost");
+    }
+}
+
+#[tokio::test]
+async fn what_is_reached_through_a_machine_stands_in_the_audit_log() {
+    let mut scene = Scene::new().await;
+    let session = scene.session;
+    let mut page = scene.page().await;
+    let forward = OpenForward { host: "db.example.com".to_owned(), port: 5432 };
+    let open = Open { window: 1_000, channel: OpenChannel::Forward(forward) };
+    for channel in [1, 2] {
+        page.send(&OwnFrame::json(channel, FrameKind::Open, &open)).await;
+        scene.machine.frame(session).await;
+        scene.machine.opened(session, channel, Opened { window: 100, ..Opened::default() }).await;
+        page.frame().await;
+        page.send(&OwnFrame::data(channel, 0, b"SELECT 1")).await;
+        scene.machine.frame(session).await;
+    }
+    scene.tech.post("/api/v1/tunnel/close", json!({ "session_id": session })).await.expect(200);
+    page.closed_because().await;
+    let admin = scene.server.client_as(&acme::ADMIN).await;
+    let log = admin.get("/api/v1/audit").await.expect(200);
+    let entries = log["items"].as_array().unwrap();
+    let of = |action: &str| entries.iter().filter(|entry| entry["action"] == action).collect::<Vec<_>>();
+    assert_eq!(of("tunnel.forward").len(), 1, "once for an address");
+    assert_eq!(of("tunnel.forward")[0]["actor_name"], acme::TECH.name);
+    let reached = &of("tunnel.forwards")[0]["detail"]["addresses"][0];
+    assert_eq!(
+        (&reached["address"], &reached["connections"], &reached["bytes_to_machine"]),
+        (&json!("db.example.com:5432"), &json!(2), &json!(16))
+    );
 }

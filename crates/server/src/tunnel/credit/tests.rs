@@ -37,11 +37,11 @@ struct Table(Channels);
 impl Table {
     fn tech(&mut self, channel: ChannelId, kind: FrameKind, body: &[u8]) -> Verdict {
         let frame = Frame { channel, kind, flags: Flags::default(), body };
-        self.0.from_tech(Side::of(channel), &frame, ALL)
+        self.0.tech_sends(Side::of(channel), &frame, ALL)
     }
 
     fn machine(&mut self, channel: ChannelId, kind: FrameKind, body: &[u8]) -> Verdict {
-        self.0.from_machine(&Frame { channel, kind, flags: Flags::default(), body })
+        self.0.machine_sends(&Frame { channel, kind, flags: Flags::default(), body })
     }
 
     /// With channel 1 open, `to_tech` and `to_machine` granted.
@@ -97,7 +97,7 @@ fn what_is_not_allowed_or_there_already_is_refused_and_the_session_goes_on() {
     let files = [ChannelKind::Files];
     let body = open(10);
     let frame = Frame { channel: 2, kind: FrameKind::Open, flags: Flags::default(), body: &body };
-    assert_eq!(code(&table.0.from_tech(Side::Tech, &frame, &files)), Some(ErrorCode::NotAllowed));
+    assert_eq!(code(&table.0.tech_sends(Side::Tech, &frame, &files)), Some(ErrorCode::NotAllowed));
     assert_eq!(code(&table.tech(1, FrameKind::Open, &body)), Some(ErrorCode::AlreadyExists));
     assert_eq!(code(&table.tech(3, FrameKind::Open, b"{}")), Some(ErrorCode::Invalid));
     let unknown = br#"{"window":1,"channel":{"kind":"seance"}}"#;
@@ -120,10 +120,10 @@ fn numbers_that_nobody_opened_lead_nowhere_and_each_side_keeps_to_its_own() {
     let body = open(1);
     let stolen =
         Frame { channel: SERVER_CHANNELS, kind: FrameKind::Open, flags: Flags::default(), body: &body };
-    assert!(matches!(table.0.from_tech(Side::Tech, &stolen, ALL), Verdict::Break(_)));
-    assert_eq!(table.0.from_tech(Side::Server, &stolen, ALL), Verdict::Pass);
+    assert!(matches!(table.0.tech_sends(Side::Tech, &stolen, ALL), Verdict::Break(_)));
+    assert_eq!(table.0.tech_sends(Side::Server, &stolen, ALL), Verdict::Pass);
     let own = Frame { channel: 2, ..stolen };
-    assert!(matches!(table.0.from_tech(Side::Server, &own, ALL), Verdict::Break(_)));
+    assert!(matches!(table.0.tech_sends(Side::Server, &own, ALL), Verdict::Break(_)));
     assert!(matches!(table.machine(2, FrameKind::Data, &data(10)), Verdict::Ignore));
     assert_eq!(table.tech(3, FrameKind::Open, &open(100)), Verdict::Pass);
     assert!(matches!(table.machine(3, FrameKind::Data, &data(10)), Verdict::Break(_)), "before it opened");
