@@ -20,6 +20,17 @@ describe("policy fields", () => {
     expect(toSettings(toDraft(settings))).toMatchObject(settings);
   });
 
+  it("keeps a list with nothing in it apart from one that is inherited", () => {
+    const settings = { tunnel_channels_tech: ["terminal", "files"], tunnel_forwards: [] };
+    const draft = toDraft(settings);
+    expect(draft.tunnel_channels_tech).toBe("terminal\nfiles");
+    expect(toSettings(draft)).toMatchObject({ ...settings, tunnel_paths: null });
+    const typed = { ...draft, tunnel_paths: " /srv \n\n/var/log\n" };
+    expect(toSettings(typed).tunnel_paths).toEqual(["/srv", "/var/log"]);
+    expect(formatPolicyValue("tunnel_forwards", [])).toBe("nothing");
+    expect(formatPolicyValue("tunnel_idle_minutes", 15)).toBe("15 min");
+  });
+
   it("offers a size that was set by other means", () => {
     expect(sizeChoices("100000")).toContain(100_000);
     expect(sizeChoices("")).not.toContain(0);

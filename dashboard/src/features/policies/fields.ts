@@ -7,14 +7,31 @@ interface FieldInfo {
   hint: string;
   /** How a value is chosen: a number within bounds, one of some sizes, or on and off. */
   input:
-    | { kind: "seconds" | "hours"; min: number; max: number }
+    | { kind: "seconds" | "minutes" | "hours" | "count"; min: number; max: number }
     | { kind: "bytes" }
     | { kind: "switch" }
     | { kind: "choice"; options: readonly string[] }
-    | { kind: "window" };
+    | { kind: "window" }
+    /** One in a line; the word `none` for a list with nothing in it. */
+    | { kind: "list"; example: string };
 }
 
 const SWITCH = { kind: "switch" } as const;
+/** A list with nothing in it, as a form holds it: an empty text inherits. */
+const NOTHING = "none";
+
+const CHANNELS = { kind: "list", example: "terminal" } as const;
+const CHANNELS_HINT =
+  "terminal, files, processes, services, registry, events, forward; one in a line, none for nothing.";
+
+/** The list that a text holds, one item in a line. */
+function toList(text: string): string[] {
+  if (text === NOTHING) return [];
+  return text
+    .split("\n")
+    .map((line) => line.trim())
+    .filter((line) => line !== "");
+}
 
 /** What can be set, in the order of the form. */
 export const POLICY_FIELDS: readonly FieldInfo[] = [
@@ -90,6 +107,66 @@ export const POLICY_FIELDS: readonly FieldInfo[] = [
     hint: "When updates may begin; without one at any time.",
     input: { kind: "window" },
   },
+  {
+    name: "tunnel_channels_tech",
+    label: "Sessions: what techs may use",
+    hint: CHANNELS_HINT,
+    input: CHANNELS,
+  },
+  {
+    name: "tunnel_channels_admin",
+    label: "Sessions: what admins may use",
+    hint: CHANNELS_HINT,
+    input: CHANNELS,
+  },
+  {
+    name: "tunnel_channels_owner",
+    label: "Sessions: what owners may use",
+    hint: CHANNELS_HINT,
+    input: CHANNELS,
+  },
+  {
+    name: "tunnel_paths",
+    label: "Sessions: folders",
+    hint: "Folders that files may be reached in, one in a line. Without any, all.",
+    input: { kind: "list", example: "/srv" },
+  },
+  {
+    name: "tunnel_forwards",
+    label: "Sessions: addresses behind the machine",
+    hint: "host:port, one in a line; * for any, hosts also as networks: 192.0.2.0/24:443.",
+    input: { kind: "list", example: "localhost:3389" },
+  },
+  {
+    name: "tunnel_consent",
+    label: "Sessions: ask the user",
+    hint: "Until there is a program that can ask, a session that would have to is refused.",
+    input: { kind: "choice", options: ["never", "when_signed_in", "always"] },
+  },
+  {
+    name: "tunnel_reason",
+    label: "Sessions: ask why",
+    hint: "What a tech has to say when a session is opened.",
+    input: { kind: "choice", options: ["none", "optional", "required", "ticket"] },
+  },
+  {
+    name: "tunnel_idle_minutes",
+    label: "Sessions end when idle for",
+    hint: "Minutes without input or transfer, 1 to 480.",
+    input: { kind: "minutes", min: 1, max: 480 },
+  },
+  {
+    name: "tunnel_max_minutes",
+    label: "Sessions last at most",
+    hint: "Minutes, 5 to 1440.",
+    input: { kind: "minutes", min: 5, max: 1_440 },
+  },
+  {
+    name: "tunnel_sessions_per_tech",
+    label: "Sessions of one person",
+    hint: "How many may be open when one is opened with the machine, 1 to 100.",
+    input: { kind: "count", min: 1, max: 100 },
+  },
 ];
 
 const SIZES = [64 * 1024, 256 * 1024, 2 ** 20, 4 * 2 ** 20, 16 * 2 ** 20];
@@ -105,7 +182,11 @@ export type Draft = Record<string, string>;
 /** The settings as a form holds them: as text, empty where the value is inherited. */
 export function toDraft(settings: Record<string, unknown>): Draft {
   const text = (value: unknown) =>
-    typeof value === "object" && value !== null ? JSON.stringify(value) : String(value ?? "");
+    Array.isArray(value)
+      ? value.join("\n") || NOTHING
+      : typeof value === "object" && value !== null
+        ? JSON.stringify(value)
+        : String(value ?? "");
   return Object.fromEntries(POLICY_FIELDS.map(({ name }) => [name, text(settings[name])]));
 }
 
@@ -122,6 +203,8 @@ export function toSettings(draft: Draft): Record<string, unknown> {
           return [name, text];
         case "window":
           return [name, parseWindow(text)];
+        case "list":
+          return [name, toList(text)];
         default:
           return [name, Number(text)];
       }
@@ -139,7 +222,10 @@ export function formatPolicyValue(name: string, value: unknown): string {
     if (name.endsWith("_seconds")) return formatDuration(value);
     if (name.endsWith("_bytes")) return formatBytes(value);
     if (name.endsWith("_hours")) return `${value} h`;
+    if (name.endsWith("_minutes")) return formatDuration(value * 60);
   }
+  if (Array.isArray(value)) return value.join(", ") || "nothing";
+  if (name === "tunnel_paths" && (value === null || value === undefined)) return "all folders";
   if (name === "update_window") {
     return value === null || value === undefined ? "at any time" : formatWindow(value);
   }

@@ -7,7 +7,7 @@ import { formatBytes } from "../../lib/format";
 import { ApiError, errorMessage } from "../../lib/problem";
 import { Button } from "../../ui/button";
 import { Field, FormError } from "../../ui/field";
-import { Input, Select } from "../../ui/input";
+import { Input, Select, Textarea } from "../../ui/input";
 import { Panel } from "../../ui/panel";
 import { ErrorState, SkeletonRows } from "../../ui/states";
 import { RelativeTime } from "../../ui/time";
@@ -116,7 +116,16 @@ function PolicyForm({ scope, id, policy }: { scope: PolicyScope; id: string; pol
                 value={draft[field.name] ?? ""}
                 onChange={(value) => set(field.name, value)}
               />
-            ) : field.input.kind === "seconds" || field.input.kind === "hours" ? (
+            ) : field.input.kind === "list" ? (
+              <Textarea
+                rows={2}
+                spellCheck={false}
+                placeholder={`${inherit}, or ${field.input.example}`}
+                disabled={denied !== null}
+                value={draft[field.name] ?? ""}
+                onChange={(event) => set(field.name, event.target.value)}
+              />
+            ) : "min" in field.input ? (
               <Input
                 type="number"
                 inputMode="numeric"
