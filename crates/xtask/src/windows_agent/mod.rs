@@ -52,6 +52,8 @@ const STOPS_WITHIN: Duration = Duration::from_secs(5);
 /// it prints in UTF-8 what it read is the agent's doing.
 const READ_BY_WINE: &str = "gr\u{251c}\u{255d}n \u{393}\u{ff}\u{e2}";
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the unit tests may take: they ask a good ten thousand things about files, and Wine takes its time for each.
+const UNIT_TESTS: Duration = Duration::from_secs(300);
 /// Versions of the newer packages.
 const PACKAGED: [&str; 2] = ["10.0.0", "10.1.0"];
 /// Versions that this agent, which is older, is ordered to become.
@@ -148,7 +150,7 @@ impl Trial {
     }
 
     fn passes_its_unit_tests(&mut self) -> anyhow::Result<()> {
-        let said = self.wine.run(&[r"C:\setup\tests.exe", "--quiet"])?;
+        let said = self.wine.run_within(UNIT_TESTS, &[r"C:\setup\tests.exe", "--quiet"])?;
         ensure!(said.contains("test result: ok"), "{said}");
         // What they leave in folders for temporary files is theirs.
         self.before = self.wine.inventory()?;

@@ -66,7 +66,12 @@ impl Wine {
 
     /// Runs a program to its end, which must be a good one; answers what it printed.
     pub fn run(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        let output = self.try_run(arguments)?;
+        self.run_within(PATIENCE, arguments)
+    }
+
+    /// The same, of one that may take that long.
+    pub fn run_within(&self, patience: Duration, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = self.end_of(patience, arguments)?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         ensure!(output.status.success(), "{arguments:?} failed: {text}{}", self.said()?);
         Ok(text)
@@ -74,11 +79,15 @@ impl Wine {
 
     /// Runs a program to its end.
     pub fn try_run(&self, arguments: &[&str]) -> anyhow::Result<Output> {
+        self.end_of(PATIENCE, arguments)
+    }
+
+    fn end_of(&self, patience: Duration, arguments: &[&str]) -> anyhow::Result<Output> {
         // Not by a pipe, which what the program leaves running would hold open.
         let out = self.folder.join("stdout");
         let mut child = self.command(arguments).stdin(Stdio::null()).stdout(File::create(&out)?).spawn()?;
         let ended =
-            wait_for(&format!("the end of {arguments:?}"), PATIENCE, || child.try_wait().ok().flatten());
+            wait_for(&format!("the end of {arguments:?}"), patience, || child.try_wait().ok().flatten());
         if ended.is_err() {
             child.kill()?;
             child.wait()?;

@@ -157,6 +157,7 @@ pub(super) fn joined(parts: &[String]) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn windows(path: &str) -> Option<String> {
         Absolute::parse_windows(path).ok().map(|path| path.to_text())
@@ -216,6 +217,21 @@ mod tests {
             "C:\\a\0b",
         ] {
             assert_eq!(windows(path), None, "{path}");
+        }
+    }
+
+    proptest! {
+        /// Whatever is written: what is taken is a path that says the same when it is read again, and leads nowhere up.
+        #[test]
+        fn what_is_taken_is_plain(path in r"([/\\.: \\PC]|[a-zA-Z]:|\.\.|~|CON|nul|\x00|\$|\*){0,12}", unix in any::<bool>()) {
+            let parse = if unix { Absolute::parse_unix } else { Absolute::parse_windows };
+            let begun = if unix { format!("/{path}") } else { format!(r"C:\{path}") };
+            for path in [path, begun] {
+                let Ok(taken) = parse(&path) else { continue };
+                prop_assert!(taken.parts().iter().all(|part| !matches!(part.as_str(), "" | "." | "..")));
+                prop_assert!(!taken.parts().iter().any(|part| part.contains(['/', '\0']) || (!unix && part.contains(['\\', ':']))));
+                prop_assert_eq!(parse(&taken.to_text()), Ok(taken));
+            }
         }
     }
 

@@ -174,6 +174,8 @@ pub(super) struct Copying {
     own: Option<Identity>,
     /// Whether the original is going to be removed: then the copy has to survive a power cut.
     is_move: bool,
+    /// Whether it is in its place, or gone again.
+    is_over: bool,
     _claim: Claim,
 }
 
@@ -206,6 +208,7 @@ impl Copying {
             volume: 0,
             own: None,
             is_move,
+            is_over: false,
             _claim: claim,
         }
     }
@@ -310,19 +313,43 @@ impl Job for Copying {
     type Output = ();
 
     fn step(&mut self) -> Result<Option<()>> {
-        match self.go_on() {
-            Ok(is_done) => Ok(is_done.then_some(())),
-            Err(fault) => {
+        let done = self.go_on();
+        match done {
+            Ok(false) => return Ok(None),
+            Ok(true) => {}
+            Err(_) => {
                 self.levels.clear();
                 self.file = None;
-                match Removal::all(self.to.folder.clone(), self.partial.clone()) {
-                    Err(left) if left.code() != ErrorCode::NotFound => {
-                        tracing::warn!(error = %left, "a part of a copy stays");
-                    }
-                    _ => {}
-                }
-                Err(fault)
+                remove_partial(&self.to.folder, &self.partial);
             }
         }
+        self.is_over = true;
+        done.map(|_| Some(()))
+    }
+}
+
+impl Drop for Copying {
+    /// Nobody waits for it any more, the session is over: what there is of it goes.
+    fn drop(&mut self) {
+        if !self.has_begun || self.is_over {
+            return;
+        }
+        self.levels.clear();
+        self.file = None;
+        let (folder, partial) = (self.to.folder.clone(), self.partial.clone());
+        // Not here, for it may be much. Should there be no thread, it goes when the folder is used again.
+        let removing = std::thread::Builder::new().name("unfinished copy".to_owned());
+        if let Err(error) = removing.spawn(move || remove_partial(&folder, &partial)) {
+            tracing::warn!(%error, "a part of a copy stays for a day");
+        }
+    }
+}
+
+fn remove_partial(folder: &Folder, partial: &OsStr) {
+    match Removal::all(folder.clone(), partial.to_owned()) {
+        Err(left) if left.code() != ErrorCode::NotFound => {
+            tracing::warn!(error = %left, "a part of a copy stays for a day");
+        }
+        _ => {}
     }
 }

@@ -152,6 +152,60 @@ async fn a_file_that_has_no_room_is_refused_before_it_is_sent() {
     assert_eq!(names(home.path()), Vec::<String>::new());
 }
 
+/// On a disk of two mebibytes, which this test runs itself again for: in a mount namespace of its own.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_fills_up_keeps_what_arrived() {
+    const FOLDER: &str = "GURURMM_TEST_SMALL_DISK";
+    const NAME: &str = "capabilities::files::tests::transfers::a_disk_that_fills_up_keeps_what_arrived";
+    if let Some(folder) = std::env::var_os(FOLDER) {
+        return runtime().block_on(fill_up(Path::new(&folder)));
+    }
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let script = r#"mount -t tmpfs -o size=2m none "$1" && exec "$2" --exact "$3""#;
+    let run = std::process::Command::new("unshare")
+        .args(["--mount", "sh", "-c", script, "sh"])
+        .arg(home.path())
+        .arg(std::env::current_exe().unwrap())
+        .arg(NAME)
+        .env(FOLDER, home.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert!(
+        run.status.success() && said.contains("1 passed"),
+        "{said}{}",
+        String::from_utf8_lossy(&run.stderr)
+    );
+}
+
+#[cfg(target_os = "linux")]
+async fn fill_up(folder: &Path) {
+    let (file, sent) = (folder.join("file"), noise(1_500_000));
+    let open = || async {
+        Up::open(&everything(), to_file(&file, &sent, false)).await.unwrap_or_else(|end| panic!("{end:?}"))
+    };
+    let mut up = open().await;
+    up.send(0, &sent[..500_000]).await;
+    // All of it is there before the disk fills up.
+    up.tech.lose_link();
+    up.tech.attach(0, WINDOW_BYTES).await;
+    assert_eq!(up.tech.opened().await.received, 500_000);
+    fs::write(folder.join("filler"), noise(1_200_000)).unwrap();
+    up.send(500_000, &sent[500_000..]).await;
+    assert_eq!(up.served.await.unwrap().error.unwrap().code, ErrorCode::NoSpace);
+    fs::remove_file(folder.join("filler")).unwrap();
+    let mut up = open().await;
+    let received = usize::try_from(up.opened.received).unwrap();
+    assert!((500_000..1_000_000).contains(&received), "{received}");
+    up.send(received as u64, &sent[received..]).await;
+    assert_eq!(up.finish(&sent).await.error, None);
+    assert_eq!(fs::read(&file).unwrap(), sent);
+}
+
 #[tokio::test]
 async fn a_download_goes_on_only_with_the_same_file() {
     let home = tempfile::tempdir().unwrap();
