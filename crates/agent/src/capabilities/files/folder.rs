@@ -86,6 +86,11 @@ impl Facts {
         self.modified.and_then(|since| i64::try_from(since.as_millis()).ok())
     }
 
+    /// Whether it belongs to this account, where that is known.
+    pub fn is_ours(&self) -> bool {
+        self.owner.is_none_or(|(owner, _)| owner == system::own_account())
+    }
+
     /// The file system it is on.
     pub fn volume(&self) -> u64 {
         self.identity.0

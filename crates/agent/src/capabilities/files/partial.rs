@@ -126,7 +126,7 @@ pub(super) fn is_left_behind(folder: &Folder, name: &OsStr, now: SystemTime) -> 
     }
     let facts = folder.look(name)?;
     let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Ok(facts.modified.is_some_and(|modified| modified + KEEP < since))
+    Ok(facts.is_ours() && facts.modified.is_some_and(|modified| modified + KEEP < since))
 }
 
 /// Removes what was left behind in a folder. Looks through all its names: to be called where that is done anyway, or where

@@ -351,6 +351,11 @@ impl Iterator for Entries {
     }
 }
 
+/// The number of the account that this process works as.
+pub(super) fn own_account() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
 /// Names of accounts, each looked up once.
 #[derive(Debug, Default)]
 pub(in super::super) struct Accounts {

@@ -30,10 +30,10 @@ pub(super) async fn run(open: OpenUpload, reach: Arc<Reach>, mut channel: Channe
         let (open, reach) = (open.clone(), Arc::clone(&reach));
         aside(move || Place::find(&open, &reach)).await??
     };
-    let claim = Claim::take(place.folder, &place.partial).await;
+    let claim = Arc::new(Claim::take(place.folder, &place.partial).await);
     let arriving = {
-        let place = place.clone();
-        Arc::new(Mutex::new(aside(move || Arriving::open(place)).await??))
+        let claim = Arc::clone(&claim);
+        Arc::new(Mutex::new(aside(move || Arriving::open(place, claim)).await??))
     };
     channel.sender.opened(opened(&arriving, &open).await?).await.map_err(gone)?;
     let mut waiting = None;
@@ -123,7 +123,6 @@ fn lock(arriving: &Mutex<Arriving>) -> MutexGuard<'_, Arriving> {
 }
 
 /// Where the file goes, and where it is until then.
-#[derive(Clone)]
 struct Place {
     reach: Arc<Reach>,
     spot: Spot,
@@ -165,10 +164,12 @@ struct Arriving {
     /// Bytes that are in the checksum.
     hashed: u64,
     digest: Context,
+    /// Nobody else goes on with it before the last write is through, whether somebody waits for that or not.
+    _claim: Arc<Claim>,
 }
 
 impl Arriving {
-    fn open(place: Place) -> Result<Self> {
+    fn open(place: Place, claim: Arc<Claim>) -> Result<Self> {
         let Place { spot, partial, size, .. } = &place;
         let mut found = match spot.folder.reopen_file(partial) {
             Ok(file) => Some(file),
@@ -196,7 +197,7 @@ impl Arriving {
             }
             return Err(io::Error::from(io::ErrorKind::StorageFull).into());
         }
-        Ok(Self { place, file, received, hashed: 0, digest: Context::new(&SHA256) })
+        Ok(Self { place, file, received, hashed: 0, digest: Context::new(&SHA256), _claim: claim })
     }
 
     /// Reads a bit of what is there and not in the checksum. Returns whether nothing is left of that.

@@ -140,7 +140,8 @@ async fn a_hundred_thousand_entries_come_in_parts_and_in_little_memory() {
         fs::File::create(home.path().join(format!("{number:06}-{}", "n".repeat(60)))).unwrap();
     }
     let mut desk = Desk::open(&everything()).await;
-    desk.names(Path::new(env!("CARGO_MANIFEST_DIR"))).await;
+    // Whatever the first listing of all takes does not count.
+    desk.names(tempfile::tempdir().unwrap().path()).await;
     let id = desk.send(FileRequest::List { path: text(home.path()) }).await;
     let (mut seen, mut parts) = (vec![false; ENTRIES], 0);
     #[cfg(target_os = "linux")]
