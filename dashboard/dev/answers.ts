@@ -35,6 +35,7 @@ import {
   waiting,
 } from "./fixtures";
 import { SESSION } from "./machine";
+import { CAST, recordedEvents, recording, recordingDetail, sessionsWith } from "./recorded";
 import { sampleOf, series } from "./samples";
 
 const siteCounts = (siteId: string) => {
@@ -88,6 +89,20 @@ export function answer(method: string, url: URL): unknown {
       partner_name: "Northwind IT",
       has_account: false,
     };
+  }
+  if (path === "/api/v1/tunnel/sessions") {
+    return page(
+      sessionsWith.filter(
+        ({ status, agent_id }) =>
+          (!query.get("status") || status === query.get("status")) &&
+          (!query.get("agent_id") || agent_id === query.get("agent_id")),
+      ),
+    );
+  }
+  if (path === "/api/v1/recordings") return page([recording]);
+  if (path.startsWith("/api/v1/recordings/")) {
+    if (path.endsWith("/cast")) return CAST;
+    return path.endsWith("/events") ? page([...recordedEvents]) : recordingDetail;
   }
   if (path === "/api/v1/tunnel/open") return { session_id: SESSION.ready, status: "active" };
   if (path === "/api/v1/tunnel/close") return { status: "closed" };

@@ -287,6 +287,30 @@ export const PAGES: Record<string, DashboardPage> = {
     many: "grid",
     steady: OBJECT,
   },
+  sessions: {
+    path: "/sessions?q=systemctl",
+    heading: "Sessions",
+    parts: 3,
+    empty: ["Nobody is on a machine", "No session is over yet", "Nobody typed this"],
+    many: 3,
+    says: "systemctl restart backup",
+  },
+  "agent-sessions": {
+    path: `/agents/${agent}/sessions`,
+    heading: "Who was on this machine",
+    parts: 1,
+    empty: ["No session yet"],
+    many: 1,
+    steady: OBJECT,
+  },
+  replay: {
+    path: `/sessions/${SESSION.ready}`,
+    heading: "Session with acm-ws-001",
+    parts: 2,
+    empty: ["Nothing else was recorded"],
+    many: 1,
+    steady: /\/recordings\/[^/]+$/,
+  },
   clients: {
     path: "/clients",
     heading: "Clients and sites",
@@ -531,6 +555,96 @@ export const ACTS: Record<string, DashboardPage & { act: (page: Page) => Promise
       await page.getByRole("menuitem", { name: "Let it enroll anew" }).click();
       await page.getByRole("button", { name: "Give up its key" }).click();
     },
+  },
+  "session-why": {
+    path: `/agents/${agents[1]?.id}/details`,
+    heading: "The policy of this machine asks why.",
+    gone: true,
+    act: (page) => page.getByRole("button", { name: "Open session" }).click(),
+  },
+  "session-shells": {
+    path: session("ready", "files"),
+    heading: "As the signed-in user",
+    act: (page) => page.getByRole("button", { name: "Which shell, and as whom" }).click(),
+  },
+  "session-keys": {
+    path: `/agents/${agent}/session?session=${SESSION.ready}`,
+    heading: "All others go to the shell.",
+    act: async (page) => {
+      await page.locator(".xterm-screen").waitFor();
+      await page.getByRole("button", { name: "This terminal" }).click();
+      await page.getByRole("menuitem", { name: "Keys" }).click();
+    },
+  },
+  "session-end": {
+    path: `/agents/${agent}/session?session=${SESSION.ready}`,
+    heading: "One shell is running.",
+    act: (page) => page.getByRole("button", { name: "End session" }).click(),
+  },
+  "session-transfers": {
+    path: session("ready", "files"),
+    heading: "There is a file of this name",
+    act: (page) =>
+      page.getByLabel("Files to send").setInputFiles([
+        { name: "report.pdf", mimeType: "application/pdf", buffer: Buffer.alloc(4_000) },
+        { name: "image.iso", mimeType: "application/octet-stream", buffer: Buffer.alloc(900_000) },
+      ]),
+  },
+  "session-editor": {
+    path: session("ready", "files"),
+    heading: "Ctrl+S saves",
+    act: async (page) => {
+      await page.getByRole("button", { name: "deploy.sh", exact: true }).click();
+      await page.getByRole("textbox", { name: "Text of deploy.sh" }).waitFor();
+    },
+  },
+  "session-permissions": {
+    path: session("ready", "files"),
+    heading: "rw-r--r--",
+    act: async (page) => {
+      await page.getByRole("button", { name: "Actions for notes.txt" }).click();
+      await page.getByRole("menuitem", { name: "Permissions and owner" }).click();
+    },
+  },
+  "session-delete": {
+    path: session("ready", "files"),
+    heading: "Folders go with all that is in them.",
+    act: async (page) => {
+      await page.getByRole("checkbox", { name: "Choose all" }).click();
+      await page.getByRole("button", { name: "Delete", exact: true }).click();
+    },
+  },
+  "session-kill": {
+    path: session("ready", "processes"),
+    heading: "With all that it started",
+    act: async (page) => {
+      await page
+        .getByRole("button", { name: /^Actions for nginx/ })
+        .first()
+        .click();
+      await page.getByRole("menuitem", { name: "End" }).click();
+    },
+  },
+  "session-service-log": {
+    path: session("ready", "services"),
+    heading: "Log of backup.service",
+    act: async (page) => {
+      await page.getByRole("button", { name: "Actions for backup.service" }).click();
+      await page.getByRole("menuitem", { name: "Log" }).click();
+    },
+  },
+  "session-registry-value": {
+    path: session("windows", "registry", `&key=${KEY}`),
+    heading: "One text on each line.",
+    act: async (page) => {
+      await page.getByRole("button", { name: "Actions for Servers" }).click();
+      await page.getByRole("menuitem", { name: "Edit" }).click();
+    },
+  },
+  "session-event": {
+    path: session("ready", "events"),
+    heading: "Triggered by timer.",
+    act: (page) => page.getByRole("row", { name: /backup\.service/ }).press("Enter"),
   },
   "send-agents-elsewhere": {
     path: "/system",

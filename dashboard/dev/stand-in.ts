@@ -18,6 +18,7 @@ type Fields = Record<string, unknown>;
 interface Answer {
   status?: number;
   json?: unknown;
+  body?: string;
 }
 
 export const ERROR_SENTENCE = "The server made a mistake.";
@@ -76,6 +77,7 @@ function many(path: string, json: Fields, cursor: string | null): Answer {
     const rows = Array.from({ length: PAGE_ROWS }, (_, n) => ({
       ...items[n % items.length],
       id: id(cursor ? 33 : 32, n),
+      ...("session_id" in items[0] && { session_id: id(cursor ? 33 : 32, n) }),
       // What is counted instead of named, from the newest on.
       ...("number" in items[0] && { number: (cursor ? 1 : 2) * PAGE_ROWS - n }),
     }));
@@ -110,7 +112,14 @@ function answerIn(
     return { status: 422, json: { code: "REASON_REQUIRED", status: 422 } };
   }
   const json = answer(method, url);
-  const usual: Answer = json === undefined ? NOT_FOUND : json === null ? { status: 204 } : { json };
+  const usual: Answer =
+    typeof json === "string"
+      ? { body: json }
+      : json === undefined
+        ? NOT_FOUND
+        : json === null
+          ? { status: 204 }
+          : { json };
   if (state === "ordinary" || ALWAYS.test(path) || steady?.test(path)) return usual;
   if (state === "loading") return null;
   if (state === "error") return ERROR;

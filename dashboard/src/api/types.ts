@@ -100,6 +100,9 @@ export type SystemStatus = Sent<Schemas["SystemStatus"]>;
 export type StorageKind = Schemas["StorageKind"];
 export type Node = Sent<Schemas["Node"]>;
 export type TunnelSession = Sent<Schemas["TunnelSession"]>;
+export type Recording = Sent<Schemas["Recording"]>;
+export type RecordingDetail = Sent<Schemas["RecordingDetail"]>;
+export type RecordedEvent = Sent<Schemas["RecordedEvent"]>;
 export type AuditEntry = Sent<Schemas["AuditEntry"]>;
 export type AuditVerdict = Sent<Schemas["Verification"]>;
 

@@ -20,6 +20,8 @@ import {
   commandFilter,
   enrollmentSearch,
   placeSearch,
+  replaySearch,
+  sessionsSearch,
   signInSearch,
   timeRange,
   tunnelSearch,
@@ -150,6 +152,27 @@ const agentConnections = createRoute({
     "AgentConnectionsTab",
   ),
 });
+const agentSessions = createRoute({
+  getParentRoute: () => agent,
+  path: "/sessions",
+  component: lazyRouteComponent(
+    () => import("../features/tunnel/agent-sessions-tab"),
+    "AgentSessionsTab",
+  ),
+});
+const sessions = createRoute({
+  ...page("/sessions"),
+  validateSearch: sessionsSearch,
+  component: lazyRouteComponent(() => import("../features/tunnel/sessions-page"), "SessionsPage"),
+});
+const replay = createRoute({
+  ...page("/sessions/$sessionId"),
+  validateSearch: replaySearch,
+  component: lazyRouteComponent(
+    () => import("../features/tunnel/replay/replay-page"),
+    "ReplayPage",
+  ),
+});
 const agentSession = createRoute({
   ...page("/agents/$agentId/session"),
   validateSearch: tunnelSearch,
@@ -237,8 +260,11 @@ const routeTree = root.addChildren([
       agentUpdates,
       agentConnections,
       agentLog,
+      agentSessions,
     ]),
     agentSession,
+    sessions,
+    replay,
     commands,
     updates,
     alerts,

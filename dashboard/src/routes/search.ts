@@ -79,6 +79,14 @@ export const tunnelSearch = z.object({
   key: z.string().max(4096).optional().catch(undefined),
 });
 
+export const sessionsSearch = z.object({ q: text });
+
+/** Which terminal of a recording, and where in it, in milliseconds. */
+export const replaySearch = z.object({
+  channel: z.coerce.number().int().optional().catch(undefined),
+  at: z.coerce.number().nonnegative().optional().catch(undefined),
+});
+
 export const placeSearch = z.object({ tab: z.enum(["policy"]).optional().catch(undefined) });
 
 export const enrollmentSearch = z.object({ site_id: id });

@@ -24,6 +24,7 @@ export function AgentPage() {
   const { agentId } = useParams({ from: "/app/agents/$agentId" });
   const query = useQuery(agentQuery(agentId));
   const canReadLogs = useCan("read_agent_logs");
+  const canUseTunnel = useCan("use_tunnel");
   if (!query.data) return <ObjectFallback kind="Agent" query={query} />;
   const { agent, uninstall } = query.data;
   return (
@@ -92,6 +93,11 @@ export function AgentPage() {
         <Link to="/agents/$agentId/connections" params={{ agentId }} className={tabLink}>
           Connections
         </Link>
+        {canUseTunnel && (
+          <Link to="/agents/$agentId/sessions" params={{ agentId }} className={tabLink}>
+            Sessions
+          </Link>
+        )}
         {canReadLogs && (
           <Link
             to="/agents/$agentId/log"

@@ -1,4 +1,5 @@
 import {
+  AppWindow,
   Bell,
   Building2,
   Gauge,
@@ -21,6 +22,7 @@ export interface Destination {
     | "/agents"
     | "/alerts"
     | "/commands"
+    | "/sessions"
     | "/updates"
     | "/clients"
     | "/approvals"
@@ -41,6 +43,7 @@ export const DESTINATIONS: readonly Destination[] = [
   { to: "/agents", label: "Agents", icon: MonitorSmartphone, group: "fleet" },
   { to: "/alerts", label: "Alerts", icon: Bell, group: "fleet" },
   { to: "/commands", label: "Commands", icon: SquareTerminal, group: "fleet" },
+  { to: "/sessions", label: "Sessions", icon: AppWindow, needs: "use_tunnel", group: "fleet" },
   { to: "/approvals", label: "Approvals", icon: UserRoundCheck, group: "fleet" },
   { to: "/updates", label: "Updates", icon: RefreshCw, group: "fleet" },
   { to: "/clients", label: "Clients and sites", icon: Building2, group: "manage" },

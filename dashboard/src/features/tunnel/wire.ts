@@ -458,6 +458,7 @@ const closeReason = z
     "right_lost",
     "recording_failed",
     "protocol_error",
+    "unused",
     "server_stopping",
     "replaced",
     "other",

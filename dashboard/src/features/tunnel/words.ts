@@ -20,6 +20,7 @@ export const CLOSED_SENTENCES: Record<CloseReason, string> = {
   right_lost: "You may no longer have sessions with this machine.",
   recording_failed: "It could not be recorded any more, and nothing happens unrecorded.",
   protocol_error: "One of the two sides said something that the other does not understand.",
+  unused: "Nobody was in it for five minutes.",
   server_stopping: "The server was stopped.",
   replaced: "It goes on in another window.",
   other: "The server closed it.",
@@ -36,3 +37,18 @@ const REFUSED_SENTENCES: Record<string, string> = {
 /** Why a machine has no session, as a sentence. */
 export const refusedSentence = (reason: string, detail: string) =>
   REFUSED_SENTENCES[reason] ?? (detail || "The machine refused it.");
+
+const CLOSED_WORDS: Record<string, string> = {
+  closed_by_tech: "Ended by its tech",
+  closed_by_admin: "Ended by an administrator",
+  idle: "Ended as idle",
+  too_long: "Ended at its greatest length",
+  agent_lost: "The machine was away",
+  right_lost: "The right was taken away",
+  recording_failed: "Could not be recorded",
+  protocol_error: "A fault in what was said",
+  unused: "Nobody was in it",
+};
+
+/** Why a session is over, in a list. */
+export const closedWords = (reason: string | null) => CLOSED_WORDS[reason ?? ""] ?? "Over";

@@ -136,7 +136,9 @@ export function makeEditor(
         EditorState.lineSeparator.of(lineEnd(doc)),
         language.of([]),
         theme,
-        EditorView.contentAttributes.of({ "aria-label": `Text of ${name}`, spellcheck: "false" }),
+        EditorView.contentAttributes.of({
+          ...{ "aria-label": `Text of ${name}`, spellcheck: "false", tabindex: "0" },
+        }),
         keymap.of([
           {
             key: "Mod-s",

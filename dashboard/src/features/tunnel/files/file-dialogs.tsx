@@ -217,6 +217,9 @@ function Move({
   );
 }
 
+/** Of many that are to go, so many are named. */
+const NAMED = 8;
+
 function Delete({
   folder,
   entries,
@@ -261,13 +264,13 @@ function Delete({
           " Of a link only the link goes, not what it leads to."}
       </p>
       {entries.length > 1 && (
-        <ul className="scroll-thin max-h-40 overflow-y-auto rounded-md bg-sunken px-3 py-2 font-mono text-sm">
-          {entries.slice(0, 100).map(({ name }) => (
+        <ul className="rounded-md bg-sunken px-3 py-2 font-mono text-sm">
+          {entries.slice(0, NAMED).map(({ name }) => (
             <li key={name} className="truncate">
               {name}
             </li>
           ))}
-          {entries.length > 100 && <li>and {formatCount(entries.length - 100)} more</li>}
+          {entries.length > NAMED && <li>and {formatCount(entries.length - NAMED)} more</li>}
         </ul>
       )}
     </Confirm>
