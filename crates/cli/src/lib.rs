@@ -19,7 +19,7 @@ pub struct Cli {
     #[command(flatten)]
     place: Place,
     #[command(subcommand)]
-    command: Command,
+    action: Action,
 }
 
 /// Which server, and as whom. What is not said comes from `gururmm login`.
@@ -34,7 +34,7 @@ struct Place {
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum Action {
     /// Sign in; the password is asked for, or read from standard input where that is no terminal
     Login(commands::login::Options),
     /// Sign out, and forget the server
@@ -54,16 +54,16 @@ enum Command {
 impl Cli {
     /// Does what was asked.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        match self.command {
-            Command::Login(options) => {
+        match self.action {
+            Action::Login(options) => {
                 commands::login::run(self.place.url, self.place.ca.as_deref(), options).await
             }
-            Command::Logout => commands::login::forget(&self.place.api()?).await,
-            Command::Agents(options) => commands::agents::run(&self.place.api()?, options).await,
-            Command::Command(options) => commands::command::run(&self.place.api()?, options).await,
-            Command::Terminal(options) => commands::terminal::run(&self.place.api()?, options).await,
-            Command::Connect(options) => commands::connect::run(&self.place.api()?, options).await,
-            Command::Files(options) => commands::files::run(&self.place.api()?, options).await,
+            Action::Logout => commands::login::forget(&self.place.api()?).await,
+            Action::Agents(options) => commands::agents::run(&self.place.api()?, options).await,
+            Action::Command(options) => commands::command::run(&self.place.api()?, options).await,
+            Action::Terminal(options) => commands::terminal::run(&self.place.api()?, options).await,
+            Action::Connect(options) => commands::connect::run(&self.place.api()?, options).await,
+            Action::Files(options) => commands::files::run(&self.place.api()?, options).await,
         }
     }
 }

@@ -4,7 +4,7 @@ use super::find_agent;
 use crate::api::Api;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
@@ -75,7 +75,7 @@ async fn show_output(api: &Api, id: &str, shown: &mut u64) -> anyhow::Result<()>
         let chunks = output["chunks"].as_array().map(Vec::as_slice).unwrap_or_default();
         for chunk in chunks {
             let text = chunk["text"].as_str().unwrap_or_default();
-            let _nobody_listens = match chunk["stream"] == Value::from("stderr") {
+            let _nobody_listens = match chunk["stream"] == "stderr" {
                 true => io::stderr().write_all(text.as_bytes()),
                 false => io::stdout().write_all(text.as_bytes()),
             };
