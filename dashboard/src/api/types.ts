@@ -123,7 +123,6 @@ export type Permission =
   | "manage_partner"
   | "use_tunnel"
   | "end_tunnels"
-  | "read_recordings"
   | "read_agent_logs"
   | "read_rollouts"
   | "manage_rollouts"
