@@ -186,7 +186,7 @@ const SCREEN = [
 ].join("\r\n");
 
 const file = (name: string, size: number, more: Partial<Entry> = {}): Entry => ({
-  ...{ name, kind: "file", size, modified_ms: NOW - size * 977 - 60_000 },
+  ...{ name, kind: "file", size, modified_ms: NOW - (size % 1_000_000) * 977 - 60_000 },
   ...{ mode: 0o644, owner: "root", group: "root", is_hidden: name.startsWith(".") },
   ...{ is_unnameable: false, ...more },
 });

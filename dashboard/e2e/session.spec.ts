@@ -302,3 +302,54 @@ test("a process is found and ended", async ({ page, agentId }) => {
   await expect(page.getByText("Registry: not on this machine")).toBeVisible();
   await endSession(page);
 });
+
+test("what was done is found by what was typed, and played", async ({ page, agentId }) => {
+  await openSession(page, agentId);
+  await run(page, "echo playback-$((40 + 2))", "playback-42");
+  await endSession(page);
+  await page.getByRole("link", { name: "Sessions", exact: true }).first().click();
+  await expect(page.getByRole("row", { name: /Ended by its tech/ }).first()).toBeVisible();
+  // What was typed is written while it happens, some seconds behind.
+  await expect(async () => {
+    await page.getByRole("searchbox", { name: "Search what was typed" }).fill("");
+    await page.getByRole("searchbox", { name: "Search what was typed" }).fill("playback");
+    await expect(page.getByRole("link", { name: /echo playback/ })).toBeVisible({ timeout: 3000 });
+  }).toPass();
+  await page.getByRole("link", { name: /echo playback/ }).click();
+  await expect(page.getByText("What happened")).toBeVisible();
+  await page.getByRole("button", { name: /echo playback/ }).click();
+  await page.getByRole("button", { name: "Play", exact: true }).click();
+  await expect(page.locator(".xterm-accessibility")).toContainText("playback-42");
+  await page.screenshot({ path: join(OUT, "replay.png") });
+  await expect(page.getByText(/Opened a terminal/)).toBeVisible();
+});
+
+test("an administrator ends a session, and its page says so", async ({
+  page,
+  context,
+  agentId,
+}) => {
+  await openSession(page, agentId);
+  const other = await context.newPage();
+  await other.goto("/sessions");
+  await other.getByRole("button", { name: /^End the session with/ }).click();
+  await other.getByRole("alertdialog").getByRole("button", { name: "End session" }).click();
+  await expect(other.getByText("The session is ended.")).toBeVisible();
+  await expect(page.getByText("The session is over. An administrator ended it.")).toBeVisible();
+  await expect(screen(page)).toContainText(/[#$]/);
+});
+
+test("a session goes on in the window that was opened last", async ({ page, context, agentId }) => {
+  await openSession(page, agentId);
+  await run(page, "WHERE=here", /WHERE=here/);
+  const other = await context.newPage();
+  await other.addInitScript(() => localStorage.setItem("gururmm.terminal.reader", "true"));
+  await other.goto(page.url());
+  await prompt(other);
+  await expect(page.getByText("This session goes on in another window.")).toBeVisible();
+  await run(other, 'echo "<$WHERE>"', "<here>");
+  await page.getByRole("button", { name: "Continue here" }).click();
+  await expect(screen(page)).toContainText("<here>");
+  await expect(other.getByText("This session goes on in another window.")).toBeVisible();
+  await endSession(page);
+});

@@ -16,6 +16,7 @@ export type InvalidationKind =
   | "agent_update"
   | "rollout"
   | "partner"
+  | "tunnel"
   | "audit";
 
 /** The first part of every query key; one word per kind of thing the server holds. */
@@ -112,6 +113,8 @@ export function staleKeys(
       return [keys.rollouts];
     case "partner":
       return [keys.partner, keys.partners, keys.session, keys.tree];
+    case "tunnel":
+      return [keys.tunnels];
     case "audit":
       return [keys.audit];
   }

@@ -4575,6 +4575,20 @@ export interface components {
          * @enum {string}
          */
         ReadyStatus: "ready" | "not_ready";
+        /** @description A line that was entered. */
+        RecordedCommand: {
+            /**
+             * Format: int64
+             * @description Milliseconds since the recording began.
+             */
+            at_ms: number;
+            /** Format: int64 */
+            channel: number;
+            /** @description False: keys were pressed that do more than type, so the shell may have run something else. */
+            is_exact: boolean;
+            /** @description Null: it was not shown while it was typed, as passwords are. */
+            line?: string | null;
+        };
         /** @description One thing that happened. */
         RecordedEvent: {
             /**
@@ -4640,7 +4654,7 @@ export interface components {
         RecordingDetail: components["schemas"]["Recording"] & {
             channels: components["schemas"]["ChannelFacts"][];
             /** @description Lines that were entered in terminals, in order. */
-            commands: components["schemas"]["Command"][];
+            commands: components["schemas"]["RecordedCommand"][];
             /** @description What is known to be missing. */
             gaps: components["schemas"]["Gap"][];
             /** @description There are more channels, commands, gaps or parts than are shown here. */

@@ -245,6 +245,7 @@ pub struct ChannelFacts {
 
 /// A line that was entered.
 #[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = RecordedCommand)]
 pub struct Command {
     pub channel: i64,
     /// Milliseconds since the recording began.

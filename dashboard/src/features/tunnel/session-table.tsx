@@ -45,7 +45,7 @@ export function SessionTable({
               {wide && <Th>Open for</Th>}
               {wide && <Th>State</Th>}
               {wide && <Th>Why</Th>}
-              {wide && <Th>Data</Th>}
+              {wide && <Th>From it, to it</Th>}
               <Th>
                 <span className="sr-only">Actions</span>
               </Th>
@@ -159,14 +159,13 @@ function Row({
       {wide && <Td className="whitespace-nowrap text-ink-2">{formatDuration(seconds)}</Td>}
       {wide && <Td>{state}</Td>}
       {wide && (
-        <Td className="max-w-56 truncate text-ink-2" title={session.reason ?? undefined}>
+        <Td className="max-w-44 truncate text-ink-2" title={session.reason ?? undefined}>
           {[session.ticket, session.reason].filter(Boolean).join(": ") || "–"}
         </Td>
       )}
       {wide && (
         <Td className="whitespace-nowrap text-ink-2">
-          {formatBytes(session.bytes_from_machine)} from it, {formatBytes(session.bytes_to_machine)}{" "}
-          to it
+          {formatBytes(session.bytes_from_machine)}, {formatBytes(session.bytes_to_machine)}
         </Td>
       )}
       <Td className="w-0">

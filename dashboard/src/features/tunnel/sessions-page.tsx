@@ -106,21 +106,20 @@ function FoundRow({ recording }: { recording: Recording }) {
           , {tech_name}, <DateTime time={started_at} />
         </span>
       </p>
-      <ol className="grid gap-0.5">
+      <div className="grid gap-0.5">
         {matches.map(({ channel, at_ms, line }) => (
-          <li key={`${channel}-${at_ms}-${line}`}>
-            <Link
-              to="/sessions/$sessionId"
-              params={{ sessionId: session_id }}
-              search={{ channel, at: at_ms }}
-              className="flex min-w-0 gap-3 rounded-sm px-1 font-mono text-sm hover:bg-hover"
-            >
-              <span className="shrink-0 text-ink-3">{atTime(at_ms)}</span>
-              <span className="truncate">{line}</span>
-            </Link>
-          </li>
+          <Link
+            key={`${channel}-${at_ms}-${line}`}
+            to="/sessions/$sessionId"
+            params={{ sessionId: session_id }}
+            search={{ channel, at: at_ms }}
+            className="flex min-w-0 gap-3 rounded-sm px-1 font-mono text-sm hover:bg-hover"
+          >
+            <span className="shrink-0 text-ink-3">{atTime(at_ms)}</span>
+            <span className="truncate">{line}</span>
+          </Link>
         ))}
-      </ol>
+      </div>
     </li>
   );
 }

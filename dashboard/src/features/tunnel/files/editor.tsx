@@ -98,9 +98,9 @@ export function Editor({
       }}
       title={nameOf(path)}
       description={<span className="font-mono text-sm">{path}</span>}
-      className="h-[calc(100dvh-2rem)] max-w-5xl"
+      className="max-w-5xl"
     >
-      <div className="flex h-full min-h-0 flex-col gap-3">
+      <div className="flex h-[calc(100dvh-8.5rem)] min-h-64 flex-col gap-3">
         {query.isPending && <SkeletonRows rows={6} />}
         {query.isError && (
           <>
@@ -116,7 +116,7 @@ export function Editor({
         {text !== undefined && (
           <div
             ref={mount}
-            className="min-h-40 flex-1 overflow-hidden rounded-md border border-control"
+            className="min-h-0 flex-1 overflow-hidden rounded-md border border-control focus-within:outline-2 focus-within:outline-accent"
           />
         )}
         {isConflict ? (

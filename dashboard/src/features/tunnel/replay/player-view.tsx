@@ -10,6 +10,7 @@ import { Select } from "../../../ui/input";
 import { ErrorState, Skeleton } from "../../../ui/states";
 import { Checkbox } from "../../../ui/toggle";
 import { failure } from "../failure";
+import { readForReader } from "../terminal/preferences";
 import { terminalTheme } from "../terminal/theme";
 import type { Xterm } from "../terminal/xterm";
 import { type Cast, CastReader } from "./cast";
@@ -89,7 +90,12 @@ function Played({ cast, jump }: { cast: Cast; jump: Jump | null }) {
     let isGone = false;
     let stopColors: (() => void) | null = null;
     import("../terminal/xterm").then(async ({ makeEmulator }) => {
-      const options = { disableStdin: true, cursorBlink: false, theme: terminalTheme() };
+      const options = {
+        disableStdin: true,
+        cursorBlink: false,
+        theme: terminalTheme(),
+        screenReaderMode: readForReader(),
+      };
       const { xterm: made } = await makeEmulator({ ...options, fontSize: 12 }, () => undefined);
       if (isGone) return made.dispose();
       made.open(host);
@@ -102,16 +108,16 @@ function Played({ cast, jump }: { cast: Cast; jump: Jump | null }) {
           made.options.theme = terminalTheme();
         });
       });
-      setPlayer(
-        new Player(cast, {
-          reset: () => made.reset(),
-          write: (text) => made.write(text),
-          resize: (wide, high) => {
-            made.resize(wide, high);
-            setColumns(wide);
-          },
-        }),
-      );
+      const played = new Player(cast, {
+        reset: () => made.reset(),
+        write: (text) => made.write(text),
+        resize: (wide, high) => {
+          made.resize(wide, high);
+          setColumns(wide);
+        },
+      });
+      played.seek(played.beginMs);
+      setPlayer(played);
     });
     return () => {
       isGone = true;
