@@ -17,7 +17,7 @@ const SESSIONS: &str = "/api/v1/tunnel/sessions";
 /// A server on which time is short.
 async fn hasty(settings: Settings) -> Scene {
     let database = TestDatabase::with_world().await;
-    Scene::on(TestServer::start_with(database, |options| options.tunnel = settings).await).await
+    Scene::on(TestServer::start_with(database, |options| options.sockets.tunnel = settings).await).await
 }
 
 fn often() -> Settings {
