@@ -70,6 +70,7 @@ codes! {
     UninstallUnderWay = "UNINSTALL_UNDER_WAY", CONFLICT, "The machine's agent is to be uninstalled already";
     ProtocolInUse = "PROTOCOL_IN_USE", CONFLICT, "The protocol version is still in use";
     SessionClosed = "SESSION_CLOSED", CONFLICT, "The session with the machine is closed";
+    TooManySessions = "TOO_MANY_SESSIONS", CONFLICT, "You have as many sessions with machines open as you may";
     MachineRefused = "MACHINE_REFUSED", CONFLICT, "The machine refused the session";
     MachineFailed = "MACHINE_FAILED", CONFLICT, "The machine could not do it";
     RecordingDamaged = "RECORDING_DAMAGED", CONFLICT, "The recording is not as it was written";
@@ -81,7 +82,6 @@ codes! {
     TicketRequired = "TICKET_REQUIRED", UNPROCESSABLE_ENTITY, "The machine's policy asks for the number of a ticket";
     UpgradeRequired = "UPGRADE_REQUIRED", UPGRADE_REQUIRED, "This address speaks WebSocket";
     RateLimited = "RATE_LIMITED", TOO_MANY_REQUESTS, "Too many requests; try again later";
-    TooManySessions = "TOO_MANY_SESSIONS", TOO_MANY_REQUESTS, "You have as many sessions with machines open as you may";
     AccountLocked = "ACCOUNT_LOCKED", TOO_MANY_REQUESTS, "Too many failed sign-ins; try again later";
     Internal = "INTERNAL", INTERNAL_SERVER_ERROR, "Something went wrong on the server";
     Unavailable = "UNAVAILABLE", SERVICE_UNAVAILABLE, "The server is busy; try again";

@@ -1,6 +1,7 @@
 //! The agents' WebSocket route. Not in the OpenAPI document: it is no call for people or their scripts.
 
 use super::arrivals::Arrival;
+use super::read_ahead::ReadAhead;
 use super::{AgentSession, session};
 use crate::agent_router;
 use crate::app::AppState;
@@ -100,7 +101,7 @@ async fn connect(
     tasks.spawn(async move {
         // Not upgraded: whoever knocked has gone.
         let Ok(upgraded) = upgrading.await else { return };
-        let upgraded = TokioIo::new(upgraded);
+        let upgraded = ReadAhead::new(TokioIo::new(upgraded));
         let socket = WebSocketStream::from_raw_socket(upgraded, Role::Server, Some(limits())).await;
         session::run(app, session, socket, (peer, arrival)).await;
     });

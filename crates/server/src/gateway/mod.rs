@@ -5,6 +5,7 @@ mod arrivals;
 mod elsewhere;
 pub mod http;
 mod presence;
+mod read_ahead;
 mod registry;
 mod session;
 mod store;

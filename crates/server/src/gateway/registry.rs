@@ -20,8 +20,8 @@ use uuid::Uuid;
 /// Messages that may wait for a slow agent. The queue holds encoded text, so that a waiting message costs what it
 /// weighs.
 const QUEUE: usize = 64;
-/// Bytes of channels' frames that may wait for it.
-const FRAMES_BYTES: usize = 32 * 1024 * 1024;
+/// Bytes of channels' frames that may wait for it: whatever an agent grants in honesty.
+const FRAMES_BYTES: usize = 64 * 1024 * 1024;
 /// A session of a tech, and a channel in it.
 pub type ChannelKey = (Uuid, u32);
 

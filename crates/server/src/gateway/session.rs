@@ -1,6 +1,7 @@
 //! One agent's session. Reading, answering and writing live in one task and die together.
 
 use super::arrivals::Arrival;
+use super::read_ahead::ReadAhead;
 use super::registry::{Goodbye, Line, Machine};
 use super::visits::Parting;
 use super::{AgentSession, Settings, elsewhere, presence};
@@ -40,7 +41,7 @@ const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
 /// Frames of channels that use no credit (grants, ends, what belongs to sessions that are over), in a second.
 const FREE_FRAMES_PER_SECOND: u32 = 2_000;
 
-type WebSocket = WebSocketStream<TokioIo<Upgraded>>;
+type WebSocket = WebSocketStream<ReadAhead<TokioIo<Upgraded>>>;
 
 /// Runs the session to its end. The agent is told the `peer` it connects as; it has arrived when its hello is dealt with.
 pub async fn run(

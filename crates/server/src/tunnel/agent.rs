@@ -48,17 +48,31 @@ impl Here {
         Some((spoken.agent_id, Arc::clone(spoken.relay.as_ref()?)))
     }
 
-    fn put(&self, session_id: Uuid, spoken: Spoken) {
+    /// An agent that is back names a session. Its host, which knows that the agent is back, may have been quicker.
+    fn named(&self, session_id: Uuid, agent: &AgentSession, is_over: bool) {
         let mut sessions = self.lock();
-        let agent_id = spoken.agent_id;
-        let of_agent = |one: &Spoken| one.agent_id == agent_id;
-        if !sessions.contains_key(&session_id)
-            && sessions.values().filter(|one| of_agent(one)).count() >= PER_AGENT
-        {
-            sessions.retain(|_, one| !of_agent(one) || !one.is_over);
+        match sessions.get_mut(&session_id).filter(|spoken| is_of(spoken, agent)) {
+            Some(spoken) => spoken.is_over |= is_over,
+            None => {
+                let (agent_id, epoch) = (agent.agent_id, agent.epoch);
+                put(&mut sessions, session_id, Spoken { agent_id, epoch, is_over, relay: None });
+            }
         }
-        sessions.insert(session_id, spoken);
     }
+
+    fn put(&self, session_id: Uuid, spoken: Spoken) {
+        put(&mut self.lock(), session_id, spoken);
+    }
+}
+
+fn put(sessions: &mut HashMap<Uuid, Spoken>, session_id: Uuid, spoken: Spoken) {
+    let agent_id = spoken.agent_id;
+    let of_agent = |one: &Spoken| one.agent_id == agent_id;
+    let is_new = !sessions.contains_key(&session_id);
+    if is_new && sessions.values().filter(|one| of_agent(one)).count() >= PER_AGENT {
+        sessions.retain(|_, one| !of_agent(one) || !one.is_over);
+    }
+    sessions.insert(session_id, spoken);
 }
 
 /// What a binary frame of an agent costs it.
@@ -167,6 +181,7 @@ pub async fn hello(app: &App, agent: &AgentSession, has: &[TunnelId]) -> Result<
     let mut answers = Vec::new();
     for session_id in has {
         let is_over = over.contains(&session_id);
+        app.tunnel.here.named(session_id, agent, is_over);
         if is_over {
             answers.push(ServerMessage::TunnelClose(TunnelClose { tunnel_id: TunnelId(session_id) }));
         } else {
@@ -174,8 +189,6 @@ pub async fn hello(app: &App, agent: &AgentSession, has: &[TunnelId]) -> Result<
             let signal = Signal::Tunnel { session_id, agent_id: agent.agent_id };
             peers::tell(&app.bus, agent.tenant_id, &signal);
         }
-        let (agent_id, epoch) = (agent.agent_id, agent.epoch);
-        app.tunnel.here.put(session_id, Spoken { agent_id, epoch, is_over, relay: None });
     }
     Ok(answers)
 }

@@ -34,14 +34,7 @@ pub async fn enter(app: &AppState, caller: &Caller, id: Uuid) -> Result<Use, Err
     let until = Instant::now() + WAITS_FOR;
     loop {
         let place = app.tunnel.place(id);
-        let begun = place.get_or_try_init(|| begin(app, caller, id)).await;
-        let host = match begun {
-            Ok(host) => host,
-            Err(error) => {
-                app.tunnel.lock().retain(|other, host| *other != id || host.initialized());
-                return Err(error);
-            }
-        };
+        let host = place.get_or_try_init(|| begin(app, caller, id)).await?;
         if host.over().is_none() {
             return Ok(host.enter(caller.admitted.clone()));
         }

@@ -236,7 +236,10 @@ impl Tunnels {
 
     /// Where the host of a session is or will be.
     fn place(&self, session_id: Uuid) -> Arc<OnceCell<Arc<Host>>> {
-        Arc::clone(self.lock().entry(session_id).or_default())
+        let mut hosts = self.lock();
+        // What was begun and given up by all who waited for it.
+        hosts.retain(|_, host| host.initialized() || Arc::strong_count(host) > 1);
+        Arc::clone(hosts.entry(session_id).or_default())
     }
 
     /// A host is done; another one may be made.

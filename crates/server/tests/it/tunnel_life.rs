@@ -189,7 +189,7 @@ async fn nobody_has_more_sessions_than_the_policy_lets_one_person_have() {
     let path = format!("/api/v1/policies/partner/{}", acme::PARTNER.id);
     admin.put(&path, json!({ "settings": { "tunnel_sessions_per_tech": 1 } })).await.expect(200);
     let wish = json!({ "agent_id": second.id });
-    scene.tech.post("/api/v1/tunnel/open", wish.clone()).await.expect_problem(429, "TOO_MANY_SESSIONS");
+    scene.tech.post("/api/v1/tunnel/open", wish.clone()).await.expect_problem(409, "TOO_MANY_SESSIONS");
     assert_eq!(
         open_session(&scene.tech, &scene.seeded).await,
         scene.session,
