@@ -37,6 +37,8 @@ pub(super) async fn run(open: OpenUpload, reach: Arc<Reach>, mut channel: Channe
     };
     channel.sender.opened(opened(&arriving, &open).await?).await.map_err(gone)?;
     let mut waiting = None;
+    // What was there before is in the checksum before anything is added to it.
+    let mut is_hashed = false;
     loop {
         let incoming = match waiting.take() {
             Some(incoming) => Some(incoming),
@@ -69,14 +71,18 @@ pub(super) async fn run(open: OpenUpload, reach: Arc<Reach>, mut channel: Channe
                         Err(_) => break,
                     }
                 }
-                hash_what_was_there(&arriving, &channel).await?;
+                if !std::mem::replace(&mut is_hashed, true) {
+                    hash_what_was_there(&arriving, &channel).await?;
+                }
                 let arriving = Arc::clone(&arriving);
                 aside(move || lock(&arriving).write(&pieces)).await??;
                 channel.sender.grant(cost).await.map_err(gone)?;
             }
             Some(Incoming::Message(body)) => match serde_json::from_slice(&body) {
                 Ok(UploadMessage::Finish { sha256 }) => {
-                    hash_what_was_there(&arriving, &channel).await?;
+                    if !std::mem::replace(&mut is_hashed, true) {
+                        hash_what_was_there(&arriving, &channel).await?;
+                    }
                     return aside(move || lock(&arriving).finish(&sha256)).await?;
                 }
                 Ok(UploadMessage::Discard {}) => {
