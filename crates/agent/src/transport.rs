@@ -7,6 +7,7 @@ pub use tls::{CaPin, CapturedCa, InvalidPin, TlsSetupError};
 
 use crate::clock::ServerClock;
 use crate::http::ServerUrl;
+use crate::os;
 use crate::tunnel::lanes::{Lanes, LanesEnd};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -40,8 +41,8 @@ const BUFFER_BYTES: usize = 4 * 1024;
 const QUEUE: usize = 4;
 /// An answer to a refused upgrade is read up to here.
 const MAX_PROBLEM_BYTES: usize = 16 * 1024;
-/// How many bytes the system takes before it has sent those before: two pieces of a transfer.
-#[cfg(target_os = "linux")]
+/// How many bytes the system may take before it has sent those before: two pieces of a transfer. What else waits, waits
+/// where a keystroke's echo can still go before it.
 const MAX_UNSENT_BYTES: u32 = 2 * gururmm_protocol::tunnel::frame::PIECE_BYTES as u32;
 /// How often binary messages count as a sign of life; while many come, the loop has other things to do.
 const HEARD_EVERY: Duration = Duration::from_secs(1);
@@ -129,7 +130,7 @@ impl Connector {
         }
         let stream = TcpStream::connect(&*addresses).await.map_err(ConnectError::Tcp)?;
         stream.set_nodelay(true).map_err(ConnectError::Tcp)?;
-        keep_little_unsent(&stream);
+        os::limit_unsent(&stream, MAX_UNSENT_BYTES);
         let Some(tls) = &self.tls else { return Ok(ByteStream::Plain(stream)) };
         let name = tls::server_name(host).map_err(ConnectError::Tls)?;
         let stream = tls.connect(name, stream).await.map_err(tls_error)?;
@@ -181,17 +182,6 @@ impl Connector {
         Ok(Socket::start(upgraded, take_frame).await)
     }
 }
-
-/// What waits to be sent waits where a keystroke's echo can still go before it, and not in the system.
-#[cfg(target_os = "linux")]
-fn keep_little_unsent(stream: &TcpStream) {
-    // Without it a transfer is as quick, and the rest slower.
-    let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(MAX_UNSENT_BYTES);
-}
-
-/// Other systems have no such option, or none that is reached here.
-#[cfg(not(target_os = "linux"))]
-fn keep_little_unsent(_stream: &TcpStream) {}
 
 fn tls_error(source: io::Error) -> ConnectError {
     let refusal = source.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());

@@ -259,3 +259,14 @@ pub fn do_not_end_this_process() {
 pub fn own_process_group(command: &mut Command) {
     command.process_group(0);
 }
+
+/// Has the system take no more than so many bytes that it has not sent. Where it does not, a transfer is as quick, and what
+/// comes behind it slower.
+#[cfg(target_os = "linux")]
+pub fn limit_unsent(stream: &tokio::net::TcpStream, bytes: u32) {
+    let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(bytes);
+}
+
+/// Nothing is done: no library here reaches the system's option.
+#[cfg(not(target_os = "linux"))]
+pub fn limit_unsent(_stream: &tokio::net::TcpStream, _bytes: u32) {}

@@ -21,7 +21,7 @@ async fn a_shell_is_typed_into_in_a_terminal_of_its_own() {
     let size = TerminalMessage::Resize(TerminalSize { columns: 132, rows: 50 });
     bench.say(1, FrameKind::Message, &size).await;
     assert_eq!(screen.run(&mut bench, "stty size").await, "50 132\n");
-    assert_eq!(screen.run(&mut bench, "echo grüße-$((6 * 7)) 🦀").await, "grüße-42 🦀\n");
+    assert_eq!(screen.run(&mut bench, "echo grüße-$((6 * 7)) 𝄞").await, "grüße-42 𝄞\n");
     // It leads its session, has the terminal for itself, and nothing of the agent's.
     let own = screen.run(&mut bench, "ps -o sid= -p $$; echo $$; tty; echo $TERM; pwd; echo ~").await;
     let lines: Vec<_> = own.lines().map(str::trim).collect();
