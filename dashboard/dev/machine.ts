@@ -181,7 +181,7 @@ const SCREEN = [
   "Filesystem      Size  Used Avail Use% Mounted on",
   "/dev/nvme0n1p2  469G  431G   14G  \u001b[1;33m97%\u001b[0m /",
   `${PROMPT}ls --color`,
-  "\u001b[1;34mbackup\u001b[0m  \u001b[1;34mweb\u001b[0m  \u001b[1;36mcurrent\u001b[0m -> web/4.2  \u001b[1;32mdeploy.sh\u001b[0m  notes.txt  \u001b[32mgrün\u001b[0m 日本語",
+  "\u001b[1;34mbackup\u001b[0m  \u001b[1;34mweb\u001b[0m  \u001b[1;36mcurrent\u001b[0m -> web/4.2  \u001b[1;32mdeploy.sh\u001b[0m  notes.txt  \u001b[32mgrün\u001b[0m",
   PROMPT,
 ].join("\r\n");
 

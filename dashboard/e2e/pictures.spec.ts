@@ -35,17 +35,6 @@ test("pictures", async ({ page, agentId }) => {
   await page.screenshot({ path: `${FOLDER}/phone.png`, animations: "disabled" });
 
   await page.setViewportSize({ width: 1440, height: 900 });
-  await page.goto(`/agents/${agentId}`);
-  await page.getByRole("button", { name: "Open session" }).click();
-  await expect(page.locator(".xterm-screen")).toBeVisible();
-  // What a tech looks at first: the shell's prompt is there by then.
-  await expect(page.getByText(/there and back/)).toBeVisible();
-  await page.keyboard.type("df -h / /tmp; ls -l --color /\n");
-  await page.waitForTimeout(1500);
-  await page.screenshot({ path: `${FOLDER}/session.png`, animations: "disabled" });
-  await page.getByRole("button", { name: "End session" }).click();
-  await page.getByRole("alertdialog").getByRole("button", { name: "End session" }).click();
-
   await page.goto("/");
   await expect(page.getByText("of 1 machine online")).toBeVisible();
   await expect(page.getByRole("status", { name: "Loading" })).toHaveCount(0);

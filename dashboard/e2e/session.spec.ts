@@ -202,7 +202,7 @@ test("an upload goes on after a cut link, and its checksum is right", async ({ p
   const row = page.getByRole("region", { name: "Transfers" }).getByRole("listitem");
   const bar = row.getByRole("progressbar");
   const percent = async () => Number(await bar.getAttribute("aria-valuenow"));
-  await expect.poll(percent, { intervals: [20] }).toBeGreaterThan(10);
+  await expect.poll(percent, { intervals: [20], timeout: 300_000 }).toBeGreaterThan(10);
   await link.cut();
   await expect(row).toContainText("goes on by itself");
   expect(await percent()).toBeLessThan(100);

@@ -19,7 +19,7 @@ import { atTime } from "./times";
 
 const SPEEDS = [0.5, 1, 2, 4, 8, 16];
 const MOST_FONT_PX = 14;
-const LEAST_FONT_PX = 5;
+const LEAST_FONT_PX = 9;
 /** Of the letters, of their size; and what stands around the screen. */
 const ADVANCE = 0.602;
 const PADDING_PX = 20;

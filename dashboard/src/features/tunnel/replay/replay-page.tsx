@@ -66,7 +66,7 @@ function Replay({ recording }: { recording: RecordingDetail }) {
           </Button>
         }
       />
-      <div className="grid gap-5 xl:grid-cols-[minmax(0,1fr)_22rem]">
+      <div className="grid gap-5 2xl:grid-cols-[minmax(0,1fr)_22rem] 2xl:grid-rows-[auto_1fr]">
         <div className="grid min-w-0 content-start gap-5">
           <Panel
             flush
@@ -116,9 +116,9 @@ function Replay({ recording }: { recording: RecordingDetail }) {
               {recording.is_cut && "There is more in it than is listed here."}
             </p>
           )}
-          <Happenings sessionId={recording.session_id} />
         </div>
         <Commands recording={recording} onJump={jumpTo} />
+        <Happenings sessionId={recording.session_id} />
       </div>
     </>
   );
@@ -143,7 +143,7 @@ function Commands({
     );
   }, [recording.commands, text]);
   return (
-    <Panel flush title="What was typed" className="content-start self-start">
+    <Panel flush title="What was typed" className="self-start 2xl:row-span-2">
       {recording.commands.length === 0 ? (
         <EmptyState title="Nothing was typed" />
       ) : (
@@ -198,7 +198,7 @@ function Commands({
 function Happenings({ sessionId }: { sessionId: string }) {
   const query = useInfiniteQuery(recordedEventsQuery(sessionId));
   return (
-    <Panel flush title="What happened">
+    <Panel flush title="What happened" className="self-start">
       <PagedList query={query} empty={<EmptyState title="Nothing else was recorded" />}>
         <ol aria-label="What happened, in order">
           {rowsOf(query.data).map((event, index) => (
