@@ -260,10 +260,10 @@ fn ended(code: ErrorCode, why: &str) -> ChannelEnd {
 mod tests {
     use super::*;
 
-    fn channel(
-        window: u32,
-        resumes: bool,
-    ) -> (Arc<Table>, Channel, mpsc::Receiver<Vec<u8>>, mpsc::Receiver<Vec<u8>>) {
+    /// What goes to the socket, first and second.
+    type Queue = mpsc::Receiver<Vec<u8>>;
+
+    fn channel(window: u32, resumes: bool) -> (Arc<Table>, Channel, Queue, Queue) {
         let table = Arc::new(Table::default());
         let ((interactive, first), (bulk, second)) = (mpsc::channel(16), mpsc::channel(2));
         let channel = table.add(5, window, resumes, (interactive, bulk));
