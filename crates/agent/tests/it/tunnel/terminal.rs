@@ -18,9 +18,13 @@ async fn a_shell_is_typed_into_in_a_terminal_of_its_own() {
     let mut bench = Bench::open(&mut server).await;
     let mut screen = Screen::open(&mut bench, 1).await;
     assert_eq!(screen.run(&mut bench, "stty size").await, "24 80\n");
+    // While something runs: at its prompt the shell would draw that again, whenever it hears of it.
+    let waits = "echo waits; until [ \"$(stty size)\" = '50 132' ]; do sleep 0.05; done; stty size\n";
+    screen.type_in(&mut bench, waits).await;
+    screen.until(&mut bench, "waits\r\n").await;
     let size = TerminalMessage::Resize(TerminalSize { columns: 132, rows: 50 });
     bench.say(1, FrameKind::Message, &size).await;
-    assert_eq!(screen.run(&mut bench, "stty size").await, "50 132\n");
+    assert!(screen.until(&mut bench, "READY> ").await.contains("50 132\r\n"));
     assert_eq!(screen.run(&mut bench, "echo grüße-$((6 * 7)) 𝄞").await, "grüße-42 𝄞\n");
     // It leads its session, has the terminal for itself, and nothing of the agent's.
     let own = screen.run(&mut bench, "ps -o sid= -p $$; echo $$; tty; echo $TERM; pwd; echo ~").await;
