@@ -85,7 +85,7 @@ async fn act(session: &Session, action: Action) -> anyhow::Result<()> {
     };
     let mut channel = session.channel(OpenChannel::Files {}, WINDOW_BYTES, false).await?;
     opened(&mut channel).await?;
-    channel.sender().message(&Request { id: 1, request }).await?;
+    channel.sender().message(&Request { id: 1, request }, Flags::default()).await?;
     loop {
         let answer = match channel.next().await {
             Some(Incoming::Message(bytes)) => serde_json::from_slice::<Response<FileAnswer>>(&bytes)?.answer,
@@ -224,7 +224,7 @@ async fn put(session: &Session, from: &Path, path: String, replace: bool) -> any
                 sender.data(offset, &buffer[..bytes], Flags::BULK).await?;
                 offset += bytes as u64;
             }
-            sender.message(&UploadMessage::Finish { sha256: sha256.clone() }).await?;
+            sender.message(&UploadMessage::Finish { sha256: sha256.clone() }, Flags::BULK).await?;
             std::future::pending::<anyhow::Result<()>>().await
         };
         let ending = async {

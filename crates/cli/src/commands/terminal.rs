@@ -85,7 +85,7 @@ mod unix {
                         }
                         typed.confirmed(&opened);
                         typed.send_again(&sender).await?;
-                        sender.message(&TerminalMessage::Resize(size())).await?;
+                        sender.message(&TerminalMessage::Resize(size()), Flags::default()).await?;
                         is_up = true;
                     }
                     Some(Incoming::Data { bytes, .. }) => write(&bytes)?,
@@ -107,7 +107,7 @@ mod unix {
                         sender.data(offset, bytes, Flags::default()).await?;
                     }
                 },
-                _ = resized.recv() => sender.message(&TerminalMessage::Resize(size())).await?,
+                _ = resized.recv() => sender.message(&TerminalMessage::Resize(size()), Flags::default()).await?,
                 changed = state.changed() => {
                     changed.map_err(|_driver_is_gone| Gone)?;
                     let State::Waiting = *state.borrow_and_update() else { continue };

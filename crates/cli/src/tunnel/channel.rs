@@ -113,10 +113,11 @@ impl Sender {
         Ok(())
     }
 
-    /// A message of the channel's own protocol. Waits for credit.
-    pub async fn message<M: Serialize>(&self, message: &M) -> Result<(), Gone> {
+    /// A message of the channel's own protocol. Waits for credit. Behind a transfer's data it is part of the transfer
+    /// ([`Flags::BULK`]): otherwise it would overtake that.
+    pub async fn message<M: Serialize>(&self, message: &M, flags: Flags) -> Result<(), Gone> {
         let body = frame::json_body(message).map_err(|_too_long| Gone)?;
-        self.paid(FrameKind::Message, Flags::default(), &body).await
+        self.paid(FrameKind::Message, flags, &body).await
     }
 
     async fn paid(&self, kind: FrameKind, flags: Flags, body: &[u8]) -> Result<(), Gone> {

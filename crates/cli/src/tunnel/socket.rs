@@ -196,6 +196,8 @@ async fn connect(api: &Api, id: Uuid) -> anyhow::Result<Socket> {
     let mut request = address.as_str().into_client_request()?;
     let headers = request.headers_mut();
     headers.insert(header::SEC_WEBSOCKET_PROTOCOL, PROTOCOL);
+    // The server opens sockets for its own pages, and for programs that say they come to it.
+    headers.insert(header::ORIGIN, HeaderValue::try_from(base.origin().ascii_serialization())?);
     if let Some(authorization) = api.authorization() {
         let mut value = HeaderValue::try_from(authorization)?;
         value.set_sensitive(true);

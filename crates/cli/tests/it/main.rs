@@ -22,6 +22,8 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_gururmm");
 struct Office {
     server: TestServer,
     machine: SeededAgent,
+    /// As the machine itself says.
+    name: String,
     folder: TempDir,
     _agent: Child,
 }
@@ -36,9 +38,9 @@ struct Done {
 impl Office {
     async fn open() -> Self {
         let server = TestServer::start().await;
-        let machine = server.seed_agent(&acme::HQ, "srv-01").await;
+        let machine = server.seed_agent(&acme::HQ, "seeded").await;
         let folder = tempfile::tempdir().unwrap();
-        let state = StateDir::open(&folder.path().join("state")).unwrap();
+        let state = StateDir::create(&folder.path().join("state")).unwrap();
         let identity = Identity {
             agent_id: AgentId(machine.id),
             agent_key: Secret::new(machine.key.clone()),
@@ -57,12 +59,14 @@ impl Office {
             .spawn()
             .unwrap();
         let api = server.client_as(&acme::OWNER).await;
-        eventually("the machine is connected", async || {
+        let mut name = String::new();
+        eventually("the machine is connected, and has said its name", async || {
             let agent = api.get(&format!("/api/agents/{}", machine.id)).await.expect(200);
-            (agent["is_connected"] == true).then_some(())
+            name = agent["hostname"].as_str().unwrap().to_owned();
+            (agent["is_connected"] == true && name != "seeded").then_some(())
         })
         .await;
-        Self { server, machine, folder, _agent: agent }
+        Self { server, machine, name, folder, _agent: agent }
     }
 
     /// Signed in as this person, by mail address and password.
@@ -130,8 +134,8 @@ async fn who_signs_in_leaves_a_token_that_she_alone_can_read_and_signing_out_end
     );
     let kept: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
     let token = kept["token"].as_str().unwrap().to_owned();
-    let machines = office.run(&["agents", "srv"]).await;
-    assert!(machines.out.contains("srv-01") && machines.out.contains("online"), "{}", machines.out);
+    let machines = office.run(&["agents", &office.name]).await;
+    assert!(machines.out.contains(&office.name) && machines.out.contains("online"), "{}", machines.out);
     // Another server is never shown the token.
     let stranger = office.run(&["agents", "--url", "http://127.0.0.1:9"]).await;
     assert!(stranger.err.starts_with("[ERROR] not signed in at") && stranger.code == 1, "{}", stranger.err);
@@ -155,7 +159,7 @@ async fn a_wrong_password_leaves_nothing() {
 #[tokio::test]
 async fn a_command_prints_what_it_prints_and_ends_as_it_ended() {
     let office = Office::signed_in(&acme::TECH).await;
-    let done = office.run(&["command", "SRV-01", "echo out; echo err >&2; exit 7"]).await;
+    let done = office.run(&["command", &office.name.to_uppercase(), "echo out; echo err >&2; exit 7"]).await;
     assert_eq!((done.out.as_str(), done.err.as_str(), done.code), ("out\n", "err\n", 7));
     let unknown = office.run(&["command", "no-such", "true"]).await;
     assert_eq!((unknown.err.as_str(), unknown.code), ("[ERROR] no machine is called no-such\n", 1));
@@ -170,22 +174,22 @@ async fn files_go_there_and_back_and_nothing_is_replaced_unasked() {
     fs::write(&local, &bytes).unwrap();
     let (local, far_path, back_path) =
         (local.to_str().unwrap(), far.to_str().unwrap(), back.to_str().unwrap());
-    let put = office.run(&["files", "srv-01", "put", local, far_path]).await;
+    let put = office.run(&["files", &office.name, "put", local, far_path]).await;
     assert!(put.code == 0 && put.out.starts_with("[OK] 3000000 bytes"), "{}{}", put.out, put.err);
     assert!(fs::read(&far).unwrap() == bytes);
-    let again = office.run(&["files", "srv-01", "put", local, far_path]).await;
+    let again = office.run(&["files", &office.name, "put", local, far_path]).await;
     assert!(again.code == 1 && again.err.starts_with("[ERROR] "), "{}", again.err);
     // As a fetch that was cut yesterday left it.
     fs::write(office.path("back.bin.part"), &bytes[..1_000_000]).unwrap();
-    let get = office.run(&["files", "srv-01", "get", far_path, back_path]).await;
+    let get = office.run(&["files", &office.name, "get", far_path, back_path]).await;
     assert_eq!(get.code, 0, "{}", get.err);
     assert!(fs::read(&back).unwrap() == bytes);
     let folder = office.folder.path().to_str().unwrap();
-    let list = office.run(&["files", "srv-01", "ls", folder]).await;
+    let list = office.run(&["files", &office.name, "ls", folder]).await;
     assert!(list.out.lines().any(|line| line.ends_with("3000000 far.bin")), "{}", list.out);
-    assert_eq!(office.run(&["files", "srv-01", "rm", far_path]).await.code, 0);
+    assert_eq!(office.run(&["files", &office.name, "rm", far_path]).await.code, 0);
     assert!(!far.exists());
-    let missing = office.run(&["files", "srv-01", "get", far_path]).await;
+    let missing = office.run(&["files", &office.name, "get", far_path]).await;
     assert!(missing.code == 1 && missing.err.lines().count() == 1, "{}", missing.err);
 }
 
@@ -208,8 +212,10 @@ async fn a_forwarded_port_reaches_what_the_policy_allows_and_nothing_else() {
     let allow = json!({ "tunnel_forwards": [format!("127.0.0.1:{}", target.port())] });
     owner.put(&policy, json!({ "settings": allow })).await.expect(200);
     let forward = format!("0:127.0.0.1:{}", target.port());
-    let mut child =
-        office.command(&["connect", "srv-01", "--forward", &forward, "-L", "0:127.0.0.1:1"]).spawn().unwrap();
+    let mut child = office
+        .command(&["connect", &office.name, "--forward", &forward, "-L", "0:127.0.0.1:1"])
+        .spawn()
+        .unwrap();
     let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut place = async || {
         let line = said.next_line().await.unwrap().unwrap();

@@ -310,7 +310,7 @@ async fn our_upload(session: &Session, from: &Path, to: &Path) -> anyhow::Result
             sender.data(offset, &buffer[..bytes], Flags::BULK).await?;
             offset += bytes as u64;
         }
-        sender.message(&UploadMessage::Finish { sha256: hex::encode(hash.finalize()) }).await?;
+        sender.message(&UploadMessage::Finish { sha256: hex::encode(hash.finalize()) }, Flags::BULK).await?;
         anyhow::Ok(())
     };
     let ending = async {
