@@ -9,9 +9,17 @@ export function Input({ className, ...props }: ComponentProps<"input">) {
   return <input className={cn(control, "h-9 px-2.5 text-base", className)} {...props} />;
 }
 
-export function Textarea({ className, ...props }: ComponentProps<"textarea">) {
+export function Textarea({ className, onFocus, ...props }: ComponentProps<"textarea">) {
   return (
-    <textarea className={cn(control, "min-h-20 px-2.5 py-2 text-base", className)} {...props} />
+    <textarea
+      className={cn(control, "min-h-20 px-2.5 py-2 text-base", className)}
+      onFocus={(event) => {
+        // By itself a browser shows the caret's line, and the rest may stay out of sight.
+        event.currentTarget.scrollIntoView({ block: "nearest" });
+        onFocus?.(event);
+      }}
+      {...props}
+    />
   );
 }
 
