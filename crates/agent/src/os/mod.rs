@@ -1,5 +1,7 @@
 //! What the systems do differently and more than one part needs. Unsafe code lives only in leaf files below.
 
+#[cfg(not(target_os = "linux"))]
+pub mod account_names;
 mod boot;
 pub use boot::boot_id;
 #[cfg(any(target_os = "macos", test))]

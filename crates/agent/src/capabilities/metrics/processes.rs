@@ -1,6 +1,7 @@
 //! The process table on Windows and macOS, by the `sysinfo` library.
 
 use super::Ranked;
+use crate::os::account_names::Names;
 use gururmm_protocol::metrics::{Process, Sample};
 use gururmm_protocol::policy::AgentConfig;
 use sysinfo::{CpuRefreshKind, ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind};
@@ -67,35 +68,4 @@ fn describe(system: &System, ranked: Ranked, names: &Names) -> Option<Process> {
         memory_bytes: ranked.memory_bytes,
         command_line: words.join(" "),
     })
-}
-
-/// Names of accounts. The library would list every account of the domain for a few of them.
-#[cfg(windows)]
-struct Names;
-
-#[cfg(windows)]
-impl Names {
-    fn read() -> Self {
-        Self
-    }
-
-    fn of(&self, id: &sysinfo::Uid) -> String {
-        crate::os::names::name_of(&id.to_string())
-    }
-}
-
-/// Names of accounts.
-#[cfg(not(windows))]
-struct Names(Option<sysinfo::Users>);
-
-#[cfg(not(windows))]
-impl Names {
-    fn read() -> Self {
-        Self(sysinfo::Users::new_with_refreshed_list().ok())
-    }
-
-    fn of(&self, id: &sysinfo::Uid) -> String {
-        let user = self.0.as_ref().and_then(|users| users.get_user_by_id(id));
-        user.map(|user| user.name().to_owned()).unwrap_or_default()
-    }
 }

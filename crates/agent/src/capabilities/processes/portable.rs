@@ -1,6 +1,7 @@
 //! By the `sysinfo` library, on Windows and macOS. A process's start is compared right before anything is done to it.
 
 use super::{Node, failed, gone};
+use crate::os::account_names::Names;
 use gururmm_protocol::tunnel::processes::{Priority, Process, ProcessAnswer, ProcessKey};
 use gururmm_protocol::tunnel::{ChannelError, ErrorCode};
 use std::io;
@@ -158,35 +159,4 @@ fn set(pid: u32, priority: Priority) -> io::Result<()> {
     let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
     let pid = pid.ok_or(io::ErrorKind::NotFound)?;
     Ok(rustix::process::setpriority_process(Some(pid), super::nice_of(priority))?)
-}
-
-/// Names of accounts. The library would list every account of the domain for a few of them.
-#[cfg(windows)]
-struct Names;
-
-#[cfg(windows)]
-impl Names {
-    fn read() -> Self {
-        Self
-    }
-
-    fn of(&self, id: &sysinfo::Uid) -> String {
-        crate::os::names::name_of(&id.to_string())
-    }
-}
-
-/// Names of accounts.
-#[cfg(not(windows))]
-struct Names(Option<sysinfo::Users>);
-
-#[cfg(not(windows))]
-impl Names {
-    fn read() -> Self {
-        Self(sysinfo::Users::new_with_refreshed_list().ok())
-    }
-
-    fn of(&self, id: &sysinfo::Uid) -> String {
-        let user = self.0.as_ref().and_then(|users| users.get_user_by_id(id));
-        user.map(|user| user.name().to_owned()).unwrap_or_default()
-    }
 }
