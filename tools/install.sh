@@ -84,7 +84,9 @@ need_packages() {
 # Debian's sshd, unpacked and not installed: an installed one would start, and open this machine.
 need_sshd() {
   local folder=$TOOLS/sshd package
-  need_packages openssh-client
+  need_packages openssh-client adduser
+  # Whom it becomes before anybody has signed in.
+  id sshd &>/dev/null || adduser --system --quiet --no-create-home --home /run/sshd --shell /usr/sbin/nologin sshd
   if [[ ! -x $folder/usr/sbin/sshd ]]; then
     rm -rf "$folder" "$folder.new"
     mkdir -p "$folder.new"

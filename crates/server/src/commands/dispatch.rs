@@ -13,6 +13,7 @@ use crate::jobs;
 use crate::observability::traces::spans;
 use crate::peers::Matter;
 use chrono::{DateTime, Utc};
+use gururmm_protocol::command::CommandStart;
 use gururmm_protocol::{CommandId, ServerMessage};
 use std::collections::HashSet;
 use tracing::Instrument as _;
@@ -20,7 +21,7 @@ use uuid::Uuid;
 
 /// Commands that may be on their way to one agent, unstarted. It keeps the agent's queue from filling up; what
 /// waits goes out when one of them starts or ends.
-const ON_THEIR_WAY: i64 = 16;
+pub const ON_THEIR_WAY: i64 = 16;
 /// Names the job that keeps deadlines.
 pub const DEADLINES: &str = "command deadlines";
 
@@ -61,13 +62,19 @@ async fn send_queued(app: &App, scope: &Scope<System>, agent_id: Uuid) -> Result
     // Before the send: a command the agent has is never `queued`.
     tx.commit().await?;
     for start in starts {
-        let id = start.command_id.0;
-        spans::command_message("command_start", agent_id, id)
-            .in_scope(|| app.gateway.send(agent_id, ServerMessage::CommandStart(start)));
-        app.commands.signals.wake(id);
-        app.commands.reached.count(Status::Sent);
+        send(app, agent_id, start);
     }
     Ok(sent)
+}
+
+/// Hands an order, which is committed as sent, to the agent's connection. Where that has gone meanwhile, the agent's next
+/// hello shows that it never arrived.
+pub fn send(app: &App, agent_id: Uuid, start: CommandStart) {
+    let id = start.command_id.0;
+    spans::command_message("command_start", agent_id, id)
+        .in_scope(|| app.gateway.send(agent_id, ServerMessage::CommandStart(start)));
+    app.commands.signals.wake(id);
+    app.commands.reached.count(Status::Sent);
 }
 
 /// Another node says that there is something for an agent that is connected here: a command, or that one is to be

@@ -177,7 +177,7 @@ pub async fn create(
     if is_ai_task {
         return Err(Error::new(Code::AiProviderNotConfigured));
     }
-    if store::count_open(&mut tx, agent_id).await? >= MAX_OPEN {
+    if agent.open >= MAX_OPEN {
         return Err(Error::with_detail(Code::RateLimited, "too many commands of this machine are not ended"));
     }
     let policy = policies::command_policy(&mut tx, agent_id).await?.ok_or_else(Error::not_found)?;
@@ -189,7 +189,11 @@ pub async fn create(
     // Held until commit: a command that is ordered while its machine moves is seen where the machine is then.
     (agent.client_id, agent.site_id) =
         agents::hold_place(&mut tx, agent_id).await?.ok_or_else(Error::not_found)?;
-    store::insert(&mut tx, &agent, &order, now, expires_at).await?;
+    // Written once where it can go at once: an agent that is here, and nothing of it waits before this.
+    let goes_at_once =
+        agent.queued == 0 && agent.sent < dispatch::ON_THEIR_WAY && app.gateway.is_connected(agent_id);
+    let status = if goes_at_once { Status::Sent } else { Status::Queued };
+    store::insert(&mut tx, &agent, &order, status, now, expires_at).await?;
     let event = Event::new(Topic::CommandCreated, tx.tenant()?, id.0)
         .on_agent(agent_id)
         .at(agent.client_id, Some(agent.site_id));
@@ -209,9 +213,15 @@ pub async fn create(
         "timeout_seconds": start.timeout_seconds,
     });
     tx.audit(Entry::new("command.create", "command", id.0).named(&agent.hostname).with(detail)).await?;
+    let tenant = tx.tenant()?;
+    // Before the send: a command the agent has is never `queued`, and never unknown.
     tx.commit().await?;
-    app.commands.reached.count(Status::Queued);
-    let sent = dispatch::dispatch(app, &Scope::system("commands: dispatch", scope.tenant()?), agent_id).await;
+    if goes_at_once {
+        dispatch::send(app, agent_id, order.start);
+        return Ok(Created { command_id: id.0, status });
+    }
+    app.commands.reached.count(status);
+    let sent = dispatch::dispatch(app, &Scope::system("commands: dispatch", tenant), agent_id).await;
     let status = if sent.contains(&id.0) { Status::Sent } else { Status::Queued };
     Ok(Created { command_id: id.0, status })
 }
@@ -376,9 +386,9 @@ async fn apply<P>(
             Err(Error::with_detail(Code::InvalidState, detail))
         }
         Step::To(status) => {
-            store::set_status(tx, locked.id, status, at).await?;
-            if let Some(end) = end {
-                store::write_end(tx, locked.id, end).await?;
+            match end {
+                Some(end) => store::end(tx, locked.id, status, at, end).await?,
+                None => store::set_status(tx, locked.id, status, at).await?,
             }
             tx.emit(locked.changed()?).await?;
             Ok(Some(status))

@@ -13,13 +13,16 @@ use sqlx::types::Json;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-/// A command's agent, as the `agents` slice publishes it.
+/// A command's agent, as the `agents` slice publishes it, and how many of its commands have not ended.
 pub struct Agent {
     pub id: Uuid,
     pub client_id: Uuid,
     pub site_id: Uuid,
     pub state: String,
     pub hostname: String,
+    pub open: i64,
+    pub queued: i64,
+    pub sent: i64,
 }
 
 /// What is written at an end.
@@ -36,35 +39,35 @@ pub struct End {
 pub async fn agent<P>(tx: &mut Tx<P>, id: Uuid) -> Result<Option<Agent>, Error> {
     let agent = sqlx::query_as!(
         Agent,
-        r#"SELECT id AS "id!", client_id AS "client_id!", site_id AS "site_id!", state AS "state!",
-             hostname AS "hostname!" FROM agent_directory WHERE id = $1"#,
+        r#"SELECT a.id AS "id!", a.client_id AS "client_id!", a.site_id AS "site_id!", a.state AS "state!",
+             a.hostname AS "hostname!", c.open AS "open!", c.queued AS "queued!", c.sent AS "sent!"
+           FROM agent_directory a CROSS JOIN LATERAL (
+             SELECT count(*) AS open, count(*) FILTER (WHERE status = 'queued') AS queued,
+               count(*) FILTER (WHERE status = 'sent') AS sent
+             FROM commands WHERE agent_id = a.id AND status IN ('queued', 'sent', 'running')) c
+           WHERE a.id = $1"#,
         id
     );
     Ok(agent.fetch_optional(tx.conn()).await?)
 }
 
-pub async fn count_open<P>(tx: &mut Tx<P>, agent_id: Uuid) -> Result<i64, Error> {
-    let open = sqlx::query_scalar!(
-        r#"SELECT count(*) AS "open!" FROM commands
-           WHERE agent_id = $1 AND status IN ('queued', 'sent', 'running')"#,
-        agent_id
-    );
-    Ok(open.fetch_one(tx.conn()).await?)
-}
-
+/// A new command, which waits, or is on its way from the beginning.
 pub async fn insert<P>(
     tx: &mut Tx<P>,
     agent: &Agent,
     order: &Order,
+    status: Status,
     created_at: DateTime<Utc>,
     expires_at: DateTime<Utc>,
 ) -> Result<(), Error> {
+    let sent_at = (status == Status::Sent).then_some(created_at);
     let (tenant, created_by) = (tx.tenant()?, tx.actor().user_id());
     let start = &order.start;
     sqlx::query!(
         "INSERT INTO commands (id, tenant_id, client_id, site_id, agent_id, command_type, command, interpreter, context,
-           elevated, working_directory, environment, stdin, timeout_seconds, status, created_by, created_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 'queued', $15, $16, $17)",
+           elevated, working_directory, environment, stdin, timeout_seconds, status, created_by, created_at, expires_at,
+           sent_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
         start.command_id.0,
         tenant,
         agent.client_id,
@@ -79,9 +82,11 @@ pub async fn insert<P>(
         serde_json::json!(start.environment),
         start.stdin,
         i32::try_from(start.timeout_seconds).map_err(Error::internal)?,
+        status.as_str(),
         created_by,
         created_at,
         expires_at,
+        sent_at,
     )
     .execute(tx.conn())
     .await?;
@@ -407,11 +412,21 @@ pub async fn set_status<P>(tx: &mut Tx<P>, id: Uuid, status: Status, at: DateTim
     Ok(())
 }
 
-pub async fn write_end<P>(tx: &mut Tx<P>, id: Uuid, end: &End) -> Result<(), Error> {
+/// Writes a final state and what is known of the end.
+pub async fn end<P>(
+    tx: &mut Tx<P>,
+    id: Uuid,
+    status: Status,
+    at: DateTime<Utc>,
+    end: &End,
+) -> Result<(), Error> {
     sqlx::query!(
-        "UPDATE commands SET exit_code = $2, error = $3, error_code = $4, stdout_bytes = coalesce($5, stdout_bytes),
-           stderr_bytes = coalesce($6, stderr_bytes), truncated = $7 WHERE id = $1",
+        "UPDATE commands SET status = $2, ended_at = $3, exit_code = $4, error = $5, error_code = $6,
+           stdout_bytes = coalesce($7, stdout_bytes), stderr_bytes = coalesce($8, stderr_bytes), truncated = $9
+         WHERE id = $1",
         id,
+        status.as_str(),
+        at,
         end.exit_code,
         end.error,
         end.error_code,

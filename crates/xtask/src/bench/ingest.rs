@@ -4,7 +4,7 @@
 use super::heartbeat::cpu_of;
 use super::{Row, percentile};
 use crate::fleet::{self, Fleet};
-use crate::stack::Stack;
+use crate::stack::{Stack, Transport};
 use anyhow::Context as _;
 use clap::Args;
 use serde::Deserialize;
@@ -43,7 +43,11 @@ struct Figures {
 }
 
 pub fn run(root: &Path, bin_dir: &Path, options: &Options) -> anyhow::Result<Vec<Row>> {
-    let stack = Stack::start(bin_dir, &root.join(format!("target/bench-{}", std::process::id())))?;
+    let stack = Stack::start_over(
+        Transport::Tls,
+        bin_dir,
+        &root.join(format!("target/bench-{}", std::process::id())),
+    )?;
     fleet::seed(&stack, bin_dir, options.agents)?;
     let window = options.window.to_string();
     let (mut ours, mut together, mut alone) = (Figures::default(), Figures::default(), Figures::default());

@@ -18,13 +18,17 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
+use tokio::time::timeout;
 
 /// What both shells run: every byte comes back at once, and nothing else does.
-const ECHO: &str = "stty raw -echo; echo ready; exec cat";
+/// The word as it is typed is not the one that is said.
+const ECHO: &str = r#"stty raw -echo; echo re""ady; exec cat"#;
 /// Between two keys: more quickly than anybody types, and not so quickly that they meet.
 const BETWEEN_KEYS: Duration = Duration::from_millis(4);
 const READ_BYTES: usize = 256 * 1024;
 const READY: &[u8] = b"ready";
+/// Nothing that is waited for takes so long.
+const AT_MOST: Duration = Duration::from_secs(20);
 
 #[derive(Args)]
 pub struct Options {
@@ -201,8 +205,7 @@ async fn our_echo(session: &Session, keys: usize, beside: Option<&Path>) -> anyh
     let line = format!("{ECHO}\r");
     sender.data(0, line.as_bytes(), Flags::default()).await?;
     let mut shown = Vec::new();
-    // The line itself is shown first, with the word in it: what counts is the word on a line of its own.
-    while !ends_with_ready(&shown) {
+    while !is_ready(&shown) {
         shown.extend(data(&mut shell).await?);
     }
     let download = async {
@@ -230,12 +233,9 @@ async fn our_echo(session: &Session, keys: usize, beside: Option<&Path>) -> anyh
     }
 }
 
-fn ends_with_ready(shown: &[u8]) -> bool {
-    let shown: Vec<u8> = shown.iter().copied().filter(|byte| *byte != b'\r').collect();
-    shown
-        .strip_suffix(b"\n")
-        .and_then(|shown| shown.strip_suffix(READY))
-        .is_some_and(|before| before.ends_with(b"\n"))
+/// Whether a shell has said its word, and its line's end with it.
+fn is_ready(shown: &[u8]) -> bool {
+    shown.windows(READY.len()).any(|window| window == READY) && shown.ends_with(b"\n")
 }
 
 async fn opened(channel: &mut Channel) -> anyhow::Result<Opened> {
@@ -247,7 +247,7 @@ async fn opened(channel: &mut Channel) -> anyhow::Result<Opened> {
 
 async fn data(channel: &mut Channel) -> anyhow::Result<Vec<u8>> {
     loop {
-        match channel.next().await {
+        match timeout(AT_MOST, channel.next()).await.context("the shell says nothing")? {
             Some(Incoming::Data { bytes, .. }) => return Ok(bytes.to_vec()),
             Some(Incoming::Opened(_)) => {}
             other => anyhow::bail!("the shell ended: {other:?}"),
@@ -388,7 +388,7 @@ impl Ssh {
         let mut shell =
             Shell::start(self.command("ssh").args(["-tt", "bench", "sh", "-c", &format!("'{ECHO}'")]))?;
         let mut shown = Vec::new();
-        while !shown.windows(READY.len()).any(|window| window == READY) || !shown.ends_with(b"\n") {
+        while !is_ready(&shown) {
             shown.extend(shell.read()?);
         }
         let mut beside = match beside {
