@@ -75,6 +75,8 @@ mod unix {
         let mut buffer = [0; 4 * 1024];
         let mut raw: Option<Raw> = None;
         let (mut is_up, mut is_waiting) = (false, false);
+        // Up to where the machine's output is on the screen.
+        let mut shown = 0;
         let code = loop {
             tokio::select! {
                 came = channel.next() => match came {
@@ -83,12 +85,20 @@ mod unix {
                             raw = Some(Raw::begin()?);
                             write(b"[INFO] Ctrl-] ends the session\r\n")?;
                         }
+                        let missed = opened.from.saturating_sub(shown);
+                        if missed > 0 {
+                            let note = "bytes were shown meanwhile and are not kept";
+                            write(format!("\r\n[WARNING] {missed} {note}\r\n").as_bytes())?;
+                        }
                         typed.confirmed(&opened);
                         typed.send_again(&sender).await?;
                         sender.message(&TerminalMessage::Resize(size()), Flags::default()).await?;
                         is_up = true;
                     }
-                    Some(Incoming::Data { bytes, .. }) => write(&bytes)?,
+                    Some(Incoming::Data { offset, bytes, .. }) => {
+                        shown = offset + bytes.len() as u64;
+                        write(&bytes)?;
+                    }
                     Some(Incoming::End(end)) => match end.error {
                         Some(error) => return Err(error.into()),
                         None => break end.exit_code.unwrap_or(0),

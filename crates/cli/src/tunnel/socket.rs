@@ -120,8 +120,9 @@ impl Driver {
                     Some(Ok(Message::Text(text))) => match serde_json::from_str(&text) {
                         Ok(Word::Ready(ready)) => {
                             if std::mem::replace(was_ready, true) {
-                                for attach in self.table.reattach() {
-                                    if sink.send(Message::binary(attach)).await.is_err() {
+                                let left = self.left_over();
+                                for frame in self.table.reattach().into_iter().chain(left) {
+                                    if sink.send(Message::binary(frame)).await.is_err() {
                                         return Parting::Lost;
                                     }
                                 }
@@ -158,6 +159,19 @@ impl Driver {
                 }
             }
         }
+    }
+}
+
+impl Driver {
+    /// What still waits for the link before, and is worth something on this one. Parts of streams and grants are not: they
+    /// are void when a channel is attached, and would come before what was lost of them.
+    fn left_over(&mut self) -> Vec<Vec<u8>> {
+        let queues = [&mut self.first, &mut self.second].into_iter();
+        let waiting = queues.flat_map(|queue| std::iter::from_fn(|| queue.try_recv().ok()));
+        let is_whole = |frame: &Vec<u8>| {
+            Frame::read(frame).is_ok_and(|frame| matches!(frame.kind, FrameKind::Open | FrameKind::End))
+        };
+        waiting.filter(is_whole).collect()
     }
 }
 

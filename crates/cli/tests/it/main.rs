@@ -1,6 +1,12 @@
 //! The program, as a tech runs it, with a real server and a real agent.
 #![expect(clippy::unwrap_used, reason = "tests fail by panic")]
 
+mod cable;
+mod lost_links;
+#[cfg(unix)]
+mod terminal;
+
+use cable::Cable;
 use chrono::Utc;
 use gururmm_agent::identity::{Identity, Secret};
 use gururmm_agent::state::StateDir;
@@ -72,11 +78,21 @@ impl Office {
     /// Signed in as this person, by mail address and password.
     async fn signed_in(person: &Person) -> Self {
         let office = Self::open().await;
-        let done = office
-            .run_with(&["login", "--url", &url(&office.server), "--email", person.email], PASSWORD)
-            .await;
-        assert_eq!(done.code, 0, "{}", done.err);
+        office.sign_in(person, &url(&office.server)).await;
         office
+    }
+
+    /// The same, at the server's end of a cable.
+    async fn signed_in_over_cable(person: &Person) -> (Self, Cable) {
+        let office = Self::open().await;
+        let cable = Cable::to(office.server.address()).await;
+        office.sign_in(person, &format!("http://{}", cable.address)).await;
+        (office, cable)
+    }
+
+    async fn sign_in(&self, person: &Person, url: &str) {
+        let done = self.run_with(&["login", "--url", url, "--email", person.email], PASSWORD).await;
+        assert_eq!(done.code, 0, "{}", done.err);
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
