@@ -10,7 +10,7 @@ use gururmm_protocol::tunnel::registry::{RegistryAnswer, RegistryRequest};
 use gururmm_protocol::tunnel::request::{Request, Response};
 use gururmm_protocol::tunnel::services::{ServiceAnswer, ServiceRequest};
 use gururmm_protocol::tunnel::terminal::TerminalMessage;
-use gururmm_protocol::tunnel::{Attach, ChannelEnd, Frame, FrameKind, Open, Opened, Ping};
+use gururmm_protocol::tunnel::{Attach, ChannelEnd, Frame, FrameKind, Open, Opened, Ping, Presence};
 use gururmm_protocol::{
     AgentMessage, Decoded, ServerMessage, Version, decode_agent_message, decode_server_message, encode,
 };
@@ -128,6 +128,7 @@ fn bodies(body: &[u8]) {
     }
     read!(
         Ping,
+        Presence,
         Open,
         Opened,
         Attach,

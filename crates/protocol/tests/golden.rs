@@ -12,7 +12,7 @@ use gururmm_protocol::tunnel::registry::{RegistryAnswer, RegistryRequest};
 use gururmm_protocol::tunnel::request::{Request, Response};
 use gururmm_protocol::tunnel::services::{ServiceAnswer, ServiceRequest};
 use gururmm_protocol::tunnel::terminal::TerminalMessage;
-use gururmm_protocol::tunnel::{Attach, ChannelEnd, Open, Opened, Ping};
+use gururmm_protocol::tunnel::{Attach, ChannelEnd, Open, Opened, Ping, Presence};
 use gururmm_protocol::{
     AgentMessage, Decoded, SUPPORTED, ServerMessage, decode_agent_message, decode_server_message, encode,
 };
@@ -94,6 +94,7 @@ fn bodies_of_channels_frames_are_read_and_written_as_ever() {
         let text = fs::read_to_string(&path).unwrap();
         match path.file_stem().and_then(|stem| stem.to_str()).unwrap().split('-').next().unwrap() {
             "ping" => body::<Ping>(&path, &text),
+            "presence" => body::<Presence>(&path, &text),
             "open" => body::<Open>(&path, &text),
             "opened" => body::<Opened>(&path, &text),
             "attach" => body::<Attach>(&path, &text),

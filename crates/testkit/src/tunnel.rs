@@ -11,7 +11,8 @@ use gururmm_protocol::tunnel::frame::{data_body, json_body};
 use gururmm_protocol::tunnel::order::{ChannelKind, Shell, TunnelOpen, TunnelReady};
 use gururmm_protocol::tunnel::terminal::{OpenTerminal, TerminalSize};
 use gururmm_protocol::tunnel::{
-    Attach, ChannelEnd, ChannelId, Flags, Frame, FrameKind, LiveChannel, Open, OpenChannel, Opened,
+    Attach, ChannelEnd, ChannelId, Flags, Frame, FrameKind, LiveChannel, Open, OpenChannel, Opened, Presence,
+    SESSION_CHANNEL, Whereabouts,
 };
 use gururmm_protocol::{AgentMessage, Decoded, ServerMessage, TunnelId, decode_server_message, encode};
 use serde::Serialize;
@@ -190,6 +191,8 @@ pub struct TunnelMachine {
     pub agent: TestAgent,
     messages: VecDeque<ServerMessage>,
     frames: VecDeque<(TunnelId, OwnFrame)>,
+    /// Sessions whose tech was said to be away.
+    away: VecDeque<TunnelId>,
 }
 
 impl TunnelMachine {
@@ -203,7 +206,20 @@ impl TunnelMachine {
         let tunnels = sessions.iter().copied().map(TunnelId).collect();
         let hello = Hello { tunnels, ..hello(machine, Vec::new()) };
         let agent = TestAgent::connect_saying(server, machine, hello).await;
-        Self { agent, messages: VecDeque::new(), frames: VecDeque::new() }
+        Self { agent, messages: VecDeque::new(), frames: VecDeque::new(), away: VecDeque::new() }
+    }
+
+    /// Is told that nobody is in the session.
+    pub async fn hears_away(&mut self, session: Uuid) {
+        while !self.was_told_away(session) {
+            self.take().await.unwrap_or_else(|closed| panic!("closed: {closed:?}"));
+        }
+    }
+
+    /// Whether it was told so, and has not been asked since.
+    pub fn was_told_away(&mut self, session: Uuid) -> bool {
+        let place = self.away.iter().position(|of| of.0 == session);
+        place.and_then(|place| self.away.remove(place)).is_some()
     }
 
     /// The next order to open a session.
@@ -314,7 +330,12 @@ impl TunnelMachine {
             },
             Piece::Binary(bytes) => {
                 let (session, frame) = Frame::read_of_session(&bytes).unwrap();
-                self.frames.push_back((session, OwnFrame::of(&frame)));
+                match frame.json() {
+                    Ok(Presence { tech: Whereabouts::Away }) if frame.channel == SESSION_CHANNEL => {
+                        self.away.push_back(session);
+                    }
+                    _ => self.frames.push_back((session, OwnFrame::of(&frame))),
+                }
             }
         }
         Ok(())

@@ -82,7 +82,7 @@ pub(super) struct Shared {
 
 #[derive(Debug)]
 struct Flow {
-    /// The way to the server, while there is one.
+    /// The way to the tech, while there is one.
     lanes: Option<Lanes>,
     /// An open or attach that is not answered yet: what it lets be sent.
     asked: Option<u32>,
@@ -246,7 +246,7 @@ impl ChannelSender {
         self.0.close(end.clone())
     }
 
-    /// Returns when the link is gone: nobody is there until an [`Incoming::Attach`] comes.
+    /// Returns when the link is gone, or the tech: nobody is there until an [`Incoming::Attach`] comes.
     pub async fn detached(&self) {
         self.0.until(|flow| flow.lanes.is_none()).await;
     }
@@ -372,7 +372,7 @@ impl Shared {
         self.changed.notify_waiters();
     }
 
-    /// The link is gone: nothing is sent until somebody attaches.
+    /// The link is gone, or the tech: nothing is sent until somebody attaches.
     pub(super) fn detach(&self) {
         let mut flow = self.flow();
         flow.lanes = None;

@@ -20,7 +20,8 @@ use channel::Channel;
 use gururmm_protocol::tunnel::order::Refusal;
 use gururmm_protocol::tunnel::{
     ChannelEnd, ChannelError, ChannelId, ErrorCode, Flags, Frame, FrameError, FrameKind, KEEP_SECONDS,
-    MAX_SESSIONS, OpenChannel, SESSION_CHANNEL, TunnelOpen, TunnelRefused, TunnelRules,
+    MAX_SESSIONS, OpenChannel, Presence, SESSION_CHANNEL, TunnelOpen, TunnelRefused, TunnelRules,
+    Whereabouts,
 };
 use gururmm_protocol::{AgentMessage, TunnelId};
 use lanes::{Lane, Lanes};
@@ -210,7 +211,11 @@ impl Tunnels {
             return tracing::warn!(%tunnel_id, "a frame of a session that is not opened again is ignored");
         }
         if frame.channel == SESSION_CHANNEL {
-            return ping::echo(&lanes, tunnel_id, &frame);
+            return match frame.json() {
+                Ok(Presence { tech: Whereabouts::Away }) => session.tech_left(),
+                Ok(Presence { tech: Whereabouts::Unknown }) => {}
+                Err(_) => ping::echo(&lanes, tunnel_id, &frame),
+            };
         }
         let started = session.take(&lanes, tunnel_id, &frame);
         if let Some(started) = started {

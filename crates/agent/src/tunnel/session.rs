@@ -8,7 +8,8 @@ use gururmm_protocol::limits::{MAX_NAME_CHARS, clean};
 use gururmm_protocol::tunnel::order::Shell;
 use gururmm_protocol::tunnel::{
     Attach, BULK_WINDOW_BYTES, ChannelEnd, ChannelError, ChannelId, ChannelKind, ErrorCode, Frame, FrameKind,
-    LiveChannel, MAX_CHANNELS, Open, OpenChannel, TunnelOpen, TunnelReady, TunnelRules, WINDOW_BYTES,
+    LiveChannel, MAX_CHANNELS, Open, OpenChannel, SERVER_CHANNELS, TunnelOpen, TunnelReady, TunnelRules,
+    WINDOW_BYTES,
 };
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -101,6 +102,12 @@ impl TunnelSession {
         // One that was not spoken of since the link before is not kept for longer.
         self.until.get_or_insert(until);
         self.channels.values().for_each(|entry| entry.shared.detach());
+    }
+
+    /// The tech is away while the link stands: what was opened by the page or program waits until somebody attaches.
+    pub(super) fn tech_left(&mut self) {
+        let of_tech = self.channels.iter().filter(|(id, _)| **id < SERVER_CHANNELS);
+        of_tech.for_each(|(_, entry)| entry.shared.detach());
     }
 
     /// It is over, with all in it.

@@ -6,8 +6,8 @@ use super::*;
 use gururmm_protocol::tunnel::forward::OpenForward;
 use gururmm_protocol::tunnel::frame::{OFFSET_BYTES, PIECE_BYTES, SESSION_BYTES, data_body, json_body};
 use gururmm_protocol::tunnel::{
-    Attach, ChannelKind, Consent, MAX_CHANNELS, MAX_WINDOW_BYTES, Open, Opened, Ping, TunnelReady,
-    WINDOW_BYTES,
+    Attach, ChannelKind, Consent, MAX_CHANNELS, MAX_WINDOW_BYTES, Open, Opened, Ping, SERVER_CHANNELS,
+    TunnelReady, WINDOW_BYTES,
 };
 use std::time::Duration;
 use tokio::time::timeout;
@@ -282,6 +282,34 @@ impl Bench {
         }
         self.send(channel, FrameKind::Message, b"\"stall\"");
     }
+}
+
+#[tokio::test]
+async fn while_the_tech_is_away_what_was_opened_waits_and_the_servers_own_goes_on() {
+    let mut bench = Bench::new().await;
+    let (own, of_server) = (1, SERVER_CHANNELS);
+    bench.terminal(own, 1_000).await;
+    bench.terminal(of_server, 1_000).await;
+    // What nobody knows means nothing.
+    for body in [&br#"{"tech":"on holiday"}"#[..], br#"{"tech":7}"#, b"{"] {
+        bench.send(SESSION_CHANNEL, FrameKind::Message, body);
+    }
+    bench.send(own, FrameKind::Data, &data_body(0, b"a"));
+    assert_eq!(bench.expect(own, FrameKind::Data).await, data_body(0, b"a"));
+    bench.send(SESSION_CHANNEL, FrameKind::Message, br#"{"tech":"away"}"#);
+    bench.send(own, FrameKind::Data, &data_body(1, b"b"));
+    bench.send(of_server, FrameKind::Data, &data_body(0, b"c"));
+    assert_eq!(bench.expect(of_server, FrameKind::Data).await, data_body(0, b"c"));
+    bench.nothing().await;
+    bench.attach(own, 1, 1_000);
+    assert_eq!(bench.expect_opened(own).await.received, 2);
+    assert_eq!(bench.expect(own, FrameKind::Data).await, data_body(1, b"b"));
+    // One that ends meanwhile says how to who asks.
+    bench.send(SESSION_CHANNEL, FrameKind::Message, br#"{"tech":"away"}"#);
+    bench.send(own, FrameKind::End, b"{}");
+    bench.nothing().await;
+    bench.attach(own, 0, 1_000);
+    assert_eq!(bench.expect_end(own).await.exit_code, Some(7));
 }
 
 #[tokio::test]

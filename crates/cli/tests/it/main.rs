@@ -1,6 +1,7 @@
 //! The program, as a tech runs it, with a real server and a real agent.
 #![expect(clippy::unwrap_used, reason = "tests fail by panic")]
 
+mod away;
 mod cable;
 mod lost_links;
 #[cfg(unix)]

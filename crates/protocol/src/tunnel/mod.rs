@@ -24,7 +24,7 @@ pub use channel::{Attach, ChannelEnd, ChannelError, ErrorCode, LiveChannel, Open
 pub use frame::{ChannelId, Flags, Frame, FrameError, FrameKind};
 pub use order::{ChannelKind, Consent, TunnelClose, TunnelOpen, TunnelReady, TunnelRefused, TunnelRules};
 
-/// The channel of the session itself: [`Ping`] and its echo.
+/// The channel of the session itself: [`Ping`] and its echo, and [`Presence`]. What one side does not know there, it ignores.
 pub const SESSION_CHANNEL: ChannelId = 0;
 /// Channels from here on are opened by the server.
 pub const SERVER_CHANNELS: ChannelId = 0x8000_0000;
@@ -47,4 +47,23 @@ pub const KEEP_SECONDS: u32 = 300;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Ping {
     pub ping: u64,
+}
+
+/// On [`SESSION_CHANNEL`], from the server to the machine: where the tech is. Who comes back attaches to each channel, which
+/// says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Presence {
+    pub tech: Whereabouts,
+}
+
+/// Where a tech is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Whereabouts {
+    /// The tech's page or program is gone. What it had open waits for an [`Attach`], as after a lost link; shells run on.
+    /// Channels of the server's own go on.
+    Away,
+    /// A place this build does not know.
+    #[serde(other)]
+    Unknown,
 }

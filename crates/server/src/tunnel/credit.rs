@@ -54,6 +54,8 @@ enum Phase {
     Attaching,
     /// Nobody has asked for it since the link or the page was lost.
     Detached,
+    /// It ended while nobody was there: the machine says how to who asks for it.
+    Ended,
 }
 
 #[derive(Debug)]
@@ -157,7 +159,10 @@ impl Channels {
         if !allowed.contains(&kind) {
             return refuse(ErrorCode::NotAllowed, "the policy does not allow it");
         }
-        if self.0.contains_key(&id) {
+        if self.0.len() >= MAX_CHANNELS {
+            self.0.retain(|_, channel| channel.phase != Phase::Ended);
+        }
+        if self.0.get(&id).is_some_and(|channel| channel.phase != Phase::Ended) {
             return refuse(ErrorCode::AlreadyExists, "there is a channel of that number");
         }
         let ahead: u64 = self.0.values().map(|channel| u64::from(channel.to_tech)).sum();
@@ -212,6 +217,18 @@ impl Channels {
                 to_machine: 0,
             });
         }
+    }
+
+    /// Somebody is there again, and the machine says which channels it has.
+    pub fn machine_names(&mut self, live: &[LiveChannel]) {
+        let is_there = |id: &ChannelId| live.iter().any(|one| one.channel == *id);
+        let detached = self.0.iter_mut().filter(|(_, channel)| channel.phase == Phase::Detached);
+        detached.filter(|(id, _)| !is_there(id)).for_each(|(_, channel)| channel.phase = Phase::Ended);
+    }
+
+    /// Whether anything is open that a page or program of the tech has opened.
+    pub fn has_techs(&self) -> bool {
+        self.0.keys().any(|id| Side::of(*id) == Side::Tech)
     }
 
     /// The server does not want its own channel any more.

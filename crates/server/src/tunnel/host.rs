@@ -16,7 +16,8 @@ use chrono::{DateTime, Utc};
 use gururmm_protocol::tunnel::frame::json_body;
 use gururmm_protocol::tunnel::order::{TunnelOpen, TunnelReady, TunnelRefused};
 use gururmm_protocol::tunnel::{
-    ChannelEnd, ChannelId, Flags, Frame, FrameError, FrameKind, LiveChannel, SERVER_CHANNELS, SESSION_CHANNEL,
+    ChannelEnd, ChannelId, Flags, Frame, FrameError, FrameKind, LiveChannel, Presence, SERVER_CHANNELS,
+    SESSION_CHANNEL, Whereabouts,
 };
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
@@ -306,6 +307,19 @@ impl Host {
         state.channels.tech_left();
         // It comes again to who attaches.
         self.from_machine.retain(|channel| Side::of(channel) == Side::Server);
+        self.say_away(state);
+    }
+
+    /// Tells the machine that nobody is there, whose shells would stand still otherwise once they have shown what they may.
+    fn say_away(&self, state: &State) {
+        if state.ready.is_none() || !state.channels.has_techs() {
+            return;
+        }
+        if let Ok(body) = json_body(&Presence { tech: Whereabouts::Away }) {
+            let (channel, kind, flags) = (SESSION_CHANNEL, FrameKind::Message, Flags::default());
+            let away = Frame { channel, kind, flags, body: &body }.to_bytes();
+            let _ends_with_the_session = self.to_machine.push(channel, false, away.into());
+        }
     }
 
     fn greet(&self, state: &State) {
@@ -487,7 +501,8 @@ impl Host {
         if state.way.link() != Some(link) {
             return;
         }
-        if state.ready.is_none() {
+        let is_new = state.ready.is_none();
+        if is_new {
             state.channels.machine_has(&ready.channels);
             // What a host before this one left behind.
             for left in ready.channels.iter().filter(|one| Side::of(one.channel) == Side::Server) {
@@ -495,10 +510,15 @@ impl Host {
                     let _ends_with_the_session = self.to_machine.push(left.channel, false, end);
                 }
             }
-        } else if !state.awaits_list {
+        } else if state.awaits_list {
+            state.channels.machine_names(&ready.channels);
+        } else {
             return;
         }
         (state.ready, state.refused, state.away_since, state.awaits_list) = (Some(ready), None, None, false);
+        if is_new && state.socket.is_none() {
+            self.say_away(&state);
+        }
         self.say_phase(&state);
         drop(state);
         self.phase.send_replace(Phase::Ready);

@@ -15,6 +15,7 @@ use uuid::Uuid;
 on_both! {
     what_is_typed_on_one_server_reaches_a_machine_of_the_other
     a_machine_that_comes_back_to_another_server_goes_on
+    a_machine_of_another_server_is_told_that_nobody_is_there
     a_page_that_comes_to_another_server_takes_the_session_with_it
     what_was_carried_once_is_worth_nothing_a_second_time
 }
@@ -75,6 +76,18 @@ async fn a_machine_that_comes_back_to_another_server_goes_on(two: Two) {
     assert_eq!(machine.ordered().await.tunnel_id.0, session);
     machine.ready(session, &[(1, ChannelKind::Terminal)]).await;
     assert_eq!(page.text("ready").await["path"], "relayed");
+    page.attach(1, 0, 100).await;
+    assert_eq!(machine.frame(session).await.kind, FrameKind::Attach);
+}
+
+async fn a_machine_of_another_server_is_told_that_nobody_is_there(two: Two) {
+    let (tech, _seeded, mut machine, session, page) = relayed(&two).await;
+    drop(page);
+    machine.hears_away(session).await;
+    let mut page = Page::open(&two.here, &tech, session).await;
+    machine.ordered().await;
+    machine.ready(session, &[(1, ChannelKind::Terminal)]).await;
+    page.text("ready").await;
     page.attach(1, 0, 100).await;
     assert_eq!(machine.frame(session).await.kind, FrameKind::Attach);
 }

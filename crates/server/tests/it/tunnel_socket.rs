@@ -186,6 +186,39 @@ async fn a_page_that_is_loaded_again_takes_the_place_of_the_one_before_and_goes_
 }
 
 #[tokio::test]
+async fn a_machine_is_told_that_nobody_is_there_for_whom_something_is_open() {
+    let mut scene = Scene::new().await;
+    let session = scene.session;
+    let _before = scene.page().await;
+    let mut page = Page::open(&scene.server, &scene.tech, session).await;
+    scene.machine.takes(session).await;
+    page.text("ready").await;
+    scene.machine.settle().await;
+    assert!(!scene.machine.was_told_away(session), "nothing is open");
+    page.open_terminal(1, 1_000).await;
+    assert_eq!(scene.machine.frame(session).await.kind, FrameKind::Open);
+    scene.machine.opened(session, 1, Opened { window: 1_000, ..Opened::default() }).await;
+    page.frame().await;
+    drop(page);
+    scene.machine.hears_away(session).await;
+    // It is there anew, with a host that has no page yet.
+    drop(scene.machine);
+    let mut machine = TunnelMachine::connect_having(&scene.server, &scene.seeded, &[session]).await;
+    machine.ordered().await;
+    machine.ready(session, &[(1, ChannelKind::Terminal)]).await;
+    machine.hears_away(session).await;
+    let mut page = Page::open(&scene.server, &scene.tech, session).await;
+    machine.ordered().await;
+    machine.ready(session, &[]).await;
+    page.text("ready").await;
+    // It ended meanwhile: how, the machine says.
+    page.attach(1, 0, 500).await;
+    assert_eq!(machine.frame(session).await.kind, FrameKind::Attach);
+    machine.ends(session, 1, &ChannelEnd { exit_code: Some(3), ..ChannelEnd::default() }).await;
+    assert_eq!(page.frame().await.read::<ChannelEnd>().exit_code, Some(3));
+}
+
+#[tokio::test]
 async fn an_agent_that_comes_back_goes_on_with_the_session() {
     let mut scene = Scene::new().await;
     let session = scene.session;

@@ -20,6 +20,7 @@ const SHAPES: Record<string, z.ZodType> = {
   open: wire.open,
   opened: wire.opened,
   ping: wire.ping,
+  presence: wire.presence,
   process_answer: wire.response(wire.processAnswer),
   process_request: wire.request(wire.processRequest),
   registry_answer: wire.response(wire.registryAnswer),

@@ -231,6 +231,9 @@ export type ChannelEnd = z.infer<typeof channelEnd>;
 
 export const ping = z.object({ ping: count });
 
+/** From the server to the machine: no page hears it. */
+export const presence = z.object({ tech: z.enum(["away", "unknown"]).catch("unknown") });
+
 export const terminalMessage = z.object({
   type: z.literal("resize"),
   columns: count,

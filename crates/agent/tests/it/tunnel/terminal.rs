@@ -7,8 +7,10 @@ use gururmm_protocol::ServerMessage;
 use gururmm_protocol::tunnel::frame::OFFSET_BYTES;
 use gururmm_protocol::tunnel::terminal::{OpenTerminal, TerminalMessage, TerminalSize};
 use gururmm_protocol::tunnel::{
-    ChannelKind, ErrorCode, FrameKind, MAX_WINDOW_BYTES, OpenChannel, Opened, SCROLLBACK_BYTES,
+    ChannelKind, ErrorCode, FrameKind, MAX_WINDOW_BYTES, OpenChannel, Opened, Presence, SCROLLBACK_BYTES,
+    SESSION_CHANNEL, Whereabouts,
 };
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 #[tokio::test]
@@ -126,13 +128,7 @@ async fn while_nobody_is_there_the_shell_works_on_and_the_last_of_it_is_kept() {
     let agent = TestAgent::start(&server);
     let mut bench = Bench::open(&mut server).await;
     let mut screen = Screen::open(&mut bench, 1).await;
-    let done = agent.state_dir().join("done");
-    let line = format!(
-        "sleep 0.3; yes 0123456789abcde | head -c 8000000; echo; echo the end; touch {}\n",
-        done.display()
-    );
-    screen.type_in(&mut bench, &line).await;
-    screen.until(&mut bench, "touch").await;
+    let done = shows_much(&mut bench, &mut screen, &agent.state_dir()).await;
     server.set_mode(Mode::Refuse(502, "NOBODY"));
     bench.connection.socket.close(None).await.unwrap();
     eventually("it is done without anybody", || done.exists()).await;
@@ -141,6 +137,36 @@ async fn while_nobody_is_there_the_shell_works_on_and_the_last_of_it_is_kept() {
     bench.connection = connection;
     bench.frames.clear();
     bench.reopen().await;
+    finds_the_last_of_it(&mut bench, &screen).await;
+}
+
+/// The server says so, while the link stands.
+#[tokio::test]
+async fn while_the_tech_is_away_the_shell_works_on_and_the_last_of_it_is_kept() {
+    let mut server = TestServer::start().await;
+    let agent = TestAgent::start(&server);
+    let mut bench = Bench::open(&mut server).await;
+    let mut screen = Screen::open(&mut bench, 1).await;
+    let done = shows_much(&mut bench, &mut screen, &agent.state_dir()).await;
+    bench.say(SESSION_CHANNEL, FrameKind::Message, &Presence { tech: Whereabouts::Away }).await;
+    eventually("it is done without anybody", || done.exists()).await;
+    finds_the_last_of_it(&mut bench, &screen).await;
+}
+
+/// Has the shell show far more than is kept, after a moment; gives the file that is made when it has.
+async fn shows_much(bench: &mut Bench, screen: &mut Screen, folder: &Path) -> PathBuf {
+    let done = folder.join("done");
+    let line = format!(
+        "sleep 0.3; yes 0123456789abcde | head -c 8000000; echo; echo the end; touch {}\n",
+        done.display()
+    );
+    screen.type_in(bench, &line).await;
+    screen.until(bench, "touch").await;
+    done
+}
+
+/// Attaches, and is shown as much as is kept: up to the prompt.
+async fn finds_the_last_of_it(bench: &mut Bench, screen: &Screen) {
     let have = screen.shown.len() as u64;
     let opened = bench.attach(1, have, MAX_WINDOW_BYTES).await;
     assert!(opened.from > have, "more was kept than there is room for");

@@ -165,6 +165,32 @@ fn a_machine_that_is_back_says_what_there_is() {
 }
 
 #[test]
+fn what_ended_while_nobody_was_there_says_how_to_who_asks_and_takes_no_room() {
+    let live = |channel| LiveChannel { channel, kind: ChannelKind::Terminal, label: String::new() };
+    let mut table = Table::default();
+    for channel in 1..=MAX_CHANNELS as u32 {
+        assert_eq!(table.tech(channel, FrameKind::Open, &open(100)), Verdict::Pass);
+    }
+    assert!(table.0.has_techs());
+    table.0.tech_left();
+    table.0.machine_names(&[live(1)]);
+    assert_eq!(table.tech(2, FrameKind::Attach, &attach(10)), Verdict::Pass);
+    assert_eq!(table.machine(2, FrameKind::End, br#"{"exit_code":3}"#), Verdict::Pass);
+    // A page that did not know them takes their numbers, and others find room.
+    assert_eq!(table.tech(3, FrameKind::Open, &open(100)), Verdict::Pass);
+    for channel in 100..100 + MAX_CHANNELS as u32 - 2 {
+        assert_eq!(table.tech(channel, FrameKind::Open, &open(1)), Verdict::Pass);
+    }
+    assert_eq!(code(&table.tech(99, FrameKind::Open, &open(1))), Some(ErrorCode::TooMany));
+    assert_eq!(
+        code(&table.tech(1, FrameKind::Open, &open(1))),
+        Some(ErrorCode::AlreadyExists),
+        "it is there"
+    );
+    assert_eq!(code(&table.tech(4, FrameKind::Attach, &attach(1))), Some(ErrorCode::Closed), "forgotten");
+}
+
+#[test]
 fn the_sessions_own_channel_has_pings_and_nothing_else() {
     let mut table = Table::default();
     assert_eq!(table.tech(SESSION_CHANNEL, FrameKind::Message, br#"{"ping":1}"#), Verdict::Pass);
@@ -182,7 +208,7 @@ proptest! {
     /// and what may be ahead never exceeds the session's limit.
     #[test]
     fn no_frames_make_more_pass_than_was_granted(
-        steps in proptest::collection::vec((0_u8..7, 1_u32..4, 8_u32..2_000_000), 1..200),
+        steps in proptest::collection::vec((0_u8..8, 1_u32..4, 8_u32..2_000_000), 1..200),
     ) {
         let mut table = Table::default();
         let mut granted = HashMap::<u32, u64>::new();
@@ -209,6 +235,7 @@ proptest! {
                 }
                 5 => table.0.tech_left(),
                 6 => { table.machine(channel, FrameKind::End, b"{}"); }
+                7 => table.0.machine_names(&[]),
                 _ => {}
             }
             for (channel, passed) in &passed {
