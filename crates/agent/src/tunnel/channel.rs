@@ -16,8 +16,12 @@ use tokio::sync::{Notify, mpsc};
 
 /// Frames of one channel that may wait to be taken up; bytes are bounded by the credit.
 pub(super) const QUEUE: usize = 1_024;
-/// A grant is sent when this part of the window came together: not one for each key that is pressed.
+/// A grant is sent when this part of the window came together, or a piece of a transfer: not one for each key that is pressed.
 const GRANTED_AT: u32 = 4;
+
+fn granted_at(window: u32) -> u32 {
+    (window / GRANTED_AT).min(PIECE_BYTES as u32)
+}
 
 /// The machine's end of one channel. Dropped: the channel ends.
 #[derive(Debug)]
@@ -206,7 +210,7 @@ impl ChannelSender {
         }
         let turn = |flow: &Flow| {
             // Whoever attaches is told all of it.
-            let is_much = flow.dealt_with > 0 && flow.dealt_with >= flow.window / GRANTED_AT;
+            let is_much = flow.dealt_with > 0 && flow.dealt_with >= granted_at(flow.window);
             if is_much && flow.is_open() { Turn::Now } else { Turn::Never }
         };
         let make = |flow: &mut Flow| {

@@ -6,7 +6,7 @@ use crate::tunnel::{Gone, Incoming, Session, State};
 use anyhow::Context as _;
 use clap::Args;
 use gururmm_protocol::tunnel::forward::OpenForward;
-use gururmm_protocol::tunnel::{ChannelEnd, Flags, OpenChannel, WINDOW_BYTES};
+use gururmm_protocol::tunnel::{ChannelEnd, Flags, OpenChannel};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
@@ -141,7 +141,7 @@ async fn serve(session: Arc<Session>, listener: TcpListener, forward: Forward) {
 async fn carry(session: &Session, stream: TcpStream, forward: &Forward) -> anyhow::Result<()> {
     stream.set_nodelay(true)?;
     let open = OpenForward { host: forward.host.clone(), port: forward.port };
-    let mut channel = session.channel(OpenChannel::Forward(open), WINDOW_BYTES, false).await?;
+    let mut channel = session.channel(OpenChannel::Forward(open), false).await?;
     match channel.next().await {
         Some(Incoming::Opened(_)) => {}
         Some(Incoming::End(end)) => return finished(end),

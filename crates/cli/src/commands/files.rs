@@ -10,9 +10,7 @@ use gururmm_protocol::tunnel::files::{
     Entry, EntryKind, FileAnswer, FileRequest, OpenDownload, OpenUpload, UploadMessage,
 };
 use gururmm_protocol::tunnel::request::{Answer, Request, Response};
-use gururmm_protocol::tunnel::{
-    BULK_WINDOW_BYTES, ChannelEnd, ChannelError, ErrorCode, Flags, OpenChannel, Opened, WINDOW_BYTES,
-};
+use gururmm_protocol::tunnel::{ChannelEnd, ChannelError, ErrorCode, Flags, OpenChannel, Opened};
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
@@ -83,7 +81,7 @@ async fn act(session: &Session, action: Action) -> anyhow::Result<()> {
         Action::Cp { from, to } => FileRequest::Copy { from, to },
         Action::Rm { path, recursive } => FileRequest::Delete { path, recursive },
     };
-    let mut channel = session.channel(OpenChannel::Files {}, WINDOW_BYTES, false).await?;
+    let mut channel = session.channel(OpenChannel::Files {}, false).await?;
     opened(&mut channel).await?;
     channel.sender().message(&Request { id: 1, request }, Flags::default()).await?;
     loop {
@@ -163,7 +161,7 @@ async fn get(session: &Session, path: String, to: Option<PathBuf>) -> anyhow::Re
     loop {
         let offset = file.seek(SeekFrom::End(0))?;
         let open = OpenDownload { path: path.clone(), offset, modified_ms, archive: false };
-        let mut channel = session.channel(OpenChannel::Download(open), BULK_WINDOW_BYTES, false).await?;
+        let mut channel = session.channel(OpenChannel::Download(open), false).await?;
         let facts = match opened(&mut channel).await {
             Ok(facts) => facts,
             Err(error) if is_conflict(&error) || offset > 0 && modified_ms.is_none() => {
@@ -212,7 +210,7 @@ async fn put(session: &Session, from: &Path, path: String, replace: bool) -> any
     let resume_key = sha256.clone();
     loop {
         let open = OpenUpload { path: path.clone(), size, replace, resume_key: resume_key.clone() };
-        let mut channel = session.channel(OpenChannel::Upload(open), WINDOW_BYTES, false).await?;
+        let mut channel = session.channel(OpenChannel::Upload(open), false).await?;
         let mut offset = opened(&mut channel).await?.received;
         file.seek(SeekFrom::Start(offset))?;
         let sender = channel.sender();

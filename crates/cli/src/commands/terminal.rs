@@ -34,7 +34,7 @@ mod unix {
     use anyhow::Context as _;
     use gururmm_protocol::command::RunContext;
     use gururmm_protocol::tunnel::terminal::{OpenTerminal, TerminalMessage, TerminalSize};
-    use gururmm_protocol::tunnel::{Flags, OpenChannel, Opened, WINDOW_BYTES};
+    use gururmm_protocol::tunnel::{Flags, OpenChannel, Opened};
     use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
     use std::collections::VecDeque;
     use std::io::{self, Write as _};
@@ -68,7 +68,7 @@ mod unix {
         };
         let context = if options.as_user { RunContext::UserSession } else { RunContext::System };
         let open = OpenTerminal { shell, context, size: size() };
-        let mut channel = session.channel(OpenChannel::Terminal(open), WINDOW_BYTES, true).await?;
+        let mut channel = session.channel(OpenChannel::Terminal(open), true).await?;
         let (sender, mut state) = (channel.sender(), session.state());
         let (mut input, mut resized) = (tokio::io::stdin(), signal(SignalKind::window_change())?);
         let mut typed = Typed::default();

@@ -1,15 +1,17 @@
 //! The tech's end of channels: credit both ways, and what is known of each.
 
+use super::pace::Pace;
 use bytes::Bytes;
 use gururmm_protocol::tunnel::frame::{self, OFFSET_BYTES, PIECE_BYTES};
 use gururmm_protocol::tunnel::{
     Attach, ChannelEnd, ChannelError, ChannelId, ErrorCode, Flags, Frame, FrameError, FrameKind,
-    MAX_WINDOW_BYTES, Opened,
+    MAX_WINDOW_BYTES, Opened, WINDOW_BYTES,
 };
 use serde::Serialize;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc};
 
 /// What comes through a channel, in order.
@@ -41,22 +43,23 @@ pub struct Channel {
     incoming: mpsc::UnboundedReceiver<Incoming>,
     sender: Sender,
     table: Arc<Table>,
-    /// Bytes dealt with and not yet granted again.
-    owed: u32,
+    /// Bytes dealt with and not yet granted again. Negative: so many less are granted, for the window became smaller.
+    owed: i64,
     window: u32,
+    /// Of a download: how far it may be ahead.
+    pace: Option<Pace>,
 }
 
 impl Channel {
     /// What comes next. Asking for it says that what came before is dealt with: so much may be sent anew.
     pub async fn next(&mut self) -> Option<Incoming> {
-        if self.owed >= self.window / 2 {
-            let granted = std::mem::take(&mut self.owed).to_be_bytes();
-            let _over = self.sender.send(FrameKind::Credit, Flags::default(), &granted).await;
+        if self.owed >= i64::from(self.window / 2) {
+            self.grant().await;
         }
         let next = self.incoming.recv().await;
         self.owed += match &next {
-            Some(Incoming::Data { bytes, .. }) => size(bytes.len() + OFFSET_BYTES),
-            Some(Incoming::Message(bytes)) => size(bytes.len()),
+            Some(Incoming::Data { bytes, .. }) => i64::from(size(bytes.len() + OFFSET_BYTES)),
+            Some(Incoming::Message(bytes)) => i64::from(size(bytes.len())),
             _ => 0,
         };
         if let Some(Incoming::Opened(_)) = next {
@@ -64,6 +67,25 @@ impl Channel {
             self.owed = 0;
         }
         next
+    }
+
+    /// Bytes that the machine may be ahead.
+    pub fn window(&self) -> u32 {
+        self.window
+    }
+
+    async fn grant(&mut self) {
+        if let Some(pace) = &mut self.pace {
+            let through = u32::try_from(self.owed).unwrap_or(0);
+            self.owed += pace.through(through, Instant::now(), self.table.quickest());
+            self.window = pace.window();
+        }
+        if let Ok(granted) = u32::try_from(self.owed)
+            && granted > 0
+        {
+            self.owed = 0;
+            let _over = self.sender.send(FrameKind::Credit, Flags::default(), &granted.to_be_bytes()).await;
+        }
     }
 
     /// Sends in the channel, from wherever.
@@ -92,6 +114,8 @@ fn size(bytes: usize) -> u32 {
 pub struct Sender {
     id: ChannelId,
     credit: Arc<Semaphore>,
+    /// Of an upload: what may still be ahead.
+    ahead: Option<Arc<Semaphore>>,
     interactive: mpsc::Sender<Vec<u8>>,
     bulk: mpsc::Sender<Vec<u8>>,
 }
@@ -121,8 +145,9 @@ impl Sender {
     }
 
     async fn paid(&self, kind: FrameKind, flags: Flags, body: &[u8]) -> Result<(), Gone> {
-        let permits = self.credit.acquire_many(size(body.len())).await.map_err(|_closed| Gone)?;
-        permits.forget();
+        for permits in self.ahead.iter().chain([&self.credit]) {
+            permits.acquire_many(size(body.len())).await.map_err(|_closed| Gone)?.forget();
+        }
         self.send(kind, flags, body).await
     }
 
@@ -134,13 +159,53 @@ impl Sender {
 }
 
 /// All channels of a session that are open.
-#[derive(Default)]
-pub struct Table(Mutex<HashMap<ChannelId, Entry>>);
+pub struct Table {
+    channels: Mutex<HashMap<ChannelId, Entry>>,
+    /// The shortest way to the machine and back, in nanoseconds.
+    quickest: AtomicU64,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self { channels: Mutex::default(), quickest: AtomicU64::new(u64::MAX) }
+    }
+}
+
+/// How a channel is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// The machine may be ahead by so many bytes. `resumes`: it goes on after a lost link, instead of ending.
+    Talk { window: u32, resumes: bool },
+    /// As far ahead as the line takes.
+    Download,
+    /// This side is as far ahead as the line takes.
+    Upload,
+}
+
+/// How far an upload may be ahead.
+struct Upload {
+    pace: Pace,
+    /// What of the window is not on its way.
+    ahead: Arc<Semaphore>,
+    /// By how much more is on its way than the window, which became smaller.
+    beyond: i64,
+}
+
+impl Upload {
+    /// So much was dealt with at the machine.
+    fn through(&mut self, bytes: u32, quickest: Option<Duration>) {
+        let change = self.pace.through(bytes, Instant::now(), quickest);
+        let more = i64::from(bytes) + change - self.beyond;
+        self.ahead.add_permits(usize::try_from(more).unwrap_or(0));
+        self.beyond = (-more).max(0);
+    }
+}
 
 struct Entry {
     /// Holds no more than the window, or the channel is ended.
     to: mpsc::UnboundedSender<Incoming>,
     credit: Arc<Semaphore>,
+    upload: Option<Upload>,
     window: u32,
     resumes: bool,
     /// Offset up to which the machine's stream is here.
@@ -153,24 +218,50 @@ impl Table {
     pub fn add(
         self: &Arc<Self>,
         id: ChannelId,
-        window: u32,
-        resumes: bool,
+        used: Use,
         (interactive, bulk): (mpsc::Sender<Vec<u8>>, mpsc::Sender<Vec<u8>>),
     ) -> Channel {
+        let pace = Pace::new(Instant::now());
+        let (window, resumes) = match used {
+            Use::Talk { window, resumes } => (window, resumes),
+            Use::Download => (pace.window(), false),
+            Use::Upload => (WINDOW_BYTES, false),
+        };
         let (to, incoming) = mpsc::unbounded_channel();
         let credit = Arc::new(Semaphore::new(0));
+        let ahead = Arc::new(Semaphore::new(pace.window() as usize));
         let (have, allowed) = (AtomicU64::new(0), AtomicU32::new(window));
-        let entry = Entry { to, credit: Arc::clone(&credit), window, resumes, have, allowed };
+        let (mut upload, mut download, mut sending_ahead) = (None, None, None);
+        match used {
+            Use::Talk { .. } => {}
+            Use::Download => download = Some(pace),
+            Use::Upload => {
+                sending_ahead = Some(Arc::clone(&ahead));
+                upload = Some(Upload { pace, ahead, beyond: 0 });
+            }
+        }
+        let entry = Entry { to, credit: Arc::clone(&credit), upload, window, resumes, have, allowed };
         self.lock().insert(id, entry);
-        let sender = Sender { id, credit, interactive, bulk };
-        Channel { incoming, sender, table: Arc::clone(self), owed: 0, window }
+        let sender = Sender { id, credit, ahead: sending_ahead, interactive, bulk };
+        Channel { incoming, sender, table: Arc::clone(self), owed: 0, window, pace: download }
+    }
+
+    /// An answer to a ping took so long.
+    pub fn answered(&self, took: Duration) {
+        let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.quickest.fetch_min(nanoseconds, Ordering::Relaxed);
+    }
+
+    fn quickest(&self) -> Option<Duration> {
+        let nanoseconds = self.quickest.load(Ordering::Relaxed);
+        (nanoseconds < u64::MAX).then(|| Duration::from_nanos(nanoseconds))
     }
 
     /// Takes a frame of the machine to its channel.
     pub fn take(&self, frame: &Frame<'_>) -> Result<(), FrameError> {
         let mut entries = self.lock();
         // One that is over on this side, or is a page's.
-        let Some(entry) = entries.get(&frame.channel) else { return Ok(()) };
+        let Some(entry) = entries.get_mut(&frame.channel) else { return Ok(()) };
         let cost = frame.cost();
         let spent =
             entry.allowed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(cost));
@@ -193,8 +284,13 @@ impl Table {
             }
             FrameKind::Message => Incoming::Message(Bytes::copy_from_slice(frame.body)),
             FrameKind::Credit => {
+                let granted = frame.credit()?;
                 let room = (MAX_WINDOW_BYTES as usize).saturating_sub(entry.credit.available_permits());
-                entry.credit.add_permits((frame.credit()? as usize).min(room));
+                entry.credit.add_permits((granted as usize).min(room));
+                let quickest = self.quickest();
+                if let Some(upload) = &mut entry.upload {
+                    upload.through(granted, quickest);
+                }
                 return Ok(());
             }
             FrameKind::End => Incoming::End(frame.json()?),
@@ -203,7 +299,7 @@ impl Table {
         let is_over = matches!(incoming, Incoming::End(_));
         let _nobody_asks = entry.to.send(incoming);
         if is_over && let Some(entry) = entries.remove(&frame.channel) {
-            entry.credit.close();
+            entry.close();
         }
         Ok(())
     }
@@ -222,7 +318,7 @@ impl Table {
             if !entry.resumes {
                 let _nobody_asks =
                     entry.to.send(Incoming::End(ended(ErrorCode::Closed, "the link was lost")));
-                entry.credit.close();
+                entry.close();
             }
             entry.resumes
         });
@@ -243,13 +339,23 @@ impl Table {
     pub fn end_all(&self, why: &str) {
         for (_, entry) in self.lock().drain() {
             let _nobody_asks = entry.to.send(Incoming::End(ended(ErrorCode::Closed, why)));
-            entry.credit.close();
+            entry.close();
         }
     }
 
     /// A panic elsewhere leaves a whole map behind: every change is one insert or remove.
     fn lock(&self) -> MutexGuard<'_, HashMap<ChannelId, Entry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    /// Nobody waits any longer to send.
+    fn close(&self) {
+        self.credit.close();
+        if let Some(upload) = &self.upload {
+            upload.ahead.close();
+        }
     }
 }
 
@@ -267,7 +373,7 @@ mod tests {
     fn channel(window: u32, resumes: bool) -> (Arc<Table>, Channel, Queue, Queue) {
         let table = Arc::new(Table::default());
         let ((interactive, first), (bulk, second)) = (mpsc::channel(16), mpsc::channel(2));
-        let channel = table.add(5, window, resumes, (interactive, bulk));
+        let channel = table.add(5, Use::Talk { window, resumes }, (interactive, bulk));
         (table, channel, first, second)
     }
 

@@ -1,15 +1,16 @@
 //! A session with a machine: one WebSocket with channels in it, made anew when it breaks.
 
 mod channel;
+mod pace;
 mod socket;
 
 pub use channel::{Channel, Gone, Incoming, Sender};
 
 use crate::api::{Api, Problem};
 use anyhow::Context as _;
-use channel::Table;
+use channel::{Table, Use};
 use gururmm_protocol::tunnel::{ChannelId, LiveChannel, Open, OpenChannel, frame, order::Shell};
-use gururmm_protocol::tunnel::{Flags, Frame, FrameKind};
+use gururmm_protocol::tunnel::{Flags, Frame, FrameKind, WINDOW_BYTES};
 use serde::Deserialize;
 use serde_json::json;
 use std::sync::Arc;
@@ -110,12 +111,17 @@ impl Session {
         self.state.clone()
     }
 
-    /// Opens a channel; the first thing that comes from it is [`Incoming::Opened`] or [`Incoming::End`]. `window`: bytes
-    /// that the machine may be ahead. `resumes`: go on with it after a lost link, instead of ending it.
-    pub async fn channel(&self, channel: OpenChannel, window: u32, resumes: bool) -> anyhow::Result<Channel> {
+    /// Opens a channel; the first thing that comes from it is [`Incoming::Opened`] or [`Incoming::End`]. `resumes`: go on with
+    /// it after a lost link, instead of ending it. Transfers end with their link, and keep their own pace.
+    pub async fn channel(&self, channel: OpenChannel, resumes: bool) -> anyhow::Result<Channel> {
         let id: ChannelId = self.next.fetch_add(1, Ordering::Relaxed);
-        let body = frame::json_body(&Open { window, channel })?;
-        let opened = self.table.add(id, window, resumes, (self.interactive.clone(), self.bulk.clone()));
+        let used = match channel {
+            OpenChannel::Download(_) => Use::Download,
+            OpenChannel::Upload(_) => Use::Upload,
+            _ => Use::Talk { window: WINDOW_BYTES, resumes },
+        };
+        let opened = self.table.add(id, used, (self.interactive.clone(), self.bulk.clone()));
+        let body = frame::json_body(&Open { window: opened.window(), channel })?;
         let open = Frame { channel: id, kind: FrameKind::Open, flags: Flags::default(), body: &body };
         self.interactive.send(open.to_bytes()).await.context("the session is over")?;
         Ok(opened)

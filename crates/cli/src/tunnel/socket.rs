@@ -5,8 +5,8 @@ use super::{Ready, State};
 use crate::api::Api;
 use anyhow::Context as _;
 use futures_util::{SinkExt as _, StreamExt as _};
-use gururmm_protocol::tunnel::frame::{HEADER_BYTES, MAX_BODY_BYTES};
-use gururmm_protocol::tunnel::{Frame, FrameError, FrameKind};
+use gururmm_protocol::tunnel::frame::{HEADER_BYTES, MAX_BODY_BYTES, json_body};
+use gururmm_protocol::tunnel::{Flags, Frame, FrameError, FrameKind, Ping, SESSION_CHANNEL};
 use http::{HeaderValue, header};
 use serde::Deserialize;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -28,6 +28,10 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(20);
 const GIVE_UP_AFTER: Duration = Duration::from_secs(300);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// How often the machine is asked whether it is there.
+const PING_EVERY: Duration = Duration::from_secs(2);
+/// Without an answer for so long the link is taken for dead.
+const DEAD_AFTER: Duration = Duration::from_secs(20);
 /// Bytes that the library reads at once.
 const READ_BYTES: usize = 64 * 1024;
 
@@ -108,11 +112,24 @@ impl Driver {
     async fn converse(&mut self, socket: Socket, was_ready: &mut bool) -> Parting {
         let (mut sink, mut stream) = socket.split();
         let mut is_ready = false;
+        let (began, mut beat) = (Instant::now(), interval(PING_EVERY));
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heard = began;
         loop {
             tokio::select! {
                 came = stream.next() => match came {
                     Some(Ok(Message::Binary(bytes))) => {
-                        match Frame::read(&bytes).and_then(|frame| self.table.take(&frame)) {
+                        let taken = Frame::read(&bytes).and_then(|frame| match frame.channel {
+                            SESSION_CHANNEL => {
+                                if let Some(took) = answered(&frame, began) {
+                                    heard = Instant::now();
+                                    self.table.answered(took);
+                                }
+                                Ok(())
+                            }
+                            _ => self.table.take(&frame),
+                        });
+                        match taken {
                             Ok(()) | Err(FrameError::UnknownKind) => {}
                             Err(error) => return Parting::Over(format!("what came is not understood: {error}")),
                         }
@@ -128,6 +145,8 @@ impl Driver {
                                 }
                             }
                             is_ready = true;
+                            heard = Instant::now();
+                            beat.reset_immediately();
                             let _nobody_looks = self.tell.send(State::Ready(Arc::new(ready)));
                         }
                         Ok(Word::Waiting {}) => {
@@ -146,6 +165,11 @@ impl Driver {
                     Some(Ok(_)) => {}
                     Some(Err(_)) | None => return Parting::Lost,
                 },
+                _ = beat.tick(), if is_ready => {
+                    if heard.elapsed() > DEAD_AFTER || sink.send(ping(began)).await.is_err() {
+                        return Parting::Lost;
+                    }
+                }
                 frame = next(&mut self.first, &mut self.second), if is_ready => {
                     let Some(frame) = frame else { return Parting::Over("closed".to_owned()) };
                     if let Ok(Frame { channel, kind: FrameKind::Credit, body, .. }) = Frame::read(&frame)
@@ -173,6 +197,22 @@ impl Driver {
         };
         waiting.filter(is_whole).collect()
     }
+}
+
+/// Asks the machine for an answer: whether it is there, and how long the way is.
+fn ping(began: Instant) -> Message {
+    let ping = Ping { ping: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX) };
+    // A number is never too long.
+    let body = json_body(&ping).unwrap_or_default();
+    let frame =
+        Frame { channel: SESSION_CHANNEL, kind: FrameKind::Message, flags: Flags::default(), body: &body };
+    Message::binary(frame.to_bytes())
+}
+
+/// How long the answer took.
+fn answered(frame: &Frame<'_>, began: Instant) -> Option<Duration> {
+    let Ping { ping } = (frame.kind == FrameKind::Message).then(|| frame.json().ok())??;
+    began.elapsed().checked_sub(Duration::from_micros(ping))
 }
 
 /// What goes out next: a transfer's frame only when there is nothing else.

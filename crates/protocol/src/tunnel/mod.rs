@@ -36,6 +36,8 @@ pub const MAX_SESSIONS: usize = 32;
 pub const WINDOW_BYTES: u32 = 256 * 1024;
 /// Bytes that a transfer may be ahead.
 pub const BULK_WINDOW_BYTES: u32 = 1024 * 1024;
+/// A transfer of a tech's program or page begins with so many, and is ahead by as many as its line takes: three pieces.
+pub const FIRST_TRANSFER_BYTES: u32 = 96 * 1024;
 /// The most that may be granted in all and not yet used, per channel.
 pub const MAX_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 /// Bytes of a terminal's output that a machine keeps for who comes back.

@@ -88,12 +88,10 @@ async fn requests_transactions_and_what_agents_say_arrive_without_their_secrets(
 
     let request = spans.of_request("POST /api/agents/{id}/command", &created).await;
     let below = spans.below(&request);
-    let dispatch = below.iter().find(|span| span.name == "dispatch commands").unwrap();
     assert!(below.iter().any(|span| attribute(span, "gururmm.committed").as_deref() == Some("true")));
-    let sent = spans.below(dispatch);
     assert!(
-        names(&sent).contains(&"transaction") && names(&sent).contains(&"send command_start"),
-        "{sent:?}"
+        names(&below).contains(&"transaction") && names(&below).contains(&"send command_start"),
+        "{below:?}"
     );
     for message in ["command_started", "command_output", "command_ended"] {
         let message =

@@ -9,7 +9,7 @@ use gururmm_cli::api::Api;
 use gururmm_cli::tunnel::{Channel, Incoming, Session};
 use gururmm_protocol::tunnel::files::{OpenDownload, OpenUpload, UploadMessage};
 use gururmm_protocol::tunnel::terminal::{OpenTerminal, TerminalSize};
-use gururmm_protocol::tunnel::{BULK_WINDOW_BYTES, ChannelEnd, Flags, OpenChannel, Opened, WINDOW_BYTES};
+use gururmm_protocol::tunnel::{ChannelEnd, Flags, OpenChannel, Opened};
 use sha2::{Digest as _, Sha256};
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -199,7 +199,7 @@ async fn our_echo(session: &Session, keys: usize, beside: Option<&Path>) -> anyh
         context: gururmm_protocol::command::RunContext::System,
         size: TerminalSize { columns: 80, rows: 24 },
     };
-    let mut shell = session.channel(OpenChannel::Terminal(open), WINDOW_BYTES, true).await?;
+    let mut shell = session.channel(OpenChannel::Terminal(open), true).await?;
     opened(&mut shell).await?;
     let sender = shell.sender();
     let line = format!("{ECHO}\r");
@@ -262,7 +262,7 @@ async fn drain_download(
 ) -> anyhow::Result<ChannelEnd> {
     let open =
         OpenDownload { path: path.display().to_string(), offset: 0, modified_ms: None, archive: false };
-    let mut channel = session.channel(OpenChannel::Download(open), BULK_WINDOW_BYTES, false).await?;
+    let mut channel = session.channel(OpenChannel::Download(open), false).await?;
     opened(&mut channel).await?;
     loop {
         match channel.next().await {
@@ -295,7 +295,7 @@ async fn our_upload(session: &Session, from: &Path, to: &Path) -> anyhow::Result
         replace: true,
         resume_key: format!("bench-{}", rand::random::<u64>()),
     };
-    let mut channel = session.channel(OpenChannel::Upload(open), WINDOW_BYTES, false).await?;
+    let mut channel = session.channel(OpenChannel::Upload(open), false).await?;
     opened(&mut channel).await?;
     let sender = channel.sender();
     let (mut file, mut hash, mut buffer, mut offset) =

@@ -1,6 +1,6 @@
 import { Outbox } from "./outbox";
+import { Pace } from "./pace";
 import {
-  BULK_WINDOW_BYTES,
   type ChannelEnd,
   channelEnd,
   creditFrame,
@@ -43,10 +43,21 @@ export class ChannelGone extends Error {
 
 const LINK_LOST: ChannelEnd = { error: { code: "closed", detail: "The link was lost." } };
 
+/** What is known of the way to the machine. */
+export interface Line {
+  now: () => number;
+  /** The shortest way there and back that was seen, in milliseconds; null while none was. */
+  quietMs: () => number | null;
+}
+
 /** The page's end of one channel. */
 export class Channel {
   state: ChannelState;
-  private readonly window: number;
+  /** Of a transfer: how far it may be ahead. */
+  private readonly pace: Pace | null;
+  private readonly isUpload: boolean;
+  /** Bytes of an upload that the machine has not dealt with. */
+  private ahead = 0;
   /** Bytes of bodies that may be sent. */
   private credit = 0;
   private readonly outbox = new Outbox();
@@ -68,11 +79,17 @@ export class Channel {
     private readonly isLasting: boolean,
     private readonly transmit: (bytes: Uint8Array<ArrayBuffer>) => void,
     private readonly forget: () => void,
+    private readonly line: Line,
   ) {
     this.state = asked ? "opening" : "detached";
     this.isFound = asked === null;
-    const isBulk = asked?.kind === "download" || asked?.kind === "upload";
-    this.window = isBulk ? BULK_WINDOW_BYTES : WINDOW_BYTES;
+    this.isUpload = asked?.kind === "upload";
+    this.pace = this.isUpload || asked?.kind === "download" ? new Pace(line.now()) : null;
+  }
+
+  /** Bytes of bodies that the machine may send. */
+  private get window(): number {
+    return this.pace && !this.isUpload ? this.pace.window : WINDOW_BYTES;
   }
 
   /** Says to the machine what is wanted: at first, and when the link is there again. */
@@ -136,8 +153,13 @@ export class Channel {
       if (this.events.onMessage) this.events.onMessage(body, dealt);
       else dealt();
     } else if (kind === KIND.credit) {
-      this.credit += creditOf(body);
-      this.outbox.grant(creditOf(body));
+      const dealt = creditOf(body);
+      this.credit += dealt;
+      if (this.isUpload) {
+        this.ahead = Math.max(0, this.ahead - dealt);
+        this.pace?.through(dealt, this.line.now(), this.line.quietMs());
+      }
+      this.outbox.grant(dealt);
       this.pump();
     } else if (kind === KIND.end) {
       this.finish(jsonOf(channelEnd, body) ?? {}, false);
@@ -150,6 +172,7 @@ export class Channel {
     const isAgain = this.state !== "opening";
     this.state = "open";
     this.credit = answer.window;
+    this.ahead = 0;
     if (isAgain) {
       if (this.isFound) this.outbox.begin(answer.received);
       else this.outbox.resume(answer.received);
@@ -188,14 +211,30 @@ export class Channel {
   private grant(bytes: number) {
     this.grantable += bytes;
     if (this.state !== "open" || this.grantable < this.window / 4) return;
+    if (this.pace && !this.isUpload) {
+      this.grantable += this.pace.through(this.grantable, this.line.now(), this.line.quietMs());
+      // The window became so much smaller that all of this is kept back.
+      if (this.grantable <= 0) return;
+    }
     this.transmit(creditFrame(this.id, this.grantable));
     this.grantable = 0;
   }
 
+  private fits(cost: number): boolean {
+    // One piece always goes, however large.
+    const most = this.isUpload && this.pace && this.ahead > 0 ? this.pace.window : Infinity;
+    return this.credit >= cost && this.ahead + cost <= most;
+  }
+
+  private pay(cost: number) {
+    this.credit -= cost;
+    if (this.isUpload) this.ahead += cost;
+  }
+
   private affords(cost: number): Promise<void> {
     if (this.state === "ended") return Promise.reject(new ChannelGone(false));
-    if (this.state === "open" && this.waiting.length === 0 && this.credit >= cost) {
-      this.credit -= cost;
+    if (this.state === "open" && this.waiting.length === 0 && this.fits(cost)) {
+      this.pay(cost);
       return Promise.resolve();
     }
     return new Promise((go, fail) => this.waiting.push({ need: cost, go, fail }));
@@ -208,8 +247,8 @@ export class Channel {
       this.transmit(dataFrame(this.id, piece.offset, piece.bytes));
     }
     for (let first = this.waiting[0]; first; first = this.waiting[0]) {
-      if (first.need > this.credit) return;
-      this.credit -= first.need;
+      if (!this.fits(first.need)) return;
+      this.pay(first.need);
       this.waiting.shift();
       first.go();
     }

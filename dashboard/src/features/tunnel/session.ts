@@ -88,6 +88,7 @@ export class Tunnel {
   private sent = 0;
   private echoes: number[] = [];
   private lastEcho = 0;
+  private quickestMs: number | null = null;
   private connection: TunnelConnection | null = null;
   private retry: number | null = null;
   private beat: number | null = null;
@@ -161,6 +162,7 @@ export class Tunnel {
       isLasting,
       (bytes) => this.transmit(bytes),
       () => this.channels.delete(id),
+      { now: this.env.now, quietMs: () => this.quickestMs },
     );
     this.channels.set(id, channel);
     return channel;
@@ -274,7 +276,9 @@ export class Tunnel {
     const echo = kind === KIND.message ? jsonOf(ping, body) : null;
     if (!echo) return;
     this.lastEcho = this.env.now();
-    this.echoes = [...this.echoes.slice(1 - ECHOES), this.env.now() - echo.ping / 1000];
+    const tookMs = this.env.now() - echo.ping / 1000;
+    this.quickestMs = Math.min(this.quickestMs ?? tookMs, tookMs);
+    this.echoes = [...this.echoes.slice(1 - ECHOES), tookMs];
     this.publish();
   }
 

@@ -10,6 +10,8 @@ export const SERVER_CHANNELS = 0x8000_0000;
 export const WINDOW_BYTES = 256 * 1024;
 /** Bytes that a transfer may be ahead. */
 export const BULK_WINDOW_BYTES = 1024 * 1024;
+/** A transfer begins with so many. */
+export const FIRST_TRANSFER_BYTES = 96 * 1024;
 /** Bytes of a stream in one data frame. */
 export const PIECE_BYTES = 32 * 1024;
 /** The largest body of a frame. */

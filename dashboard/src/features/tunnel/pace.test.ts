@@ -1,0 +1,46 @@
+import { describe, expect, it } from "vitest";
+import { Pace } from "./pace";
+import { BULK_WINDOW_BYTES, FIRST_TRANSFER_BYTES } from "./wire";
+
+/** The window after half a minute on a line of this kind. */
+function onALine(quietMs: number, bytesPerMs: number): number {
+  const pace = new Pace(0);
+  for (let now = 0; now < 30_000; ) {
+    now += Math.max(quietMs, pace.window / bytesPerMs);
+    pace.through(pace.window, now, quietMs);
+  }
+  return pace.window;
+}
+
+describe("the window of a transfer", () => {
+  it("grows until it fills the line", () => {
+    // 100 Mbit/s and 20 ms: 250 kB are on their way.
+    const window = onALine(20, 12_500);
+    expect(window).toBeGreaterThanOrEqual(250_000);
+    expect(window).toBeLessThanOrEqual(3 * 250_000);
+    expect(onALine(100, 125_000)).toBe(BULK_WINDOW_BYTES);
+  });
+  it("stays small where more would only wait", () => {
+    // 2 Mbit/s and 20 ms.
+    expect(onALine(20, 250)).toBe(FIRST_TRANSFER_BYTES);
+  });
+  it("shrinks when the line became slow", () => {
+    const pace = new Pace(0);
+    let now = 0;
+    for (let round = 0; round < 40; round++) {
+      now += 50;
+      pace.through(pace.window, now, 50);
+    }
+    expect(pace.window).toBe(BULK_WINDOW_BYTES);
+    for (let round = 0; round < 40; round++) {
+      now += Math.max(50, pace.window / 500);
+      pace.through(pace.window, now, 50);
+    }
+    expect(pace.window).toBe(FIRST_TRANSFER_BYTES);
+  });
+  it("stays as it is while the way is unknown", () => {
+    const pace = new Pace(0);
+    for (let now = 0; now < 100; now++) pace.through(FIRST_TRANSFER_BYTES, now, null);
+    expect(pace.window).toBe(FIRST_TRANSFER_BYTES);
+  });
+});

@@ -1,0 +1,38 @@
+import { BULK_WINDOW_BYTES, FIRST_TRANSFER_BYTES } from "./wire";
+
+/** It is judged when so many windows went through. */
+const ROUNDS = 4;
+
+/**
+ * How far a transfer may be ahead: as far as keeps the line busy, and little further, so that what is typed meanwhile does not
+ * wait behind it. A window that goes through in hardly more than a quiet way there and back leaves the line idle, and is doubled;
+ * one that takes more than five stands in queues, and is halved. `gururmm` does the same (crates/cli, `tunnel/pace.rs`).
+ */
+export class Pace {
+  private bytes = FIRST_TRANSFER_BYTES;
+  private gone = 0;
+
+  constructor(private since: number) {}
+
+  /** Bytes that may be on their way. */
+  get window(): number {
+    return this.bytes;
+  }
+
+  /**
+   * So many bytes went through. `quietMs` is the shortest way there and back that was seen; while none was, nothing changes.
+   * Answers how many more may be on their way than before; fewer when it is negative.
+   */
+  through(bytes: number, nowMs: number, quietMs: number | null): number {
+    this.gone += bytes;
+    if (this.gone < ROUNDS * this.bytes) return 0;
+    const took = ((nowMs - this.since) * this.bytes) / this.gone;
+    this.gone = 0;
+    this.since = nowMs;
+    if (quietMs === null) return 0;
+    const before = this.bytes;
+    if (took <= 1.5 * quietMs) this.bytes = Math.min(2 * before, BULK_WINDOW_BYTES);
+    else if (took > 5 * quietMs) this.bytes = Math.max(before / 2, FIRST_TRANSFER_BYTES);
+    return this.bytes - before;
+  }
+}
