@@ -1,11 +1,14 @@
 //! Recordings of techs' sessions with machines: written while they happen, read by owners and admins.
 
+use crate::tunnel_socket::Scene;
 use base64::Engine as _;
 use chrono::{TimeDelta, Utc};
 use gururmm_protocol::tunnel::frame::{Flags, Frame, FrameKind, data_body, json_body};
+use gururmm_protocol::tunnel::{ChannelEnd, WINDOW_BYTES};
 use gururmm_server::recordings::{self, Direction, Note, Recorder, SessionFacts};
+use gururmm_testkit::tunnel::OwnFrame;
 use gururmm_testkit::world::{acme, globex};
-use gururmm_testkit::{ApiClient, SeededAgent, TestDatabase, TestServer, logs};
+use gururmm_testkit::{ApiClient, SeededAgent, TestDatabase, TestServer, eventually, logs};
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 use std::path::PathBuf;
@@ -532,4 +535,58 @@ async fn past_retention_they_are_archived_or_removed_and_the_chain_stays_whole()
         recordings::keep_expiry(server.app(), later).await.unwrap();
         assert_eq!(admin.get("/api/v1/recordings").await.expect(200)["total"], left);
     }
+}
+
+#[tokio::test]
+async fn what_passes_in_a_session_is_in_its_recording() {
+    let mut scene = Scene::new().await;
+    let mut page = scene.page_with_terminal(WINDOW_BYTES, WINDOW_BYTES).await;
+    page.send(&OwnFrame::data(1, 0, b"uptime\r")).await;
+    assert_eq!(scene.machine.frame(scene.session).await.bytes(), b"uptime\r");
+    scene.machine.send(scene.session, &OwnFrame::data(1, 0, b"uptime\r\n up 3 days \xff\r\n")).await;
+    assert_eq!(page.frame().await.bytes(), b"uptime\r\n up 3 days \xff\r\n");
+    scene.machine.ends(scene.session, 1, &ChannelEnd::default()).await;
+    page.frame().await;
+    scene.tech.post("/api/v1/tunnel/close", json!({ "session_id": scene.session })).await.expect(200);
+    page.closed_because().await;
+    let admin = scene.server.client_as(&acme::ADMIN).await;
+    let detail = eventually("the end of the recording", async || {
+        let answer = admin.get(&path(scene.session)).await;
+        let detail = (answer.status == 200).then(|| answer.json())?;
+        detail["commands"].get(0).is_some().then_some(detail)
+    })
+    .await;
+    let whole = "recording_entries WHERE kind = 'closed'";
+    eventually("the chain's last entry", async || (count(&scene.server, whole).await == 1).then_some(()))
+        .await;
+    assert_eq!((&detail["hostname"], &detail["agent_id"]), (&json!("web-01"), &json!(scene.seeded.id)));
+    assert_eq!(detail["commands"][0]["line"], "uptime");
+    let events = cast(&admin, scene.session, 1).await;
+    assert_eq!(bytes(&events, "o"), b"uptime\r\n up 3 days \xff\r\n");
+    assert_eq!(bytes(&events, "i"), b"uptime\r");
+    let happened = admin.get(&format!("{}/events?channel=0", path(scene.session))).await.expect(200);
+    let what: Vec<_> =
+        happened["items"].as_array().unwrap().iter().map(|item| &item["event"]["what"]).collect();
+    assert_eq!(what.last().unwrap(), &"closed");
+    assert!(what.contains(&&json!("tech_joined")) && what.contains(&&json!("ready")), "{what:?}");
+    let report = gururmm_server::chain::verify(scene.server.app(), Default::default()).await.unwrap();
+    assert_eq!(report.findings, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_session_ends_when_it_cannot_be_recorded() {
+    let server = TestServer::start_with(TestDatabase::with_world().await, |options| {
+        options.recordings.write_every = Duration::from_millis(10);
+        options.recordings.write_within = Duration::from_millis(300);
+    })
+    .await;
+    let mut scene = Scene::on(server).await;
+    let mut page = scene.page_with_terminal(WINDOW_BYTES, WINDOW_BYTES).await;
+    let place = scene.server.recordings_dir();
+    std::fs::rename(&place, place.with_extension("aside")).unwrap();
+    std::fs::write(&place, "in the way").unwrap();
+    page.send(&OwnFrame::data(1, 0, b"whoami\r")).await;
+    assert_eq!(page.closed_because().await, (Some(4000), json!("recording_failed")));
+    assert_eq!(scene.machine.dropped().await, scene.session);
+    assert_eq!(scene.closed_reason().await, "recording_failed");
 }
