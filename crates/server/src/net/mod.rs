@@ -1,9 +1,10 @@
 //! The listener: from an open port to requests with a known peer, on plain HTTP or TLS, with limits on all that has
-//! not yet shown who it is.
+//! not yet shown who it is. And the way out: requests of the server's own.
 
 mod abandoned;
 mod authority;
 mod body;
+pub mod exchange;
 mod limits;
 mod listener;
 mod origin;
