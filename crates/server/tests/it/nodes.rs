@@ -4,15 +4,20 @@ use chrono::{TimeDelta, Utc};
 use gururmm_protocol::command::{Bytes, OutputChunk, Stream};
 use gururmm_protocol::log::LogEnd;
 use gururmm_protocol::to_agent::GoodbyeReason;
+use gururmm_protocol::update::{UpdateAction, UpdateState};
 use gururmm_protocol::{AgentMessage, Decoded, ServerMessage, decode_server_message, encode};
 use gururmm_server::bus::Reach;
 use gururmm_server::db::NodeFigures;
 use gururmm_server::gateway;
 use gururmm_server::serve::Peers;
-use gururmm_testkit::agent::{hello, sample};
+use gururmm_server::updates;
+use gururmm_testkit::agent::{hello, sample, updatable};
 use gururmm_testkit::world::{PLATFORM_ADMIN, Person, acme};
-use gururmm_testkit::{NatsServer, SeededAgent, TestAgent, TestDatabase, TestServer, TestSocket, eventually};
+use gururmm_testkit::{
+    NatsServer, Release, Repository, SeededAgent, TestAgent, TestDatabase, TestServer, TestSocket, eventually,
+};
 use serde_json::{Value, json};
+use std::path::Path;
 use std::time::Duration;
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -28,18 +33,28 @@ pub struct Two {
 
 impl Two {
     pub async fn in_process() -> Self {
+        Self::in_process_publishing(None).await
+    }
+
+    pub async fn over_nats() -> Self {
+        Self::over_nats_publishing(None).await
+    }
+
+    /// With releases of the agent in this folder that only the server here knows of.
+    async fn in_process_publishing(dist: Option<&Path>) -> Self {
         let there = TestServer::start().await;
         let other = there.app().clone();
         let here = there
             .start_beside(|options| {
                 options.peers = Peers::Beside(other);
                 options.node_name = Some("here".into());
+                options.dist = dist.map(Path::to_owned);
             })
             .await;
         Self { here, there, nats: None }
     }
 
-    pub async fn over_nats() -> Self {
+    async fn over_nats_publishing(dist: Option<&Path>) -> Self {
         let nats = NatsServer::start().await;
         let peers = Peers::Nats(Box::new(nats.options()));
         let database = TestDatabase::with_world().await;
@@ -48,6 +63,7 @@ impl Two {
             .start_beside(|options| {
                 options.peers = peers;
                 options.node_name = Some("here".into());
+                options.dist = dist.map(Path::to_owned);
             })
             .await;
         let two = Self { here, there, nats: Some(nats) };
@@ -357,6 +373,76 @@ async fn settings_logs_and_removals_reach_a_machine_of_another_server(two: Two) 
         _ => None,
     };
     assert_eq!(agent.expect("order to stay", pick).await, ordered);
+}
+
+/// A folder with a release that all machines may have.
+fn published() -> tempfile::TempDir {
+    let dist = tempfile::tempdir().unwrap();
+    let release = Release::here("0.2.0", "program").for_system("linux", "x86_64");
+    Repository::create(&dist.path().join("updates")).publish(release).write();
+    dist
+}
+
+#[tokio::test]
+async fn updates_are_ordered_across_servers_in_process() {
+    let dist = published();
+    an_update_that_one_server_orders_goes_its_way_on_the_other(
+        Two::in_process_publishing(Some(dist.path())).await,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn updates_are_ordered_across_servers_over_nats() {
+    let dist = published();
+    an_update_that_one_server_orders_goes_its_way_on_the_other(
+        Two::over_nats_publishing(Some(dist.path())).await,
+    )
+    .await;
+}
+
+async fn an_update_that_one_server_orders_goes_its_way_on_the_other(two: Two) {
+    let machine = two.there.seed_agent(&acme::HQ, "web-01").await;
+    let mut agent = TestAgent::connect_saying(&two.there, &machine, updatable(&machine, "0.1.0", None)).await;
+    two.sees(&machine, true).await;
+    let mut page = open_page(&two.here, &acme::READER).await;
+    let admin = two.here.client_as(&acme::ADMIN).await;
+    let newest = async || {
+        let updates = admin.get(&format!("/api/v1/agents/{}/updates", machine.id)).await.expect(200);
+        updates["items"][0].clone()
+    };
+    let now = Utc::now();
+    two.here.app().updates.releases.look(now).await;
+    updates::rollout::keep(two.here.app(), now).await.unwrap();
+    let order = agent.expect_update().await;
+    assert_eq!((order.version.as_str(), order.action), ("0.2.0", UpdateAction::Install));
+    for state in [UpdateState::Downloading, UpdateState::Trying] {
+        agent.report_update(order.update_id, "0.2.0", state).await;
+        while page.expect("invalidate").await["kind"] != "agent_update" {}
+        assert_eq!(newest().await["status"], state.as_str());
+    }
+    let hello = updatable(&machine, "0.2.0", Some("0.1.0"));
+    let mut agent = TestAgent::connect_saying(&two.there, &machine, hello).await;
+    agent.report_update(order.update_id, "0.2.0", UpdateState::Confirmed).await;
+    assert_eq!(newest().await["status"], "confirmed");
+    // The rollout here knows of it, and takes it back.
+    let rollout = admin.get("/api/v1/updates/rollouts").await.expect(200)["items"][0].clone();
+    let confirmed =
+        rollout["rings"].as_array().unwrap().iter().map(|ring| ring["confirmed"].as_i64().unwrap());
+    assert_eq!(confirmed.sum::<i64>(), 1, "{rollout}");
+    let steps = format!("/api/v1/updates/rollouts/{}/steps", rollout["id"].as_str().unwrap());
+    admin.post(&steps, json!({ "action": "roll_back" })).await.expect(200);
+    updates::rollout::keep(two.here.app(), now + TimeDelta::minutes(1)).await.unwrap();
+    let back = agent.expect_update().await;
+    assert_eq!((back.version.as_str(), back.action, back.at_once), ("0.1.0", UpdateAction::RollBack, true));
+    agent.report_update(back.update_id, "0.1.0", UpdateState::Trying).await;
+    let hello = updatable(&machine, "0.1.0", None);
+    let mut agent = TestAgent::connect_saying(&two.there, &machine, hello).await;
+    agent.report_update(back.update_id, "0.1.0", UpdateState::Confirmed).await;
+    assert_eq!(
+        (&newest().await["action"], &newest().await["status"]),
+        (&json!("roll_back"), &json!("confirmed"))
+    );
 }
 
 async fn a_session_that_is_revoked_on_one_server_ends_on_the_other(two: Two) {
