@@ -3,7 +3,8 @@
 use super::traces::SpanCounts;
 use crate::app::App;
 use crate::net::ConnectionGauge;
-use chrono::Utc;
+use crate::telemetry::history::Lag;
+use chrono::{DateTime, Utc};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
@@ -27,16 +28,20 @@ struct PoolState {
     state: &'static str,
 }
 
-/// All figures as they are now. The registry is made anew for every reading: most figures are read where they are
+/// All figures as they are now; those of the database where it says them. The registry is made anew for every reading: most figures are read where they are
 /// kept, and the few that are counted here are shared with it.
 pub fn render(
     app: &App,
     connections: &ConnectionGauge,
     spans: Option<&SpanCounts>,
+    lag: Option<&Lag>,
 ) -> Result<String, std::fmt::Error> {
     let mut registry = Registry::with_prefix("gururmm");
     server(app, &mut registry);
     agents(app, &mut registry);
+    if let Some(lag) = lag {
+        history(lag, Utc::now(), &mut registry);
+    }
     app.counters.requests.register(&mut registry);
     registry.register("database_connections", "Connections to the database", pools(app));
     listener(connections, &mut registry);
@@ -102,6 +107,22 @@ fn agents(app: &App, registry: &mut Registry) {
         ended.get_or_create(&State { state: status.as_str() }).inc_by(count);
     }
     registry.register("commands_ended", "Commands that came to a final state", ended);
+}
+
+fn history(lag: &Lag, now: DateTime<Utc>, registry: &mut Registry) {
+    registry.register(
+        "history_hours_waiting",
+        "Hours of machines that wait to be packed, of all servers",
+        ConstGauge::new(lag.hours_waiting),
+    );
+    if let Some(since) = lag.since() {
+        registry.register_with_unit(
+            "history_lag",
+            "Time since when history may be behind, of all servers",
+            Unit::Seconds,
+            ConstGauge::new((now - since).num_seconds().max(0)),
+        );
+    }
 }
 
 fn pools(app: &App) -> Family<PoolState, Gauge> {

@@ -5,6 +5,7 @@ use super::traces::SpanCounts;
 use crate::app::AppState;
 use crate::error::Error;
 use crate::net::{ConnectionGauge, Limits, ListenConfig, Listener};
+use crate::telemetry::history;
 use anyhow::Context as _;
 use axum::Router;
 use axum::extract::State;
@@ -14,11 +15,16 @@ use axum::routing::get;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 /// Scrapers are few.
 const CONNECTIONS: usize = 64;
+
+/// Scrapers wait some ten seconds for all figures.
+const DATABASE_ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
 /// An open port that serves `/metrics` and nothing else, by plain HTTP.
 pub struct MetricsListener(Listener);
@@ -70,7 +76,10 @@ impl MetricsListener {
 }
 
 async fn metrics(State(observed): State<Observed>) -> Result<impl IntoResponse, Error> {
-    let text = render(&observed.app, &observed.connections, observed.spans.as_deref());
+    // A database that does not answer takes no other figure with it.
+    let lag = timeout(DATABASE_ANSWERS_WITHIN, history::lag_of_all(&observed.app)).await;
+    let lag = lag.ok().and_then(Result::ok);
+    let text = render(&observed.app, &observed.connections, observed.spans.as_deref(), lag.as_ref());
     let text = text.map_err(Error::internal)?;
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text))
 }

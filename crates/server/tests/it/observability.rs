@@ -2,7 +2,8 @@
 
 use axum::http::Method;
 use gururmm_testkit::world::{PLATFORM_ADMIN, acme};
-use gururmm_testkit::{ApiClient, TestDatabase, TestServer};
+use gururmm_testkit::{ApiClient, TestDatabase, TestServer, eventually};
+use sqlx::Connection as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -70,6 +71,38 @@ async fn the_figures_are_those_of_this_server() {
     assert!(connections("idle") + connections("used") >= 1.0);
     assert!(value(&text, "gururmm_uptime_seconds") >= 0.0);
     assert!(text.ends_with("# EOF\n"), "{text}");
+}
+
+#[tokio::test]
+async fn the_lag_of_history_is_told_and_a_database_that_does_not_answer_takes_no_other_figure_with_it() {
+    let (server, prometheus) = start().await;
+    let mut owner = server.owner().await;
+    let set = async |owner: &mut sqlx::PgConnection, oldest: &str| {
+        let statement = format!(
+            "INSERT INTO history_progress (tenant_id, looked_at, hours_waiting, oldest_waiting)
+               SELECT id, now() - interval '3 minutes', 21, {oldest} FROM partners
+             ON CONFLICT (tenant_id) DO UPDATE SET looked_at = excluded.looked_at,
+               hours_waiting = excluded.hours_waiting, oldest_waiting = excluded.oldest_waiting"
+        );
+        let done = sqlx::query(sqlx::AssertSqlSafe(statement)).execute(owner).await.unwrap();
+        i64::try_from(done.rows_affected()).unwrap()
+    };
+    let lag = |text: &str| value(text, "gururmm_history_lag_seconds");
+    // The job itself may look meanwhile.
+    for (oldest, seconds) in [("now() - interval '6 hours'", 5.0 * 3_600.0), ("NULL", 180.0)] {
+        eventually("history to be behind", async || {
+            let partners = set(&mut owner, oldest).await;
+            let text = prometheus.get("/metrics").await.text();
+            let waiting = value(&text, "gururmm_history_hours_waiting") == (21 * partners) as f64;
+            (waiting && (seconds..seconds + 60.0).contains(&lag(&text))).then_some(())
+        })
+        .await;
+    }
+    let mut locked = owner.begin().await.unwrap();
+    sqlx::query("LOCK TABLE history_progress").execute(&mut *locked).await.unwrap();
+    let text = prometheus.get("/metrics").await.text();
+    assert!(!text.contains("gururmm_history_lag_seconds"), "{text}");
+    assert!(value(&text, "gururmm_uptime_seconds") >= 0.0);
 }
 
 #[tokio::test]

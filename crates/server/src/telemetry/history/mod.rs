@@ -13,10 +13,11 @@ pub use read::{buckets, cpu_around, sample_at};
 
 use crate::app::App;
 use crate::auth::Scope;
-use crate::auth::permission::ManagePlatform;
+use crate::auth::permission::{ManagePlatform, System};
 use crate::db::words;
 use crate::error::Error;
-use chrono::{DateTime, Utc};
+use crate::http::RequestInfo;
+use chrono::{DateTime, TimeDelta, Utc};
 use columns::PackError;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -104,9 +105,24 @@ pub struct Lag {
     pub oldest_waiting: Option<DateTime<Utc>>,
 }
 
+impl Lag {
+    /// Since when it is not known that everything that was over is packed: the end of the oldest hour that waits, or when the
+    /// job looked last. `None` before it has looked at all.
+    pub fn since(&self) -> Option<DateTime<Utc>> {
+        let end = self.oldest_waiting.and_then(|hour| hour.checked_add_signed(TimeDelta::hours(1)));
+        end.into_iter().chain(self.looked_at).min()
+    }
+}
+
 /// How far history is behind, over all partners.
 pub async fn lag(app: &App, scope: &Scope<ManagePlatform>) -> Result<Lag, Error> {
     store::progress(&mut app.db.begin(scope).await?).await
+}
+
+/// The same for the server's own figures, which name no partner.
+pub async fn lag_of_all(app: &App) -> Result<Lag, Error> {
+    let scope: Scope<System> = Scope::platform("figures", RequestInfo::default());
+    store::progress(&mut app.db.begin(&scope).await?).await
 }
 
 impl From<PackError> for Error {
