@@ -142,7 +142,7 @@ pub async fn put(
     Ok(policy)
 }
 
-/// Writes the platform's settings, and tells the connected agents of all partners.
+/// Writes the platform's settings, and tells the connected agents of all partners, and whoever looks at theirs.
 pub async fn put_platform(
     app: &App,
     scope: &Scope<ManagePlatform>,
@@ -152,7 +152,12 @@ pub async fn put_platform(
     let target = Target::platform();
     let (policy, before) = write(&mut tx, &target, input).await?;
     tx.commit().await?;
-    push::changed(app, &app.db.list_tenants().await?, &target, &before).await?;
+    let tenants = app.db.list_tenants().await?;
+    // Without a row: it is the platform's, and whoever misses it looks again by himself.
+    for tenant in &tenants {
+        app.bus.publish(Event::new(Topic::PolicyChanged, *tenant, target.id));
+    }
+    push::changed(app, &tenants, &target, &before).await?;
     Ok(policy)
 }
 

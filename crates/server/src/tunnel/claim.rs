@@ -148,29 +148,19 @@ async fn write_end(app: &App, host: &Host, over: Over, reached: &[Reached]) -> R
     let mut tx = app.db.begin(&scope).await?;
     let key = host.state().host_key;
     let figures = looking::figures(host);
-    let noted = store::note(&mut tx, host.id(), key, &figures, true).await;
-    match noted {
-        Ok(_all) => {}
-        Err(error) => {
-            looking::put_back(host, &figures);
-            return Err(error);
-        }
-    }
-    forwards::note_all(&mut tx, host, reached).await?;
-    match over {
-        Over::Closed { reason, told: false } => {
-            match super::closed(tx, host.id(), reason).await {
-                Ok(_session) => Ok(()),
+    let writing = async {
+        looking::note(&mut tx, host, key, &figures, true).await?;
+        forwards::note_all(&mut tx, host, reached).await?;
+        match over {
+            Over::Closed { reason, told: false } => match super::closed(tx, host.id(), reason).await {
                 // Deleted with its machine.
                 Err(error) if error.code() == Code::NotFound => Ok(()),
-                Err(error) => {
-                    looking::put_back(host, &figures);
-                    Err(error)
-                }
-            }
+                closed => closed.map(drop),
+            },
+            _ => tx.commit().await,
         }
-        _ => tx.commit().await,
-    }
+    };
+    writing.await.inspect_err(|_| looking::put_back(host, &figures))
 }
 
 /// The word for how it ended that a page is told.

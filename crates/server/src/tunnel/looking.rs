@@ -10,6 +10,7 @@ use crate::auth::Scope;
 use crate::auth::credential::{Admitted, Session};
 use crate::auth::permission::{System, UseTunnel};
 use crate::bus::{Event, Topic};
+use crate::db::Tx;
 use crate::error::Error;
 use crate::gateway;
 use crate::http::RequestInfo;
@@ -127,11 +128,7 @@ async fn look(app: &App, host: &Host) -> Result<Option<Over>, Error> {
     }
     let figures = figures(host);
     let noted = async {
-        let all = store::note(&mut tx, id, host_key, &figures, false).await?;
-        let moved = figures.bytes_to_machine + figures.bytes_from_machine;
-        if all >= MUCH_BYTES && all - moved < MUCH_BYTES {
-            super::much_data(&mut tx, host, all).await?;
-        }
+        note(&mut tx, host, host_key, &figures, false).await?;
         tx.commit().await
     };
     if let Err(error) = noted.await {
@@ -156,7 +153,7 @@ enum Found {
     There(Link),
 }
 
-async fn find(app: &App, tx: &mut crate::db::Tx<System>, agent_id: Uuid) -> Result<Found, Error> {
+async fn find(app: &App, tx: &mut Tx<System>, agent_id: Uuid) -> Result<Found, Error> {
     let node_id = app.bus.node_id();
     if let Some(line) = app.gateway.line(agent_id) {
         return Ok(Found::Here(Link { node_id, epoch: line.epoch() }, line));
@@ -239,6 +236,22 @@ async fn still_may(app: &App, host: &Host, admitted: &Admitted) -> Result<Option
     Ok(store::held(&mut tx, host.id()).await?.is_some().then_some(now))
 }
 
+/// Writes down what went through since the last time, and tells people where that makes it much. A host that leaves says so.
+pub async fn note(
+    tx: &mut Tx<System>,
+    host: &Host,
+    key: Uuid,
+    figures: &Figures,
+    leaves: bool,
+) -> Result<(), Error> {
+    let all = store::note(tx, host.id(), key, figures, leaves).await?;
+    let moved = figures.bytes_to_machine + figures.bytes_from_machine;
+    if all >= MUCH_BYTES && all - moved < MUCH_BYTES {
+        super::much_data(tx, host, all).await?;
+    }
+    Ok(())
+}
+
 /// What went through since the last time. To be put back where it cannot be written.
 pub fn figures(host: &Host) -> Figures {
     let take = |counter: &std::sync::atomic::AtomicU64| {
@@ -290,9 +303,7 @@ async fn heard(app: &App, event: &Event) {
         Topic::AgentOnline | Topic::AgentOffline | Topic::AgentMoved | Topic::AgentDeleted => {
             wake(&|host| event.agent_id.or(event.id) == Some(host.facts.agent_id));
         }
-        Topic::PolicyChanged => {
-            wake(&|host| event.tenant_id.is_nil() || event.tenant_id == host.facts.tenant_id);
-        }
+        Topic::PolicyChanged => wake(&|host| event.tenant_id == host.facts.tenant_id),
         Topic::UserChanged => wake(&|host| event.id == Some(host.facts.tech_id)),
         Topic::SessionRevoked => {
             wake(&|host| host.users().iter().any(|user| Some(user.session.session_id) == event.id));

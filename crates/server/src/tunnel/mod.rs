@@ -420,19 +420,18 @@ pub async fn end(app: &App, scope: &Scope<EndTunnels>, id: Uuid) -> Result<Tunne
 async fn closed<P>(mut tx: Tx<P>, id: Uuid, reason: ClosedReason) -> Result<TunnelSession, Error> {
     let is_new = store::close(&mut tx, id, reason).await?;
     let session = store::get(&mut tx, id).await?.ok_or_else(Error::not_found)?;
-    if is_new {
-        if let Some(agent) = store::agent(&mut tx, session.agent_id).await? {
-            let detail = json!({
-                "agent_id": agent.id,
-                "tech_id": session.tech_id,
-                "reason": reason,
-                "bytes_to_machine": session.bytes_to_machine,
-                "bytes_from_machine": session.bytes_from_machine,
-            });
-            report(&mut tx, "tunnel.close", &session, &agent, detail).await?;
-        }
-        tx.commit().await?;
+    if is_new && let Some(agent) = store::agent(&mut tx, session.agent_id).await? {
+        let detail = json!({
+            "agent_id": agent.id,
+            "tech_id": session.tech_id,
+            "reason": reason,
+            "bytes_to_machine": session.bytes_to_machine,
+            "bytes_from_machine": session.bytes_from_machine,
+        });
+        report(&mut tx, "tunnel.close", &session, &agent, detail).await?;
     }
+    // What was written before is kept, whoever was first.
+    tx.commit().await?;
     Ok(session)
 }
 

@@ -1,15 +1,16 @@
 //! How long sessions with machines live, what ends them, and who may have how many.
 
 use crate::tunnel_socket::{Scene, open_session};
+use gururmm_protocol::tunnel::FrameKind;
 use gururmm_protocol::tunnel::order::{ChannelKind, Refusal, TunnelRefused};
 use gururmm_protocol::{AgentMessage, TunnelId};
 use gururmm_server::auth::credential::SessionKind;
 use gururmm_server::tunnel::{Settings, deadlines};
 use gururmm_testkit::tunnel::OwnFrame;
-use gururmm_testkit::world::{Person, acme, globex};
+use gururmm_testkit::world::{PLATFORM_ADMIN, Person, acme, globex};
 use gururmm_testkit::{Page, TestDatabase, TestServer, TunnelMachine, eventually};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 const SESSIONS: &str = "/api/v1/tunnel/sessions";
@@ -265,6 +266,55 @@ async fn a_machine_that_refuses_is_asked_again_by_the_next_page() {
     let mut page = Page::open(&scene.server, &scene.tech, session).await;
     scene.machine.takes(session).await;
     page.text("ready").await;
+}
+
+#[tokio::test]
+async fn what_the_platform_takes_away_ends_in_open_sessions_at_once() {
+    let mut scene = Scene::new().await;
+    let mut page = scene.page_with_terminal(100, 100).await;
+    let platform = scene.server.client_as(&PLATFORM_ADMIN).await;
+    let changed_at = Instant::now();
+    let settings = json!({ "settings": { "tunnel_channels_tech": ["files"] } });
+    platform.put(&format!("/api/v1/policies/platform/{}", Uuid::nil()), settings).await.expect(200);
+    assert_eq!(page.frame().await.kind, FrameKind::End);
+    while scene.machine.ordered().await.rules.channels != [ChannelKind::Files] {}
+    assert!(changed_at.elapsed() < Settings::default().look / 2, "it was found by looking");
+}
+
+#[tokio::test]
+async fn a_session_that_moves_much_is_told_of_once_even_if_it_is_short() {
+    const MUCH: &str = "UPDATE tunnel_sessions SET bytes_from_machine = 20::bigint * 1024 * 1024 * 1024 - 50 WHERE status = 'active'";
+    let alerts = async |scene: &Scene| {
+        let alerts = scene.server.client_as(&acme::ADMIN).await.get("/api/v1/alerts").await.expect(200);
+        let all = alerts["items"].as_array().unwrap().clone();
+        all.into_iter().filter(|alert| alert["kind"] == "tunnel.much_data").collect::<Vec<_>>()
+    };
+    let mut scene = hasty(often()).await;
+    let mut page = scene.page_with_terminal(1_000, 1_000).await;
+    execute(&scene, MUCH).await;
+    scene.machine.send(scene.session, &OwnFrame::data(1, 0, &[b'x'; 20])).await;
+    page.frame().await;
+    eventually("the bytes to be written down", async || {
+        (scene.status().await["bytes_from_machine"] == 20_i64 * 1024 * 1024 * 1024 - 22).then_some(())
+    })
+    .await;
+    assert_eq!(alerts(&scene).await, Vec::<Value>::new(), "not yet");
+    for round in 0..3 {
+        scene.machine.send(scene.session, &OwnFrame::data(1, 20 + round * 20, &[b'x'; 20])).await;
+        page.frame().await;
+        let told = eventually("an alert", async || alerts(&scene).await.pop()).await;
+        assert_eq!((&told["count"], &told["detail"]["session_id"]), (&json!(1), &json!(scene.session)));
+        assert_eq!(told["title"], format!("{} moved 20 GiB in a session with web-01", acme::TECH.name));
+    }
+    // One that is over before anybody has looked.
+    let mut scene = Scene::new().await;
+    let mut page = scene.page_with_terminal(1_000, 1_000).await;
+    execute(&scene, MUCH).await;
+    scene.machine.send(scene.session, &OwnFrame::data(1, 0, &[b'x'; 100])).await;
+    page.frame().await;
+    scene.tech.post("/api/v1/tunnel/close", json!({ "session_id": scene.session })).await.expect(200);
+    page.closed_because().await;
+    eventually("an alert", async || alerts(&scene).await.pop()).await;
 }
 
 #[tokio::test]
