@@ -273,6 +273,13 @@ async fn what_the_platform_takes_away_ends_in_open_sessions_at_once() {
     let mut scene = Scene::new().await;
     let mut page = scene.page_with_terminal(100, 100).await;
     let platform = scene.server.client_as(&PLATFORM_ADMIN).await;
+    // That the machine came is told a little later, and makes the server look as well.
+    eventually("the machine to be said to be online", async || {
+        let online = scene.tech.get("/api/v1/agents?status=online&limit=1").await.expect(200);
+        (online["total"] == 1).then_some(())
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     let changed_at = Instant::now();
     let settings = json!({ "settings": { "tunnel_channels_tech": ["files"] } });
     platform.put(&format!("/api/v1/policies/platform/{}", Uuid::nil()), settings).await.expect(200);
