@@ -90,6 +90,8 @@ async fn run(app: &App, entered: &Use, socket: WebSocket) {
         end = write(&mut sink, &mut here, settings.ping, settings.write_within) => end,
     };
     host.disconnect(number);
+    // What it did not read is not kept for it while it is said goodbye.
+    here.frames.retain(|_channel| false);
     let closing = async {
         if !end.word.is_empty() {
             // What was said before goes first.
