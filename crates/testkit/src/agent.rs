@@ -1,7 +1,8 @@
 //! A scripted agent: the real protocol over a real WebSocket, and as much misbehaviour as a test wants.
 
 use crate::client::{Answer, ApiClient};
-use crate::server::{SeededAgent, TestServer};
+use crate::endpoint::Endpoint;
+use crate::server::SeededAgent;
 use crate::socket::{Closed, TestSocket};
 use chrono::Utc;
 use gururmm_protocol::command::{
@@ -32,13 +33,13 @@ pub struct TestAgent {
 
 impl TestAgent {
     /// Connects and says hello.
-    pub async fn connect(server: &TestServer, machine: &SeededAgent) -> Self {
+    pub async fn connect(server: &impl Endpoint, machine: &SeededAgent) -> Self {
         Self::connect_with(server, machine, Vec::new()).await
     }
 
     /// The same with commands still in its journal.
     pub async fn connect_with(
-        server: &TestServer,
+        server: &impl Endpoint,
         machine: &SeededAgent,
         commands: Vec<ResumedCommand>,
     ) -> Self {
@@ -49,7 +50,7 @@ impl TestAgent {
     }
 
     /// Connects and says a hello of one's own.
-    pub async fn connect_saying(server: &TestServer, machine: &SeededAgent, hello: Hello) -> Self {
+    pub async fn connect_saying(server: &impl Endpoint, machine: &SeededAgent, hello: Hello) -> Self {
         match Self::open(server, machine).await {
             Ok(socket) => Self::greet_saying(socket, machine, hello).await,
             Err(answer) => panic!("{answer}"),
@@ -71,12 +72,12 @@ impl TestAgent {
     }
 
     /// Opens the socket with the machine's credential, and says nothing yet.
-    pub async fn open(server: &TestServer, machine: &SeededAgent) -> Result<TestSocket, Answer> {
+    pub async fn open(server: &impl Endpoint, machine: &SeededAgent) -> Result<TestSocket, Answer> {
         Self::client(server, machine).upgrade(SOCKET_PATH).await
     }
 
     /// A client with the machine's credential.
-    pub fn client(server: &TestServer, machine: &SeededAgent) -> ApiClient {
+    pub fn client(server: &impl Endpoint, machine: &SeededAgent) -> ApiClient {
         server.anonymous().with_bearer(&machine.key).with(AGENT_HEADER, &machine.id.to_string())
     }
 

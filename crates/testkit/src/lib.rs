@@ -11,6 +11,7 @@
 pub mod agent;
 pub mod client;
 pub mod database;
+mod endpoint;
 pub mod logs;
 pub mod nats;
 pub mod packages;
@@ -24,6 +25,7 @@ pub mod world;
 pub use agent::TestAgent;
 pub use client::{Answer, ApiClient};
 pub use database::TestDatabase;
+pub use endpoint::Endpoint;
 pub use nats::NatsServer;
 pub use repository::{Release, Repository};
 pub use server::{SeededAgent, TestServer};

@@ -2,6 +2,7 @@
 
 use crate::client::ApiClient;
 use crate::database::TestDatabase;
+use crate::endpoint::Endpoint;
 use crate::logs;
 use crate::world::{PASSWORD, Person, Site};
 use gururmm_server::AppState;
@@ -247,6 +248,16 @@ impl TestServer {
             .await
             .unwrap();
         SeededAgent { id, num, key, hostname: hostname.to_owned(), machine_uid, site: *site }
+    }
+}
+
+impl Endpoint for TestServer {
+    fn anonymous(&self) -> ApiClient {
+        Self::anonymous(self)
+    }
+
+    fn origin(&self) -> String {
+        self.app().config.public_url.origin().ascii_serialization()
     }
 }
 

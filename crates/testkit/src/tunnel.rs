@@ -2,7 +2,8 @@
 
 use crate::agent::hello;
 use crate::client::{Answer, ApiClient};
-use crate::server::{SeededAgent, TestServer};
+use crate::endpoint::Endpoint;
+use crate::server::SeededAgent;
 use crate::socket::{Closed, Piece, TestSocket};
 use crate::{PATIENCE, TestAgent};
 use gururmm_protocol::command::RunContext;
@@ -86,7 +87,7 @@ pub struct Page {
 
 impl Page {
     /// Opens the session's socket with a ticket; the first word has been heard.
-    pub async fn open(server: &TestServer, tech: &ApiClient, session: Uuid) -> Self {
+    pub async fn open(server: &impl Endpoint, tech: &ApiClient, session: Uuid) -> Self {
         match Self::try_open(server, tech, session).await {
             Ok(page) => page,
             Err(answer) => panic!("{answer}"),
@@ -94,7 +95,7 @@ impl Page {
     }
 
     /// The same; the answer instead where the server refuses.
-    pub async fn try_open(server: &TestServer, tech: &ApiClient, session: Uuid) -> Result<Self, Answer> {
+    pub async fn try_open(server: &impl Endpoint, tech: &ApiClient, session: Uuid) -> Result<Self, Answer> {
         let ticket = tech.post(&format!("/api/v1/tunnel/{session}/ticket"), json!({})).await;
         if !ticket.status.is_success() {
             return Err(ticket);
@@ -108,8 +109,8 @@ impl Page {
     }
 
     /// Asks for the socket with this ticket.
-    pub async fn knock(server: &TestServer, session: Uuid, ticket: &str) -> Result<TestSocket, Answer> {
-        let origin = server.app().config.public_url.origin().ascii_serialization();
+    pub async fn knock(server: &impl Endpoint, session: Uuid, ticket: &str) -> Result<TestSocket, Answer> {
+        let origin = server.origin();
         let offered = format!("{PROTOCOL}, ticket.{ticket}");
         let page = server.anonymous().with("origin", &origin).with("sec-websocket-protocol", &offered);
         page.upgrade(&format!("/api/v1/tunnel/{session}/socket")).await
@@ -197,12 +198,12 @@ pub struct TunnelMachine {
 
 impl TunnelMachine {
     /// Connects.
-    pub async fn connect(server: &TestServer, machine: &SeededAgent) -> Self {
+    pub async fn connect(server: &impl Endpoint, machine: &SeededAgent) -> Self {
         Self::connect_having(server, machine, &[]).await
     }
 
     /// Connects, and says which sessions it still has.
-    pub async fn connect_having(server: &TestServer, machine: &SeededAgent, sessions: &[Uuid]) -> Self {
+    pub async fn connect_having(server: &impl Endpoint, machine: &SeededAgent, sessions: &[Uuid]) -> Self {
         let tunnels = sessions.iter().copied().map(TunnelId).collect();
         let hello = Hello { tunnels, ..hello(machine, Vec::new()) };
         let agent = TestAgent::connect_saying(server, machine, hello).await;

@@ -2674,6 +2674,14 @@ export interface components {
             email: string;
             password: string;
         };
+        /** @description A server that recorded was killed, or could not write any more: what passed in the seconds after is missing. */
+        CutOff: {
+            /**
+             * Format: int64
+             * @description Where what it had written ends, in milliseconds since the recording began.
+             */
+            at_ms: number;
+        };
         /** @description A decision about one machine. */
         Decision: {
             /** Format: uuid */
@@ -3020,6 +3028,9 @@ export interface components {
             reason: string;
             /** @enum {string} */
             what: "closed";
+        } | {
+            /** @enum {string} */
+            what: "let_go";
         } | {
             /** @description What was asked for; its `kind` tells `download` and `upload` from `files`. */
             channel: Record<string, never>;
@@ -4655,6 +4666,8 @@ export interface components {
             channels: components["schemas"]["ChannelFacts"][];
             /** @description Lines that were entered in terminals, in order. */
             commands: components["schemas"]["RecordedCommand"][];
+            /** @description Where it breaks off. */
+            cut_offs: components["schemas"]["CutOff"][];
             /** @description What is known to be missing. */
             gaps: components["schemas"]["Gap"][];
             /** @description There are more channels, commands, gaps or parts than are shown here. */

@@ -21,6 +21,8 @@ pub enum Happening {
     TechLeft {},
     /// The session is over.
     Closed { reason: String },
+    /// The server that recorded it let the session go, and has written all of it; another one may go on.
+    LetGo {},
     /// The tech asked for a channel.
     Opened {
         /// What the policy calls it: `terminal`, `files`, …

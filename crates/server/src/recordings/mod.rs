@@ -222,6 +222,8 @@ pub struct RecordingDetail {
     pub commands: Vec<Command>,
     /// What is known to be missing.
     pub gaps: Vec<Gap>,
+    /// Where it breaks off.
+    pub cut_offs: Vec<CutOff>,
     /// The pieces it is stored in.
     pub parts: Vec<SegmentFacts>,
     /// There are more channels, commands, gaps or parts than are shown here.
@@ -266,6 +268,13 @@ pub struct Gap {
     pub bytes: u64,
 }
 
+/// A server that recorded was killed, or could not write any more: what passed in the seconds after is missing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct CutOff {
+    /// Where what it had written ends, in milliseconds since the recording began.
+    pub at_ms: i64,
+}
+
 /// A piece that a recording is stored in.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct SegmentFacts {
@@ -276,6 +285,9 @@ pub struct SegmentFacts {
     pub bytes: i64,
     /// Of the object as stored, in hex.
     pub sha256: String,
+    /// Which recorder wrote it; absent of those from before that was said.
+    #[serde(skip)]
+    pub recorder: Option<Uuid>,
     #[serde(skip)]
     pub object: String,
     /// Channels that something of is in it; `None`: too many to say.
@@ -344,8 +356,9 @@ pub async fn get(
     session_id: Uuid,
 ) -> Result<RecordingDetail, Error> {
     let recording = look(app, scope, session_id).await?;
-    let Summary { channels, commands, gaps, parts, is_cut } = read::summary(app, scope, session_id).await?;
-    Ok(RecordingDetail { recording, channels, commands, gaps, parts, is_cut })
+    let Summary { channels, commands, gaps, cut_offs, parts, is_cut } =
+        read::summary(app, scope, &recording, Utc::now()).await?;
+    Ok(RecordingDetail { recording, channels, commands, gaps, cut_offs, parts, is_cut })
 }
 
 /// One page of what happened in a session beside the bytes of terminals, in order.

@@ -172,6 +172,11 @@ impl Observer {
         self.happened(now_us, SESSION_CHANNEL, &happening);
     }
 
+    /// Nothing more will come from this server.
+    pub fn let_go(&mut self, now_us: u64) {
+        self.happened(now_us, SESSION_CHANNEL, &Happening::LetGo {});
+    }
+
     /// A frame that passes.
     pub fn frame(
         &mut self,

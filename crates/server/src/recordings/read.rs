@@ -4,13 +4,16 @@ use super::cast::Cast;
 use super::happening::Happening;
 use super::records::{self, Content, Record};
 use super::seal::{self, Place};
-use super::{ChannelFacts, Command, Gap, RecordedEvent, RecordedEvents, SegmentFacts, store};
+use super::{
+    ChannelFacts, Command, CutOff, Gap, RecordedEvent, RecordedEvents, Recording, SegmentFacts, store,
+};
 use crate::app::{App, AppState};
 use crate::auth::Scope;
 use crate::auth::permission::ReadRecordings;
 use crate::error::{Code, Error};
 use crate::http::Cursor;
 use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::stream::{self, Stream};
 use gururmm_protocol::tunnel::ChannelId;
 use serde_json::Value;
@@ -25,12 +28,16 @@ const MAX_SHOWN: usize = 5_000;
 /// Characters of a label.
 const MAX_LABEL_CHARS: usize = 200;
 
+/// How long after a session's end its recording may still be on its way into the store.
+const SETTLES_WITHIN: TimeDelta = TimeDelta::minutes(1);
+
 /// What is in a recording.
 #[derive(Debug, Default)]
 pub struct Summary {
     pub channels: Vec<ChannelFacts>,
     pub commands: Vec<Command>,
     pub gaps: Vec<Gap>,
+    pub cut_offs: Vec<CutOff>,
     pub parts: Vec<SegmentFacts>,
     pub is_cut: bool,
 }
@@ -87,22 +94,70 @@ impl Segments {
 }
 
 /// Reads a recording through.
-pub async fn summary(app: &App, scope: &Scope<ReadRecordings>, recording: Uuid) -> Result<Summary, Error> {
-    let tenant = scope.tenant()?;
+pub async fn summary(
+    app: &App,
+    scope: &Scope<ReadRecordings>,
+    recording: &Recording,
+    now: DateTime<Utc>,
+) -> Result<Summary, Error> {
+    let (tenant, id) = (scope.tenant()?, recording.session_id);
     let mut summary = Summary::default();
-    let mut open = BTreeMap::new();
-    let mut segments = Segments::after(recording, 0);
+    let (mut open, mut recorders) = (BTreeMap::new(), Recorders::default());
+    let mut segments = Segments::after(id, 0);
     while let Some(facts) = segments.next(app, scope).await? {
-        let bytes = segment(app, tenant, recording, &facts).await?;
+        let bytes = segment(app, tenant, id, &facts).await?;
+        let mut is_last = false;
         for record in records::read(&bytes) {
             let record = record.map_err(|_| Error::new(Code::RecordingDamaged))?;
             if let Content::Happened(happening) = &record.content {
+                is_last |= matches!(happening, Happening::LetGo {} | Happening::Closed { .. });
                 summary.take(&record, happening, &mut open);
             }
         }
+        recorders.wrote(&facts, is_last);
         keep(&mut summary.parts, facts, &mut summary.is_cut);
     }
+    let is_over = recording.ended_at.is_some_and(|ended_at| ended_at + SETTLES_WITHIN < now);
+    summary.cut_offs = recorders.cut_offs(is_over);
     Ok(summary)
+}
+
+/// The recorders of a session, one after the other: its server ended, or its page came to another one.
+#[derive(Debug, Default)]
+struct Recorders(Vec<Series>);
+
+/// What one of them wrote.
+#[derive(Debug)]
+struct Series {
+    recorder: Option<Uuid>,
+    to_ms: i64,
+    is_whole: bool,
+}
+
+impl Recorders {
+    fn wrote(&mut self, facts: &SegmentFacts, is_last: bool) {
+        let SegmentFacts { recorder, to_ms, .. } = *facts;
+        // Where it is not said which recorder wrote, it is not said either which segment was its last.
+        let is_whole = is_last || recorder.is_none();
+        match self.0.iter_mut().find(|series| series.recorder == recorder) {
+            Some(series) => {
+                series.to_ms = series.to_ms.max(to_ms);
+                series.is_whole |= is_whole;
+            }
+            None => self.0.push(Series { recorder, to_ms, is_whole }),
+        }
+    }
+
+    /// Where those end that did not say that they had written all. The last one may still be at work, until the session
+    /// is over.
+    fn cut_offs(&self, is_over: bool) -> Vec<CutOff> {
+        if self.0.is_empty() && is_over {
+            return vec![CutOff { at_ms: 0 }];
+        }
+        let ended = if is_over { self.0.len() } else { self.0.len().saturating_sub(1) };
+        let cut = self.0.iter().take(ended).filter(|series| !series.is_whole);
+        cut.map(|series| CutOff { at_ms: series.to_ms }).collect()
+    }
 }
 
 fn keep<T>(list: &mut Vec<T>, item: T, is_cut: &mut bool) -> bool {
@@ -276,5 +331,47 @@ impl Reading {
             }
         }
         Ok(Some(Bytes::from(lines)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Segments by recorder and end, and whether one is its recorder's last.
+    fn breaks_off(segments: &[(u128, i64, bool)], is_over: bool, expected: &[i64]) {
+        let mut recorders = Recorders::default();
+        for &(recorder, to_ms, is_last) in segments {
+            let facts = SegmentFacts {
+                number: 1,
+                from_ms: 0,
+                to_ms,
+                bytes: 0,
+                sha256: String::new(),
+                recorder: (recorder != 0).then_some(Uuid::from_u128(recorder)),
+                object: String::new(),
+                channels: None,
+            };
+            recorders.wrote(&facts, is_last);
+        }
+        let found: Vec<i64> = recorders.cut_offs(is_over).into_iter().map(|cut| cut.at_ms).collect();
+        assert_eq!(found, expected, "{segments:?}, {is_over}");
+    }
+
+    #[test]
+    fn a_recorder_that_did_not_say_that_it_had_written_all_was_cut_off() {
+        breaks_off(&[(1, 5, false), (1, 9, true)], true, &[]);
+        breaks_off(&[(1, 5, false), (1, 9, false)], true, &[9]);
+        // It may be at work.
+        breaks_off(&[(1, 5, false), (1, 9, false)], false, &[]);
+        breaks_off(&[(1, 5, false), (2, 9, false)], false, &[5]);
+        breaks_off(&[(1, 5, false), (2, 9, true)], true, &[5]);
+        // The page came to another server, and the first one was slower in writing its rest.
+        breaks_off(&[(1, 5, false), (2, 9, false), (1, 6, true), (2, 12, true)], true, &[]);
+        // Nothing was written at all.
+        breaks_off(&[], true, &[0]);
+        breaks_off(&[], false, &[]);
+        // From before recorders were named.
+        breaks_off(&[(0, 5, false)], true, &[]);
     }
 }

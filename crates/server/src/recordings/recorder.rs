@@ -86,6 +86,7 @@ impl Recorder {
         let writer = Writer {
             app: app.clone(),
             scope,
+            id: Uuid::now_v7(),
             recording: session.tunnel_id,
             tenant: session.tenant_id,
             started_at,
@@ -179,6 +180,8 @@ fn state_of(record: records::Record<'_>) -> Option<State> {
 struct Writer {
     app: AppState,
     scope: Scope<System>,
+    /// Which segments are one recorder's: that its last one says so tells that it was not cut off.
+    id: Uuid,
     recording: Uuid,
     tenant: Uuid,
     started_at: DateTime<Utc>,
@@ -227,7 +230,7 @@ impl Writer {
                 Ok(Then::GoOn)
             }
             Some(Order::Finish(closed, done)) => {
-                self.write_rest().await?;
+                self.write_rest(closed.is_some()).await?;
                 if let Some(reason) = closed {
                     self.close(reason).await?;
                 }
@@ -236,7 +239,7 @@ impl Writer {
                 Ok(Then::Stop)
             }
             None => {
-                self.write_rest().await?;
+                self.write_rest(false).await?;
                 Ok(Then::Stop)
             }
         }
@@ -260,10 +263,14 @@ impl Writer {
         }
     }
 
-    async fn write_rest(&mut self) -> Result<(), Error> {
+    async fn write_rest(&mut self, is_closed: bool) -> Result<(), Error> {
         let rest = {
             let mut observer = self.observer.lock().await;
-            observer.settle_all(since(self.started_at));
+            let now_us = since(self.started_at);
+            observer.settle_all(now_us);
+            if !is_closed {
+                observer.let_go(now_us);
+            }
             observer.take()
         };
         match rest {
@@ -342,7 +349,7 @@ impl Writer {
             store::index(&mut tx, self.recording, self.next, &segment.lines).await?;
         }
         store::count_segment(&mut tx, self.recording, bytes, &kinds).await?;
-        let detail = detail(segment, stored);
+        let detail = self.detail(segment, stored);
         store::append(&mut tx, self.recording, "segment", Some(self.next), &detail).await?;
         tx.commit().await
     }
@@ -364,6 +371,20 @@ impl Writer {
             store::append(&mut tx, self.recording, "closed", None, &detail).await?;
         }
         tx.commit().await
+    }
+
+    fn detail(&self, segment: &Segment, stored: &Stored) -> Value {
+        let channels = (segment.channels.len() <= MAX_NAMED_CHANNELS).then_some(&segment.channels);
+        json!({
+            "key_id": seal::KEY_ID,
+            "recorder": self.id,
+            "object": stored.path,
+            "sha256": stored.sha256,
+            "bytes": stored.bytes,
+            "from_us": segment.from_us,
+            "to_us": segment.to_us,
+            "channels": channels,
+        })
     }
 
     fn objects(&self) -> &Objects {
@@ -404,19 +425,6 @@ struct Stored {
     path: String,
     sha256: String,
     bytes: usize,
-}
-
-fn detail(segment: &Segment, stored: &Stored) -> Value {
-    let channels = (segment.channels.len() <= MAX_NAMED_CHANNELS).then_some(&segment.channels);
-    json!({
-        "key_id": seal::KEY_ID,
-        "object": stored.path,
-        "sha256": stored.sha256,
-        "bytes": stored.bytes,
-        "from_us": segment.from_us,
-        "to_us": segment.to_us,
-        "channels": channels,
-    })
 }
 
 fn is_taken(error: &Error) -> bool {

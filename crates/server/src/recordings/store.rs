@@ -300,6 +300,7 @@ impl SegmentRow {
             to_ms: number("to_us")? / 1_000,
             bytes: number("bytes")?,
             sha256: text("sha256")?,
+            recorder: text("recorder").and_then(|id| id.parse().ok()),
             object: text("object")?,
             channels,
         })

@@ -3,4 +3,5 @@
 
 mod agent_model;
 mod audit;
+mod stalled;
 mod timing;

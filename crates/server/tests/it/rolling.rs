@@ -1,6 +1,7 @@
 //! Three real servers on one database, with NATS between them: each is stopped and started in turn, then one is killed,
 //! while commands are given and machines measure. Nothing is lost and nothing happens twice.
 
+use crate::process::{STEP, ServerProcess, until};
 use chrono::{DateTime, Utc};
 use gururmm_protocol::command::{Bytes, CommandEnd, Outcome, OutputChunk, ResumedCommand, Stream};
 use gururmm_protocol::metrics::Sample;
@@ -10,116 +11,45 @@ use gururmm_testkit::agent::{AGENT_HEADER, SOCKET_PATH, hello, sample};
 use gururmm_testkit::world::{PLATFORM_ADMIN, acme};
 use gururmm_testkit::{ApiClient, NatsServer, SeededAgent, TestServer, TestSocket};
 use serde_json::json;
-use sqlx::ConnectOptions as _;
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
-use std::process::Stdio;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 const MACHINES: usize = 6;
-/// What any step may take.
-const STEP: Duration = Duration::from_secs(40);
-
-/// One server process.
-struct Node {
-    process: Child,
-    address: SocketAddr,
-    data_dir: tempfile::TempDir,
-}
 
 struct Installation {
     observer: TestServer,
-    nats: NatsServer,
-    nodes: Vec<Node>,
+    _nats: NatsServer,
+    nodes: Vec<ServerProcess>,
 }
 
 impl Installation {
     async fn start() -> Self {
         let (observer, nats) = (TestServer::start().await, NatsServer::start().await);
-        let mut installation = Self { observer, nats, nodes: Vec::new() };
-        for _ in 0..3 {
-            let data_dir = tempfile::tempdir().unwrap();
-            copy_folder(&installation.observer.keys_dir(), &data_dir.path().join("keys"));
-            let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-            let process = installation.launch(data_dir.path(), address);
-            installation.nodes.push(Node { process, address, data_dir });
+        let (url, token) = (nats.url(), nats.token());
+        let mut nodes = Vec::new();
+        for name in ["one", "two", "three"] {
+            let arguments = ["--nats", &url, "--node-name", name];
+            nodes.push(ServerProcess::launch(&observer, &arguments, &[("GURURMM_NATS_TOKEN", token)]));
         }
-        for node in &installation.nodes {
-            serves(node.address).await;
+        for node in &nodes {
+            node.serves().await;
         }
-        installation
-    }
-
-    fn launch(&self, data_dir: &Path, address: SocketAddr) -> Child {
-        let database = self.observer.database.owner_options();
-        Command::new(env!("CARGO_BIN_EXE_gururmm-server"))
-            .args(["serve", "--listen", &address.to_string(), "--nats", &self.nats.url(), "--data-dir"])
-            .arg(data_dir)
-            .args(["--node-name", &format!("node at {}", address.port())])
-            .env("GURURMM_DATABASE_URL", database.to_url_lossy().as_str())
-            .env("GURURMM_NATS_TOKEN", self.nats.token())
-            .env("RUST_LOG", "warn")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::inherit())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap()
+        Self { observer, _nats: nats, nodes }
     }
 
     /// Stops a server as its service manager does, and starts it again.
     async fn restart(&mut self, which: usize) {
-        let node = &mut self.nodes[which];
-        let pid = rustix::process::Pid::from_raw(node.process.id().unwrap().cast_signed()).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        let ended = timeout(STEP, node.process.wait()).await.expect("it does not stop").unwrap();
-        assert!(ended.success(), "{ended}");
-        let (address, data_dir) = (node.address, node.data_dir.path().to_owned());
-        let process = self.launch(&data_dir, address);
-        self.nodes[which].process = process;
-        serves(address).await;
-    }
-
-    async fn kill(&mut self, which: usize) {
-        self.nodes[which].process.kill().await.unwrap();
+        self.nodes[which].stop().await;
+        self.nodes[which].start_again().await;
     }
 
     fn addresses(&self) -> Vec<SocketAddr> {
         self.nodes.iter().map(|node| node.address).collect()
-    }
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    std::fs::create_dir(to).unwrap();
-    for file in std::fs::read_dir(from).unwrap() {
-        let file = file.unwrap();
-        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
-    }
-}
-
-async fn serves(address: SocketAddr) {
-    until("the server to serve", async || {
-        let ready =
-            ApiClient::anonymous(address).request(axum::http::Method::GET, "/ready").try_send().await?;
-        ready.status.is_success().then_some(())
-    })
-    .await;
-}
-
-async fn until<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + STEP;
-    loop {
-        if let Some(answer) = check().await {
-            return answer;
-        }
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        sleep(Duration::from_millis(50)).await;
     }
 }
 
@@ -317,7 +247,7 @@ async fn a_rolling_restart_and_a_killed_server_lose_nothing_and_double_nothing()
         (shown.json()["is_connected"] == online).then_some(())
     };
     until("the machine to be online", async || shows(true).await).await;
-    installation.kill(0).await;
+    installation.nodes[0].kill().await;
     let killed_at = Instant::now();
     until("its server's end to be noticed", async || shows(false).await).await;
     eprintln!("offline {:?} after its server was killed", killed_at.elapsed());

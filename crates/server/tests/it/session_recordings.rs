@@ -81,14 +81,14 @@ fn path(id: Uuid) -> String {
     format!("/api/v1/recordings/{id}")
 }
 
-async fn cast(client: &ApiClient, id: Uuid, channel: u32) -> Vec<Value> {
+pub async fn cast(client: &ApiClient, id: Uuid, channel: u32) -> Vec<Value> {
     let answer = client.get(&format!("{}/channels/{channel}/cast", path(id))).await;
     assert_eq!(answer.status, 200, "{answer}");
     answer.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// The exact bytes of a direction of a cast.
-fn bytes(cast: &[Value], code: &str) -> Vec<u8> {
+pub fn bytes(cast: &[Value], code: &str) -> Vec<u8> {
     let mut bytes: Vec<Vec<u8>> = Vec::new();
     for event in cast.iter().skip(1) {
         let data = event[2].as_str().unwrap();
@@ -259,6 +259,8 @@ async fn what_was_written_before_a_crash_is_readable_and_the_next_host_goes_on()
     assert_eq!(detail["channels"].as_array().unwrap().len(), 1, "{detail}");
     let gaps: Vec<_> = detail["gaps"].as_array().unwrap().iter().map(|gap| &gap["bytes"]).collect();
     assert_eq!(gaps, [4]);
+    let cut_offs = detail["cut_offs"].as_array().unwrap();
+    assert!(cut_offs.len() == 1 && cut_offs[0]["at_ms"].is_i64(), "{cut_offs:?}");
 }
 
 #[tokio::test]
@@ -277,6 +279,7 @@ async fn two_hosts_of_one_session_take_nothing_from_each_other() {
     let admin = server.client_as(&acme::ADMIN).await;
     assert_eq!(bytes(&cast(&admin, id, 1).await, "o"), b"one");
     assert_eq!(bytes(&cast(&admin, id, 0x8000_0000).await, "o"), b"other");
+    assert_eq!(admin.get(&path(id)).await.expect(200)["cut_offs"], json!([]), "both had written all");
 }
 
 #[tokio::test]

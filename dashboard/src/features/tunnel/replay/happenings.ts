@@ -33,6 +33,8 @@ export function happened({ event }: RecordedEvent): string {
       return "The tech's page came.";
     case "tech_left":
       return "The tech's page went.";
+    case "let_go":
+      return "The server let the session go.";
     case "closed":
       return `The session was closed: ${text(all.reason).replaceAll("_", " ")}.`;
     case "opened":

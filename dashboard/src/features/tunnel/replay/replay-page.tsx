@@ -110,6 +110,15 @@ function Replay({ recording }: { recording: RecordingDetail }) {
               <EmptyState title="No terminal was opened in this session" />
             )}
           </Panel>
+          {recording.cut_offs.map(({ at_ms }) => (
+            <p
+              key={at_ms}
+              className="rounded-md border border-warn/40 bg-warn-soft px-4 py-2 text-base text-warn"
+            >
+              The recording was cut off at {atTime(at_ms)}: the server that wrote it ended, and some
+              seconds after that are missing.
+            </p>
+          ))}
           {(missing > 0 || recording.is_cut) && (
             <p className="rounded-md border border-warn/40 bg-warn-soft px-4 py-2 text-base text-warn">
               {missing > 0 && `${formatBytes(missing)} that passed are not in the recording. `}
