@@ -159,10 +159,28 @@ describe("a session", () => {
     link().frame(echo);
     expect(tunnel.getFigures().latencyMs).toBe(10);
     expect(tunnel.getFigures().receivedBytes).toBe(echo.length);
-    clock = 30_000;
+    for (clock = 2_000; clock < 20_000; clock += 2_000) timers.at(-1)?.run();
+    expect(tunnel.getState().phase).toBe("ready");
+    clock = 21_000;
     timers.at(-1)?.run();
     expect(tunnel.getState().phase).toBe("lost");
     expect(link().closed).toBe(true);
+  });
+
+  it("keeps the link of a page that nobody looks at, and of one that was busy for long", async () => {
+    await connected();
+    for (clock = 60_000; clock <= 300_000; clock += 60_000) {
+      timers.at(-1)?.run();
+      link().frame(jsonFrame(0, KIND.message, { ping: clock * 1000 }));
+    }
+    expect(tunnel.getState().phase).toBe("ready");
+    // After a sleep, a link that is dead is noticed soon.
+    clock = 4_000_000;
+    for (const phase of ["ready", "ready", "lost"]) {
+      timers.at(-1)?.run();
+      expect(tunnel.getState().phase).toBe(phase);
+      clock += 2_000;
+    }
   });
 });
 

@@ -66,8 +66,10 @@ export interface TunnelFigures {
 const CLOSED = 4000;
 const REPLACED = 4001;
 const PING_MS = 2_000;
-/** Without any echo for so long the link is taken for dead. */
+/** Without any echo for so long the link is taken for dead, */
 const DEAD_MS = 20_000;
+/** if as many pings in a row got none: a browser lets a page that nobody looks at ping once a minute. */
+const DEAD_PINGS = 2;
 /** Of so many echoes the middle one counts: one that waited behind a transfer says nothing of the way. */
 const ECHOES = 5;
 
@@ -89,6 +91,8 @@ export class Tunnel {
   private echoes: number[] = [];
   private lastEcho = 0;
   private quickestMs: number | null = null;
+  /** Pings since then. */
+  private unanswered = 0;
   private connection: TunnelConnection | null = null;
   private retry: number | null = null;
   private beat: number | null = null;
@@ -240,6 +244,7 @@ export class Tunnel {
       else this.transmit(endOf(id));
     }
     this.lastEcho = this.env.now();
+    this.unanswered = 0;
     const before = [...this.channels.values()];
     this.set({ ...this.state, phase: "ready", ready, refused: null });
     for (const channel of before) channel.begin(there.has(channel.id));
@@ -257,7 +262,7 @@ export class Tunnel {
   private ping() {
     this.stopBeat();
     const beat = () => {
-      if (this.env.now() - this.lastEcho > DEAD_MS) {
+      if (this.unanswered >= DEAD_PINGS && this.env.now() - this.lastEcho > DEAD_MS) {
         this.connection?.close();
         this.connection = null;
         this.generation += 1;
@@ -266,6 +271,7 @@ export class Tunnel {
       }
       const microseconds = Math.round(this.env.now() * 1000);
       this.transmit(jsonFrame(SESSION_CHANNEL, KIND.message, { ping: microseconds }));
+      this.unanswered += 1;
       this.publish();
       this.beat = this.env.setTimer(beat, PING_MS);
     };
@@ -276,6 +282,7 @@ export class Tunnel {
     const echo = kind === KIND.message ? jsonOf(ping, body) : null;
     if (!echo) return;
     this.lastEcho = this.env.now();
+    this.unanswered = 0;
     const tookMs = this.env.now() - echo.ping / 1000;
     this.quickestMs = Math.min(this.quickestMs ?? tookMs, tookMs);
     this.echoes = [...this.echoes.slice(1 - ECHOES), tookMs];
