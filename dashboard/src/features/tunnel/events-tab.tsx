@@ -152,6 +152,7 @@ function Entries({
     return String(known);
   };
   const rows = entries.toReversed();
+  const isAwaited = entries.length === 0 && (phase === "reading" || phase === "lost");
   if (phase === "failed" && entries.length === 0) {
     return <ErrorState error={state.error} onRetry={() => onAsk({ ...query })} />;
   }
@@ -159,7 +160,7 @@ function Entries({
     <>
       <div className="flex flex-wrap items-center gap-2 border-b px-3 py-1">
         <p role="status" className="text-ink-2 text-sm">
-          {phase === "reading" && entries.length === 0
+          {isAwaited
             ? "Reading"
             : `${plural(entries.length, "entry", "entries")}, the newest first`}
           {state.hasMore && `; only the last ${formatCount(query.limit)} were read`}
@@ -177,7 +178,7 @@ function Entries({
           {query.follow ? "Stop following" : "Follow"}
         </Button>
       </div>
-      {phase === "reading" && entries.length === 0 ? (
+      {isAwaited ? (
         <SkeletonRows rows={10} />
       ) : entries.length === 0 ? (
         <EmptyState title="Nothing was logged">

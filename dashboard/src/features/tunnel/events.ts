@@ -100,6 +100,8 @@ export class EventReader {
       },
     });
     this.channel = channel;
+    // Nothing was read when the link was lost: it is read now.
+    if (this.state.phase === "lost") this.set({ phase: "reading" });
   }
 
   private take(events: readonly LogEntry[]) {
