@@ -147,11 +147,11 @@ dashboard_tests() {
 }
 
 # playwright_tests e2e|pages ARGUMENT…: in Debian's Chromium, the dashboard with the server and the agent that the Rust
-# build made, or every page of it with a stand-in for the server.
+# build made, or every page of it with a stand-in for the server. How the page of a failed test stood is kept beside the logs.
 playwright_tests() {
   local report=$RUN/playwright-$1.json status=0
   CI=1 GURURMM_PROGRAMS=$TARGET/debug PLAYWRIGHT_JSON_OUTPUT_FILE=$report \
-    npm --prefix dashboard run "$1" -- --reporter=line,json "${@:2}" || status=$?
+    npm --prefix dashboard run "$1" -- --reporter=line,json --output "$RUN/playwright-$1" "${@:2}" || status=$?
   if [[ -f $report ]]; then
     local expected flaky unexpected
     read -r expected flaky unexpected < <(json_numbers "$report" stats.expected stats.flaky stats.unexpected)
