@@ -95,6 +95,9 @@ impl Log {
             Ok(Ok(Some(status))) if !status.success() && past.entries.is_empty() => {
                 Err(ChannelError::new(ErrorCode::Failed, format!("the journal cannot be read: {status}")))
             }
+            Ok(Ok(_)) if past.entries.is_empty() && self.is_missing().await => {
+                Err(ChannelError::new(ErrorCode::Unsupported, "this machine keeps no journal"))
+            }
             Ok(Ok(_)) => Ok(past),
             Ok(Err(error)) => Err(failed(&error)),
             Err(_) => {
@@ -102,6 +105,13 @@ impl Log {
                 Ok(past)
             }
         }
+    }
+
+    /// Whether there is no journal that something could stand in, as where another init than systemd runs: `journalctl` is
+    /// content with that.
+    async fn is_missing(&self) -> bool {
+        let header = self.tool.run(&["--header", "--no-pager", "--quiet"], LOOKED_WITHIN).await;
+        header.is_ok_and(|header| header.trim().is_empty())
     }
 
     /// What comes: at least one entry. What was read is kept when it is not waited for.

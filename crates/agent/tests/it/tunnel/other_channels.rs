@@ -133,6 +133,7 @@ fn tools(folder: &Path) {
     script(
         "journalctl",
         r#"printf '%s|' "$@" >> asked; echo >> asked
+        [ ! -e no-journal ] || exit 0
         entry() { echo "{\"__CURSOR\":\"c$1\",\"__REALTIME_TIMESTAMP\":\"$((1893456000000000 + $1 * 1000000))\",\"PRIORITY\":\"$2\",\"SYSLOG_IDENTIFIER\":\"web\",\"_PID\":\"7\",\"MESSAGE\":\"entry $1\"}"; }
         case " $* " in
             *short-iso*) echo "2030-01-01T00:00:00 web[7]: one"; echo "2030-01-01T00:00:01 web[7]: two";;
@@ -246,8 +247,16 @@ async fn the_journal_is_read_from_its_end_and_followed() {
     bench.say(1, FrameKind::End, &gururmm_protocol::tunnel::ChannelEnd::default()).await;
     bench.end_of(1).await;
     // Only what there is: it ends by itself.
-    bench.channel(2, 256 * 1024, OpenChannel::Events(OpenEvents { follow: false, limit: 5, ..open })).await;
+    let open = OpenEvents { follow: false, limit: 5, ..open };
+    bench.channel(2, 256 * 1024, OpenChannel::Events(open.clone())).await;
     assert_eq!(bench.end_of(2).await.error, None);
+    // Nothing that matches is no missing journal.
+    let unmatched = OpenEvents { text: Some("no such entry".into()), ..open.clone() };
+    bench.channel(3, 256 * 1024, OpenChannel::Events(unmatched)).await;
+    assert_eq!(bench.end_of(3).await.error, None);
+    fs::write(dir.path().join("no-journal"), "").unwrap();
+    bench.channel(4, 256 * 1024, OpenChannel::Events(open)).await;
+    assert_eq!(bench.end_of(4).await.error.unwrap().code, ErrorCode::Unsupported);
 }
 
 #[tokio::test]
