@@ -1,8 +1,9 @@
 import { type Browser, test as base, expect, type Page } from "@playwright/test";
+import { Link } from "./link";
 import { ownerState, serverUrl } from "./stack";
 
 /** Tests as the owner whom the wizard made. */
-export const test = base.extend<{ agentId: string }>({
+export const test = base.extend<{ agentId: string; link: Link }>({
   // biome-ignore lint/correctness/noEmptyPattern: Playwright reads a fixture's needs from this pattern
   baseURL: async ({}, use) => use(serverUrl()),
   // biome-ignore lint/correctness/noEmptyPattern: Playwright reads a fixture's needs from this pattern
@@ -13,6 +14,12 @@ export const test = base.extend<{ agentId: string }>({
     const id = items[0]?.id;
     if (!id) throw new Error("no agent is online");
     await use(id);
+  },
+  // biome-ignore lint/correctness/noEmptyPattern: Playwright reads a fixture's needs from this pattern
+  link: async ({}, use) => {
+    const link = await Link.open(serverUrl());
+    await use(link);
+    await link.close();
   },
 });
 

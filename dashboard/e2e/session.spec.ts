@@ -1,24 +1,12 @@
 // A session with the machine that the tests run on: what a tech does there, done in the browser.
-import { createHash, randomBytes } from "node:crypto";
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Page, WebSocketRoute } from "@playwright/test";
 import { expect, test } from "./fixtures";
+import { endSession, openSession, prompt, run, screen } from "./in-session";
 
 const OUT = "test-results/e2e-session";
-/** A short file in an ordinary run, the whole gibibyte where there is time for it. */
-const UPLOAD_BYTES = process.env.GURURMM_E2E_LONG ? 1024 ** 3 : 24 * 1024 ** 2;
-
-const sha256 = (bytes: Buffer) => createHash("sha256").update(bytes).digest("hex");
 
 let folder: string;
 test.beforeAll(() => {
@@ -26,58 +14,6 @@ test.beforeAll(() => {
   mkdirSync(OUT, { recursive: true });
 });
 test.afterAll(() => rmSync(folder, { recursive: true, force: true }));
-
-/** What the page's socket is cut with. */
-async function cuttable(page: Page) {
-  const sockets: WebSocketRoute[] = [];
-  let isDown = false;
-  await page.routeWebSocket(/\/tunnel\/[^/]+\/socket$/, (socket) => {
-    if (isDown) return void socket.close();
-    socket.connectToServer();
-    sockets.push(socket);
-  });
-  return {
-    cut: async () => {
-      isDown = true;
-      await sockets.at(-1)?.close();
-    },
-    mend: () => {
-      isDown = false;
-    },
-  };
-}
-
-/** Opens a session from the machine's page; its first terminal is there. */
-async function openSession(page: Page, agentId: string) {
-  // What is on the screen is there as text too.
-  await page.addInitScript(() => localStorage.setItem("gururmm.terminal.reader", "true"));
-  await page.goto(`/agents/${agentId}`);
-  await page.getByRole("button", { name: "Open session" }).click();
-  await expect(page).toHaveURL(/\/session\?session=/);
-  await expect(page.getByText("Connected", { exact: true })).toBeVisible();
-  await prompt(page);
-}
-
-const screen = (page: Page) => page.locator(".xterm-accessibility").filter({ visible: true });
-
-/** The shell is there and takes what is typed. */
-async function prompt(page: Page) {
-  await expect(screen(page)).toContainText(/[#$]/);
-}
-
-/** Types a line and waits for what it says. */
-async function run(page: Page, line: string, says: string | RegExp) {
-  await page.keyboard.type(line);
-  await page.keyboard.press("Enter");
-  await expect(screen(page)).toContainText(says);
-}
-
-async function endSession(page: Page) {
-  await page.getByRole("button", { name: "End session" }).click();
-  const confirm = page.getByRole("alertdialog");
-  await confirm.getByRole("button", { name: "End session" }).click();
-  await expect(page).toHaveURL(/\/agents\/[0-9a-f-]+$/);
-}
 
 test("a shell in the browser is as one sat before it", async ({ page, agentId }) => {
   await openSession(page, agentId);
@@ -128,9 +64,12 @@ test("a shell in the browser is as one sat before it", async ({ page, agentId })
   await endSession(page);
 });
 
-test("a shell outlives a reload and a lost link, and no key is lost", async ({ page, agentId }) => {
-  const link = await cuttable(page);
-  await openSession(page, agentId);
+test("a shell outlives a reload and a lost link, and no key is lost", async ({
+  page,
+  agentId,
+  link,
+}) => {
+  await openSession(page, agentId, link.url);
   await run(page, "KEPT=over-a-reload; seq -f 'line %g' 200", "line 200");
   await page.reload();
   await prompt(page);
@@ -142,7 +81,7 @@ test("a shell outlives a reload and a lost link, and no key is lost", async ({ p
   await page.keyboard.press("Escape");
   await run(page, "echo $KEPT", /^over-a-reload$/m);
 
-  await link.cut();
+  link.cut();
   await expect(page.getByText("The link to the server is lost.")).toBeVisible();
   await page.keyboard.type("echo typed $((50 + 5)) while away\n");
   link.mend();
@@ -172,120 +111,10 @@ test("terminals stand side by side", async ({ page, agentId }) => {
   await endSession(page);
 });
 
-/** The files of a folder, by its address. */
-async function showFolder(page: Page, path: string) {
-  await page.getByRole("link", { name: "Files", exact: true }).click();
-  await page.getByRole("button", { name: "Type a path" }).click();
-  await page.getByRole("textbox", { name: "Path" }).fill(path);
-  await page.keyboard.press("Enter");
-}
-
-test("an upload goes on after a cut link, and its checksum is right", async ({ page, agentId }) => {
-  test.setTimeout(UPLOAD_BYTES > 1024 ** 2 * 100 ? 900_000 : 90_000);
-  const link = await cuttable(page);
-  await openSession(page, agentId);
-  const source = join(folder, "source.bin");
-  const target = join(folder, "uploaded");
-  mkdirSync(target);
-  const piece = randomBytes(8 * 1024 ** 2);
-  const hash = createHash("sha256");
-  writeFileSync(source, "");
-  for (let written = 0; written < UPLOAD_BYTES; written += piece.length) {
-    piece.writeUInt32BE(written / piece.length);
-    writeFileSync(source, piece, { flag: "a" });
-    hash.update(piece);
-  }
-  await showFolder(page, target);
-  await expect(page.getByText("This folder is empty")).toBeVisible();
-
-  await page.getByLabel("Files to send").setInputFiles(source);
-  const row = page.getByRole("region", { name: "Transfers" }).getByRole("listitem");
-  const bar = row.getByRole("progressbar");
-  const percent = async () => Number(await bar.getAttribute("aria-valuenow"));
-  await expect.poll(percent, { intervals: [20], timeout: 300_000 }).toBeGreaterThan(10);
-  await link.cut();
-  await expect(row).toContainText("goes on by itself");
-  expect(await percent()).toBeLessThan(100);
-  link.mend();
-  await page.getByRole("button", { name: "Try now" }).click();
-  await expect(row).toContainText("checksum right", { timeout: 600_000 });
-  await page.screenshot({ path: join(OUT, "upload.png") });
-
-  const arrived = join(target, "source.bin");
-  expect(statSync(arrived).size).toBe(UPLOAD_BYTES);
-  if (UPLOAD_BYTES < 1024 ** 3) expect(sha256(readFileSync(arrived))).toBe(hash.digest("hex"));
-  await expect(page.getByRole("row", { name: /source\.bin/ })).toBeVisible();
-  await endSession(page);
-});
-
-test("files are looked through, changed and taken home", async ({ page, agentId }) => {
-  // A file in the page's own store stands for the one that a person would choose.
-  await page.addInitScript(() => {
-    Object.assign(window, {
-      showSaveFilePicker: async () => {
-        const root = await navigator.storage.getDirectory();
-        return root.getFileHandle("saved", { create: true });
-      },
-    });
-  });
-  await openSession(page, agentId);
-  const here = join(folder, "work");
-  mkdirSync(join(here, "old"), { recursive: true });
-  writeFileSync(join(here, "old", "a.txt"), "a");
-  writeFileSync(join(here, "settings.conf"), "port = 22\n");
-  const big = randomBytes(3 * 1024 ** 2 + 17);
-  writeFileSync(join(here, "big.bin"), big);
-  await showFolder(page, here);
-  const row = (name: string) => page.getByRole("row", { name: new RegExp(`^Choose ${name}`) });
-
-  await page.getByRole("button", { name: "New folder" }).click();
-  await page.getByLabel("Name", { exact: true }).fill("new");
-  await page.keyboard.press("Enter");
-  await expect(row("new")).toBeVisible();
-
-  await page.getByRole("button", { name: "Actions for old" }).click();
-  await page.getByRole("menuitem", { name: "Rename" }).click();
-  await page.getByLabel("Name", { exact: true }).fill("older");
-  await page.getByRole("button", { name: "Rename", exact: true }).click();
-  await expect(row("older")).toBeVisible();
-
-  await row("older").focus();
-  await page.keyboard.press("Delete");
-  await page.getByRole("alertdialog").getByRole("button", { name: "Delete" }).click();
-  await expect(row("older")).toHaveCount(0);
-  expect(existsSync(join(here, "older"))).toBe(false);
-
-  // Someone else changes the file while it is edited here.
-  await page.getByRole("button", { name: "settings.conf", exact: true }).click();
-  const text = page.getByRole("textbox", { name: "Text of settings.conf" });
-  await expect(text).toContainText("port = 22");
-  await page.screenshot({ path: join(OUT, "editor.png") });
-  await text.press("Control+a");
-  await page.keyboard.type("port = 2222");
-  writeFileSync(join(here, "settings.conf"), "port = 443\n");
-  await page.keyboard.press("Control+s");
-  await expect(page.getByText("was changed at the machine since it was read")).toBeVisible();
-  expect(readFileSync(join(here, "settings.conf"), "utf8")).toBe("port = 443\n");
-  await page.getByRole("button", { name: "Overwrite with this" }).click();
-  await expect(page.getByText("settings.conf is saved.")).toBeVisible();
-  expect(readFileSync(join(here, "settings.conf"), "utf8")).toBe("port = 2222");
-  await page.getByRole("dialog").getByRole("button", { name: "Close" }).last().click();
-
-  await page.getByRole("button", { name: "Actions for big.bin" }).click();
-  await page.getByRole("menuitem", { name: "Download" }).click();
-  const transfer = page.getByRole("region", { name: "Transfers" });
-  await expect(transfer).toContainText("checksum right");
-  const saved = await page.evaluate(async () => {
-    const root = await navigator.storage.getDirectory();
-    const file = await (await root.getFileHandle("saved")).getFile();
-    const digest = await crypto.subtle.digest("SHA-256", await file.arrayBuffer());
-    return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-  });
-  expect(saved).toBe(sha256(big));
-  await endSession(page);
-});
-
-test("a process is found and ended", async ({ page, agentId }) => {
+test("a process is found and ended, and what the machine lacks is said", async ({
+  page,
+  agentId,
+}) => {
   await openSession(page, agentId);
   await run(page, "sleep 47114711 &", /\[1\] \d+/);
   await page.getByRole("link", { name: "Processes", exact: true }).click();
@@ -300,6 +129,13 @@ test("a process is found and ended", async ({ page, agentId }) => {
   await expect(row).toHaveCount(0);
   await page.getByRole("link", { name: "Registry", exact: true }).click();
   await expect(page.getByText("Registry: not on this machine")).toBeVisible();
+  await page.getByRole("link", { name: "Event log", exact: true }).click();
+  const { stdout } = spawnSync("journalctl", ["--header", "--no-pager", "--quiet"]);
+  await expect(
+    stdout?.length
+      ? page.getByRole("grid", { name: "Entries" }).or(page.getByText("Nothing was logged"))
+      : page.getByText(/This machine (keeps|has) no journal\./),
+  ).toBeVisible();
   await endSession(page);
 });
 
