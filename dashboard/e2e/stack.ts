@@ -17,6 +17,8 @@ const BINARIES = resolve(
 );
 const START_DEADLINE_MS = 60_000;
 
+export const agentProgram = () => join(BINARIES, "gururmm-agent");
+
 /** The folder of this run; set by the global set-up, known to every worker through the environment. */
 export const runFolder = () => process.env.GURURMM_E2E_DIR ?? "";
 export const serverUrl = () => process.env.GURURMM_E2E_URL ?? "";
@@ -88,7 +90,7 @@ export async function startServer(folder: string) {
     join(BINARIES, "gururmm-server"),
     [
       ...["serve", "--data-dir", join(folder, "data"), "--listen", `127.0.0.1:${port}`],
-      ...["--agent-binary", join(BINARIES, "gururmm-agent"), "--dist", layDownPackages(folder)],
+      ...["--agent-binary", agentProgram(), "--dist", layDownPackages(folder)],
     ],
     { stdio: ["ignore", "pipe", openSync(log, "a")] },
   );
@@ -113,10 +115,10 @@ export async function startServer(folder: string) {
   return { child, url: `http://127.0.0.1:${port}`, link };
 }
 
-export async function stop(child: ChildProcess) {
+export async function stop(child: ChildProcess, signal: NodeJS.Signals = "SIGTERM") {
   if (child.exitCode !== null || child.signalCode !== null) return;
   const ended = new Promise((done) => child.once("exit", done));
-  child.kill("SIGTERM");
+  child.kill(signal);
   const timer = setTimeout(() => child.kill("SIGKILL"), 15_000);
   await ended;
   clearTimeout(timer);
@@ -129,7 +131,7 @@ export function enrollAgent(name: string, site: Pick<FirstSite, "code" | "key">)
   const keyFile = join(runFolder(), `${name}.key`);
   writeFileSync(keyFile, site.key, { mode: 0o600 });
   execFileSync(
-    join(BINARIES, "gururmm-agent"),
+    agentProgram(),
     [
       ...["enroll", "--server", serverUrl(), "--site", site.code],
       ...["--key-file", keyFile, "--state-dir", state],
@@ -137,6 +139,16 @@ export function enrollAgent(name: string, site: Pick<FirstSite, "code" | "key">)
     { stdio: "pipe", timeout: 30_000 },
   );
   return state;
+}
+
+/** A tech's own terminal, signed in as the owner. `home`: a folder for what it keeps. */
+export function gururmm(home: string) {
+  const program = join(BINARIES, "gururmm");
+  const env = { HOME: home, PATH: process.env.PATH };
+  execFileSync(program, ["login", "--url", serverUrl(), "--email", OWNER.email], {
+    ...{ env, input: `${OWNER.password}\n`, stdio: "pipe", timeout: 30_000 },
+  });
+  return (...words: string[]) => spawn(program, words, { env, stdio: ["ignore", "pipe", "pipe"] });
 }
 
 /** The state folder of the agent that the setup wizard enrolled. */
@@ -147,7 +159,7 @@ const pidFile = (folder: string) => join(folder, "agents.pid");
 /** Runs an agent until the end of the run, whatever worker started it. */
 export function runAgent(state: string) {
   const log = openSync(join(runFolder(), "agent.log"), "a");
-  const child = spawn(join(BINARIES, "gururmm-agent"), ["run", "--state-dir", state], {
+  const child = spawn(agentProgram(), ["run", "--state-dir", state], {
     detached: true,
     stdio: ["ignore", log, log],
   });
