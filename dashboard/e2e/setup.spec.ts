@@ -31,7 +31,7 @@ test("the printed link leads through setup to the first machine", async ({ page,
   await expect(page.getByRole("heading", { name: `${PARTNER} is ready` })).toBeVisible();
   expect(page.url()).not.toContain("token");
 
-  await expect(page.getByText(/install\/linux\.sh/)).toBeVisible();
+  const command = (await page.getByText(/install\/linux\.sh/).textContent()) ?? "";
   await page.getByText("Enroll by hand").click();
   await expect(page.getByText(/Enrollment key v1 \([0-9A-F]{4}\)/)).toBeVisible();
   const key = (await page.getByText(/^gek_/).textContent()) ?? "";
@@ -46,7 +46,8 @@ test("the printed link leads through setup to the first machine", async ({ page,
 
   await context.storageState({ path: ownerState() });
   const tree = await (await page.request.get(`${serverUrl()}/api/v1/tree`)).json();
-  writeFileSync(siteFile(), JSON.stringify({ code, key, siteId: tree.clients[0].sites[0].id }));
+  const siteId = tree.clients[0].sites[0].id;
+  writeFileSync(siteFile(), JSON.stringify({ code, key, command, siteId }));
 
   await page.getByRole("link", { name: "Open the dashboard" }).click();
   await expect(page.getByText("of 1 machine online")).toBeVisible();

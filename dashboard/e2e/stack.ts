@@ -16,8 +16,7 @@ const BINARIES = resolve(
   process.env.GURURMM_BIN_DIR ?? process.env.GURURMM_PROGRAMS ?? "../target/debug",
 );
 const START_DEADLINE_MS = 60_000;
-
-export const agentProgram = () => join(BINARIES, "gururmm-agent");
+const AGENT = join(BINARIES, "gururmm-agent");
 
 /** The folder of this run; set by the global set-up, known to every worker through the environment. */
 export const runFolder = () => process.env.GURURMM_E2E_DIR ?? "";
@@ -39,6 +38,8 @@ export const SITE = "Main works";
 export interface FirstSite {
   code: string;
   key: string;
+  /** What installs an agent on a Linux machine. */
+  command: string;
   siteId: string;
 }
 
@@ -90,7 +91,7 @@ export async function startServer(folder: string) {
     join(BINARIES, "gururmm-server"),
     [
       ...["serve", "--data-dir", join(folder, "data"), "--listen", `127.0.0.1:${port}`],
-      ...["--agent-binary", agentProgram(), "--dist", layDownPackages(folder)],
+      ...["--agent-binary", AGENT, "--dist", layDownPackages(folder)],
     ],
     { stdio: ["ignore", "pipe", openSync(log, "a")] },
   );
@@ -131,7 +132,7 @@ export function enrollAgent(name: string, site: Pick<FirstSite, "code" | "key">)
   const keyFile = join(runFolder(), `${name}.key`);
   writeFileSync(keyFile, site.key, { mode: 0o600 });
   execFileSync(
-    agentProgram(),
+    AGENT,
     [
       ...["enroll", "--server", serverUrl(), "--site", site.code],
       ...["--key-file", keyFile, "--state-dir", state],
@@ -159,7 +160,7 @@ const pidFile = (folder: string) => join(folder, "agents.pid");
 /** Runs an agent until the end of the run, whatever worker started it. */
 export function runAgent(state: string) {
   const log = openSync(join(runFolder(), "agent.log"), "a");
-  const child = spawn(agentProgram(), ["run", "--state-dir", state], {
+  const child = spawn(AGENT, ["run", "--state-dir", state], {
     detached: true,
     stdio: ["ignore", log, log],
   });

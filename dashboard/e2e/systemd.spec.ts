@@ -4,7 +4,6 @@ import { join } from "node:path";
 import type { Page } from "@playwright/test";
 import { expect, test } from "./fixtures";
 import { endSession, openSession, run } from "./in-session";
-import { firstSite } from "./stack";
 import { bootMachine, type Machine, whyNoMachine } from "./systemd";
 
 const OUT = "test-results/e2e-session";
@@ -17,7 +16,7 @@ test.beforeAll(() => {
   if (reason) process.stdout.write(`No service is restarted: ${reason}.\n`);
   test.skip(reason !== null, reason ?? "");
   mkdirSync(OUT, { recursive: true });
-  machine = bootMachine(NAME, firstSite(), { "shop.service": ["The shop of Acme", SHOP] });
+  machine = bootMachine(NAME, { "shop.service": ["The shop of Acme", SHOP] });
 });
 test.afterAll(() => machine?.stop());
 
@@ -32,6 +31,10 @@ async function booted(page: Page): Promise<string> {
   }).toPass({ timeout: 30_000 });
   return id;
 }
+
+const there = (command: string) => machine?.run(command) ?? "";
+const mainPid = (unit: string) =>
+  Number(there(`systemctl show --property=MainPID --value ${unit}`));
 
 test("a service is restarted, and its log and the machine's are read", async ({ page }) => {
   await openSession(page, await booted(page));
@@ -48,6 +51,7 @@ test("a service is restarted, and its log and the machine's are read", async ({ 
   await page.getByRole("menuitem", { name: "Restart" }).click();
   await expect(page.getByText("The shop of Acme is restarted.")).toBeVisible();
   await expect.poll(shownPid).not.toBe(before);
+  expect(mainPid("shop.service")).toBe(await shownPid());
   await page.screenshot({ path: join(OUT, "services.png") });
 
   await page.getByRole("button", { name: "Actions for shop.service" }).click();
@@ -91,4 +95,34 @@ test("a service is restarted, and its log and the machine's are read", async ({ 
   await page.getByRole("link", { name: "Event log", exact: true }).click();
   await expect(entries.getByText("the shop is open")).toHaveCount(4);
   await endSession(page);
+});
+
+test("the agent's own service comes back when it is killed, and goes with the agent", async ({
+  page,
+}) => {
+  const unit = "gururmm-agent.service";
+  const agentId = await booted(page);
+  expect(there(`systemctl is-enabled ${unit}; systemctl is-active ${unit}`)).toBe(
+    "enabled\nactive\n",
+  );
+  const places = "/etc/systemd/system /usr/local/lib /var/lib /run";
+  const left = () => there(`find ${places} -name '*gururmm*'`);
+  expect(left().split("\n")).toEqual(
+    expect.arrayContaining([`/etc/systemd/system/${unit}`, "/var/lib/gururmm-agent"]),
+  );
+  const before = mainPid(unit);
+  there(`systemctl kill --signal=KILL ${unit}`);
+  await expect.poll(() => mainPid(unit), { timeout: 20_000 }).not.toBe(0);
+  expect(mainPid(unit)).not.toBe(before);
+  await page.goto(`/agents/${agentId}`);
+  await expect(page.getByText("Online", { exact: true }).first()).toBeVisible();
+
+  await page.getByRole("button", { name: `More actions for ${NAME}` }).click();
+  await page.getByRole("menuitem", { name: "Uninstall" }).click();
+  const asks = page.getByRole("alertdialog");
+  await asks.getByRole("textbox").fill(NAME);
+  await asks.getByRole("button", { name: "Uninstall" }).click();
+  await expect(page.getByText("The agent was uninstalled")).toBeVisible({ timeout: 30_000 });
+  await expect.poll(left).toBe("");
+  expect(there("systemctl list-units --all --no-legend 'gururmm*'")).toBe("");
 });

@@ -1,9 +1,9 @@
 // A machine with a systemd of its own, inside the one that the tests run on: another name, other processes, other services.
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { agentProgram, type FirstSite, runFolder, serverUrl, stop } from "./stack";
+import { firstSite, runFolder, stop } from "./stack";
 
 const SYSTEMD = "/lib/systemd/systemd";
 const JOURNALD = "/lib/systemd/systemd-journald";
@@ -53,6 +53,9 @@ StandardOutput=null
 `,
 };
 
+/** What others ask for; there is nothing else to wait for. */
+const TARGETS = ["sysinit", "basic", "network-online", "multi-user", "shutdown"];
+
 /** A service of the machine's, which begins with it. */
 function serviceUnit(description: string, lines: string[]): string {
   const after = "DefaultDependencies=no\nAfter=systemd-journald.socket";
@@ -60,37 +63,40 @@ function serviceUnit(description: string, lines: string[]): string {
 }
 
 export interface Machine {
-  stop: () => Promise<void>;
+  /** Runs a command there, and answers what it prints. */
+  run: (command: string) => string;
   log: () => string;
+  stop: () => Promise<void>;
 }
 
-/** Boots a machine of this name with these services, by name: what it is, and what it runs. Its agent enrolls itself. */
-export function bootMachine(
-  name: string,
-  site: Pick<FirstSite, "code" | "key">,
-  services: Record<string, [string, string]>,
-): Machine {
-  const folder = join(runFolder(), name);
+/**
+ * Boots a machine of this name with these services, by name: what it is, and what it runs. Its agent is installed by the
+ * command that the dashboard shows.
+ */
+export function bootMachine(name: string, services: Record<string, [string, string]>): Machine {
+  const folder = mkdtempSync(join(runFolder(), `${name}-`));
   const units = join(folder, "units");
-  mkdirSync(units, { recursive: true });
-  const [state, keyFile] = [join(folder, "state"), join(folder, "key")];
-  mkdirSync(state, { mode: 0o700 });
-  writeFileSync(keyFile, site.key, { mode: 0o600 });
+  mkdirSync(units);
   writeFileSync(join(folder, "machine-id"), `${randomBytes(16).toString("hex")}\n`);
   writeFileSync(join(folder, "hostname"), `${name}\n`);
-  const enroll = `enroll --server ${serverUrl()} --site ${site.code} --key-file ${keyFile}`;
-  const all: Record<string, string> = {
+  writeFileSync(join(folder, "install.sh"), firstSite().command, { mode: 0o600 });
+  const install = ["Type=oneshot", `ExecStart=/bin/sh ${folder}/install.sh`];
+  const begun: Record<string, string> = {
     ...JOURNAL,
-    "gururmm-agent.service": serviceUnit("GuruRMM agent", [
-      `ExecStartPre=${agentProgram()} ${enroll} --state-dir ${state}`,
-      `ExecStart=${agentProgram()} run --state-dir ${state}`,
+    "install.service": serviceUnit("Installs the agent", [
+      ...install,
+      "StandardOutput=journal+console",
     ]),
   };
   for (const [unit, [description, command]] of Object.entries(services)) {
-    all[unit] = serviceUnit(description, [`ExecStart=${command}`]);
+    begun[unit] = serviceUnit(description, [`ExecStart=${command}`]);
   }
-  const wants = Object.keys(all).join(" ");
-  all["machine.target"] = `[Unit]\nDefaultDependencies=no\nWants=${wants}\n`;
+  const wants = Object.keys(begun).join(" ");
+  const all: Record<string, string> = {
+    ...begun,
+    "machine.target": `[Unit]\nDefaultDependencies=no\nWants=${wants}\n`,
+  };
+  for (const target of TARGETS) all[`${target}.target`] = "[Unit]\nDefaultDependencies=no\n";
   for (const [unit, text] of Object.entries(all)) writeFileSync(join(units, unit), text);
 
   const group = join(controlGroups() ?? "", `gururmm-e2e-${process.pid}-${name}`);
@@ -105,6 +111,11 @@ export function bootMachine(
     stdio: ["ignore", console, console],
   });
   return {
+    run: (command) => {
+      const first = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, "utf8").trim();
+      const inside = ["--target", first, "--mount", "--pid", "--uts", "sh", "-c", command];
+      return execFileSync("nsenter", inside, { encoding: "utf8", stdio: "pipe", timeout: 20_000 });
+    },
     log: () => readFileSync(log, "utf8"),
     stop: async () => {
       await stop(child, "SIGKILL");
@@ -127,6 +138,10 @@ function bootScript(folder: string, name: string): string {
 mount --make-rprivate /
 mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /var/log
+mount -t tmpfs tmpfs /var/lib
+mount -t tmpfs tmpfs /usr/local/lib
+mount -t tmpfs tmpfs /etc/systemd/system
+cp '${folder}'/units/* /etc/systemd/system
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount --bind /proc/sys /proc/sys
 mount -o remount,bind,ro /proc/sys
@@ -136,7 +151,7 @@ mount --bind '${folder}/machine-id' /etc/machine-id
 mkdir -p /run/systemd/journald.conf.d
 printf '[Journal]\\nStorage=volatile\\nReadKMsg=no\\nAudit=no\\n' >/run/systemd/journald.conf.d/own.conf
 hostname '${name}'
-export container=gururmm SYSTEMD_UNIT_PATH='${folder}/units'
+export container=gururmm SYSTEMD_UNIT_PATH=/run/systemd/transient:/etc/systemd/system
 export SYSTEMD_GENERATOR_PATH=/nowhere SYSTEMD_ENVIRONMENT_GENERATOR_PATH=/nowhere
 exec ${SYSTEMD} --system --unit=machine.target --log-target=console --show-status=0
 `;
