@@ -288,8 +288,8 @@ async fn a_file_is_downloaded_as_fast_as_it_is_taken_and_from_where_it_is_asked_
     let path = scene.path("files/content?path=/srv/report.txt");
     let (answer, ()) = tokio::join!(from_there.get(&path), async {
         let mut frame = answering.machine.frame(answering.session).await;
-        // What was granted for the file before comes late.
-        while frame.kind == FrameKind::Credit {
+        // What was granted for the file before comes late, and so does its end.
+        while matches!(frame.kind, FrameKind::Credit | FrameKind::End) {
             frame = answering.machine.frame(answering.session).await;
         }
         let OpenChannel::Download(open) = frame.read::<Open>().channel else { panic!("{frame:?}") };
