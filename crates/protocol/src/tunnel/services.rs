@@ -100,9 +100,9 @@ pub enum Startup {
     Delayed,
     /// When asked.
     Manual,
-    /// Never.
+    /// Never, not even when asked (systemd: masked).
     Disabled,
-    /// As the system says, which no request can set (systemd: static, masked, generated).
+    /// As the system says, which no request can set (systemd: static, generated).
     #[serde(other)]
     Fixed,
 }

@@ -41,18 +41,24 @@ impl Services {
     }
 
     pub(super) async fn change(&self, name: &str, change: Change) -> Result<(), ChannelError> {
-        let verb = match change {
-            Change::Start => "start",
-            Change::Stop => "stop",
-            Change::Restart => "restart",
-            Change::Startup(Startup::Automatic) => "enable",
-            Change::Startup(Startup::Manual) => "disable",
+        let verbs: &[&str] = match change {
+            Change::Start => &["start"],
+            Change::Stop => &["stop"],
+            Change::Restart => &["restart"],
+            // One that is not masked is none the worse.
+            Change::Startup(Startup::Automatic) => &["unmask", "enable"],
+            Change::Startup(Startup::Manual) => &["unmask", "disable"],
+            // What is only not enabled, everybody can start, and other units do. Whatever it was, it is after an unmask.
+            Change::Startup(Startup::Disabled) => &["mask"],
             Change::Startup(startup) => {
                 let detail = format!("systemd starts no service the way called {startup:?}");
                 return Err(ChannelError::new(ErrorCode::Unsupported, detail));
             }
         };
-        self.0.run(&[verb, "--no-ask-password", "--", &unit(name)], CHANGED_WITHIN).await.map(drop)
+        for verb in verbs {
+            self.0.run(&[verb, "--no-ask-password", "--", &unit(name)], CHANGED_WITHIN).await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn log(&self, name: &str, lines: u32) -> Result<Vec<String>, ChannelError> {
@@ -128,6 +134,7 @@ fn startup(state: &str) -> Startup {
     match state {
         "enabled" | "enabled-runtime" => Startup::Automatic,
         "disabled" => Startup::Manual,
+        "masked" => Startup::Disabled,
         _ => Startup::Fixed,
     }
 }
@@ -157,7 +164,7 @@ mod tests {
         assert_eq!((db.state, db.startup, db.pid), (ServiceState::Failed, Some(Startup::Fixed), None));
         assert_eq!((db.display_name.as_str(), db.user.as_deref()), ("A=B, the database", Some("postgres")));
         assert_eq!((cups.state, cups.startup), (ServiceState::Stopped, Some(Startup::Manual)));
-        assert_eq!(rc_local.startup, Some(Startup::Fixed));
+        assert_eq!(rc_local.startup, Some(Startup::Disabled));
     }
 
     #[test]

@@ -128,6 +128,8 @@ fn tools(folder: &Path) {
             stop*) echo -n inactive > active;;
             enable*) echo -n enabled > enabled;;
             disable*) echo -n disabled > enabled;;
+            mask*) echo -n masked > enabled;;
+            unmask*) if grep -q masked enabled; then echo -n disabled > enabled; fi;;
         esac"#,
     );
     script(
@@ -173,6 +175,16 @@ async fn services_are_listed_started_stopped_and_switched() {
         ),
         (ServiceRequest::Stop { name: web() }, ServiceState::Stopped, Startup::Automatic),
         (ServiceRequest::Restart { name: "web".into() }, ServiceState::Running, Startup::Automatic),
+        (
+            ServiceRequest::SetStartup { name: web(), startup: Startup::Disabled },
+            ServiceState::Running,
+            Startup::Disabled,
+        ),
+        (
+            ServiceRequest::SetStartup { name: web(), startup: Startup::Manual },
+            ServiceState::Running,
+            Startup::Manual,
+        ),
     ];
     for (id, (request, state, startup)) in changes.into_iter().enumerate() {
         let (_, reply) = bench.ask::<_, ServiceAnswer>(1, 10 + id as u32, request).await;
