@@ -2,6 +2,7 @@
 
 pub(super) mod account;
 pub mod adapters;
+pub(super) mod attribute;
 mod console;
 pub mod event_log;
 pub mod events;

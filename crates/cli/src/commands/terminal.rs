@@ -33,7 +33,7 @@ mod unix {
     use crate::tunnel::{Gone, Incoming, Sender, State};
     use anyhow::Context as _;
     use gururmm_protocol::command::RunContext;
-    use gururmm_protocol::tunnel::terminal::{OpenTerminal, TerminalMessage, TerminalSize};
+    use gururmm_protocol::tunnel::terminal::{OpenTerminal, TerminalKind, TerminalMessage, TerminalSize};
     use gururmm_protocol::tunnel::{Flags, OpenChannel, Opened};
     use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
     use std::collections::VecDeque;
@@ -43,6 +43,9 @@ mod unix {
 
     /// What is typed and not yet known to have arrived, at most: beyond that nothing more is read.
     const MAX_UNCONFIRMED: usize = 64 * 1024;
+    /// Said of a shell that sits at none.
+    const LINES: &[u8] =
+        b"[INFO] the machine has no terminals: its shell takes whole lines, and no key interrupts it\r\n";
     /// Ends the program from within: Ctrl-], as telnet has it.
     const ESCAPE: u8 = 0x1d;
 
@@ -83,6 +86,9 @@ mod unix {
                     Some(Incoming::Opened(opened)) => {
                         if raw.is_none() {
                             raw = Some(Raw::begin()?);
+                            if opened.terminal == Some(TerminalKind::Lines) {
+                                write(LINES)?;
+                            }
                             write(b"[INFO] Ctrl-] ends the session\r\n")?;
                         }
                         let missed = opened.from.saturating_sub(shown);

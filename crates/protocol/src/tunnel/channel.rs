@@ -5,7 +5,7 @@ use super::files::{OpenDownload, OpenUpload};
 use super::forward::OpenForward;
 use super::frame::ChannelId;
 use super::order::ChannelKind;
-use super::terminal::OpenTerminal;
+use super::terminal::{OpenTerminal, TerminalKind};
 use serde::{Deserialize, Serialize};
 
 /// Opens a channel. Answered by [`Opened`] or [`ChannelEnd`].
@@ -76,6 +76,9 @@ pub struct Opened {
     /// Of a download: when the file was last changed, in milliseconds since 1970. It tells a file from a later one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub modified_ms: Option<i64>,
+    /// Of a terminal: absent, it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub terminal: Option<TerminalKind>,
 }
 
 /// Goes on with a channel that was opened before: after a lost link, or on a page that was loaded again. Answered by

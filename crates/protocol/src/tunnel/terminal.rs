@@ -1,4 +1,5 @@
-//! Terminals. Data to the machine is what is typed, data from it is what the screen shows, both as bytes.
+//! Terminals. Data to the machine is what is typed, data from it is what the screen shows, both as bytes. So it is where the
+//! system has no terminals ([`TerminalKind::Lines`]).
 
 use crate::command::RunContext;
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,18 @@ pub struct TerminalSize {
 pub enum TerminalMessage {
     /// To the machine: the window has another size.
     Resize(TerminalSize),
+    /// A kind this build does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What a shell sits at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TerminalKind {
+    /// Pipes, since the system has no terminals (Windows before version 1809): the machine shows what is typed and hands on
+    /// whole lines. There is no size, nothing that fills a screen, and no key that interrupts.
+    Lines,
     /// A kind this build does not know.
     #[serde(other)]
     Unknown,

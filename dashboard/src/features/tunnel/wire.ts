@@ -191,6 +191,7 @@ export const opened = z.object({
   received: count.default(0),
   size: count.optional(),
   modified_ms: milliseconds.optional(),
+  terminal: z.enum(["lines", "unknown"]).optional().catch("unknown"),
 });
 export type Opened = z.infer<typeof opened>;
 

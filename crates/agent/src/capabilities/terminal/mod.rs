@@ -3,6 +3,7 @@
 //! As long as a tech is there, the shell's output is read only as it can be sent: a shell whose output nobody takes stands
 //! still. While nobody is there, it is read and the last of it kept, so that a tech who is back finds it.
 
+mod lines;
 mod scrollback;
 pub mod shells;
 
@@ -11,8 +12,9 @@ use crate::os::terminal::Terminal;
 use crate::os::user_session::{NoUserSession, UserSession};
 use crate::tunnel::channel::{Channel, ChannelSender, Gone, Incoming, unseen};
 use gururmm_protocol::command::RunContext;
-use gururmm_protocol::tunnel::terminal::{OpenTerminal, TerminalMessage, TerminalSize};
+use gururmm_protocol::tunnel::terminal::{OpenTerminal, TerminalKind, TerminalMessage, TerminalSize};
 use gururmm_protocol::tunnel::{ChannelEnd, ChannelError, ErrorCode, Flags, Opened};
+use lines::{Lines, Typed};
 use scrollback::Scrollback;
 use std::collections::VecDeque;
 use std::io;
@@ -27,6 +29,10 @@ const AHEAD_BYTES: u64 = READ_BYTES as u64;
 const OPEN_AFTER_EXIT: Duration = Duration::from_secs(1);
 /// How long it may take to learn who is signed in: a directory service may be asked.
 const LOOKED_UP_WITHIN: Duration = Duration::from_secs(10);
+/// Whole lines that wait for a shell without a terminal; what is typed beyond is lost, as in a terminal.
+const MAX_WAITING_BYTES: usize = 64 * 1024;
+/// What a terminal says to that.
+const BELL: &[u8] = b"\x07";
 /// Columns and rows.
 const SIZES: std::ops::RangeInclusive<u16> = 1..=1_000;
 
@@ -96,6 +102,8 @@ struct Desk {
     /// Of the screen's bytes.
     sent: u64,
     is_attached: bool,
+    /// Stands for the terminal where there is none.
+    lines: Option<Lines>,
     typed: VecDeque<u8>,
     /// Bytes that were typed in all.
     received: u64,
@@ -115,6 +123,7 @@ enum Next {
 impl Desk {
     fn new(terminal: Terminal, sender: ChannelSender) -> Self {
         Self {
+            lines: terminal.takes_lines().then(Lines::default),
             terminal,
             sender,
             screen: Scrollback::default(),
@@ -128,7 +137,7 @@ impl Desk {
     /// Gives the shell's exit code.
     async fn serve(&mut self, mut channel: Channel) -> Result<Option<i64>, ChannelError> {
         let over = |_: Gone| ChannelError::new(ErrorCode::Closed, "the terminal is closed");
-        self.sender.opened(Opened::default()).await.map_err(over)?;
+        self.sender.opened(self.as_it_stands()).await.map_err(over)?;
         let mut buffer = vec![0; READ_BYTES].into_boxed_slice();
         let mut exited: Option<(Option<i64>, Instant)> = None;
         let mut is_open = true;
@@ -160,14 +169,14 @@ impl Desk {
                 Next::Incoming(Some(incoming)) => self.take(incoming).await?,
                 Next::Detached => self.is_attached = false,
                 Next::Shown(Ok(count)) if count > 0 => {
-                    self.screen.push(buffer.get(..count).unwrap_or_default());
-                    // Nobody is there: what falls out of the scrollback was never seen.
-                    self.sent = self.sent.max(self.screen.start());
+                    self.show(buffer.get(..count).unwrap_or_default());
                 }
                 Next::Shown(_) | Next::Late => is_open = false,
                 Next::Sent(sent) => self.sent += sent.map_err(over)? as u64,
                 Next::Typed(Ok(count)) => {
                     self.typed.drain(..count.min(self.typed.len()));
+                    // Of lines, all was granted when they were typed.
+                    let count = if self.lines.is_some() { 0 } else { count };
                     self.sender.grant(u32::try_from(count).unwrap_or(u32::MAX)).await.map_err(over)?;
                 }
                 // Nobody reads it any more; the shell's end follows.
@@ -177,15 +186,40 @@ impl Desk {
         }
     }
 
+    fn as_it_stands(&self) -> Opened {
+        let terminal = self.lines.as_ref().map(|_| TerminalKind::Lines);
+        Opened { from: self.sent, received: self.received, terminal, ..Opened::default() }
+    }
+
+    fn show(&mut self, bytes: &[u8]) {
+        self.screen.push(bytes);
+        // Nobody is there: what falls out of the scrollback was never seen.
+        self.sent = self.sent.max(self.screen.start());
+    }
+
     async fn take(&mut self, incoming: Incoming) -> Result<(), ChannelError> {
         let cost = incoming.cost();
         let dealt_with = match incoming {
             Incoming::Data { offset, bytes, .. } => {
                 let new = unseen(self.received, offset, &bytes)?;
                 self.received += new.len() as u64;
-                self.typed.extend(new);
-                // The rest when it is typed.
-                cost.saturating_sub(u32::try_from(new.len()).unwrap_or(u32::MAX))
+                match &mut self.lines {
+                    None => {
+                        self.typed.extend(new);
+                        // The rest when it is typed.
+                        cost.saturating_sub(u32::try_from(new.len()).unwrap_or(u32::MAX))
+                    }
+                    Some(lines) => {
+                        let Typed { to_shell, to_screen } = lines.type_in(new);
+                        self.show(&to_screen);
+                        if self.typed.len() + to_shell.len() <= MAX_WAITING_BYTES {
+                            self.typed.extend(to_shell);
+                        } else {
+                            self.show(BELL);
+                        }
+                        cost
+                    }
+                }
             }
             Incoming::Message(body) => {
                 match serde_json::from_slice(&body) {
@@ -204,7 +238,7 @@ impl Desk {
             Incoming::Attach(attach) => {
                 self.sent = attach.have.clamp(self.screen.start(), self.screen.end());
                 self.is_attached = true;
-                let opened = Opened { from: self.sent, received: self.received, ..Opened::default() };
+                let opened = self.as_it_stands();
                 // Answered below; an error is the channel's end, which is noticed there.
                 let _ = self.sender.opened(opened).await;
                 0

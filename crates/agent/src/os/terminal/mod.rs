@@ -1,4 +1,4 @@
-//! A program in a terminal that nobody sits at: a pseudo-terminal, ConPTY on Windows.
+//! A program in a terminal that nobody sits at: a pseudo-terminal, ConPTY on Windows, pipes where that is missing.
 
 #[cfg(unix)]
 mod unix;

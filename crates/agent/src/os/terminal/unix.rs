@@ -88,6 +88,11 @@ impl Terminal {
         })
     }
 
+    /// Whether it is none, and the shell reads lines from a pipe.
+    pub fn takes_lines(&self) -> bool {
+        false
+    }
+
     /// The window has another size.
     pub fn resize(&self, size: TerminalSize) -> io::Result<()> {
         self.screen.0.as_ref().map_or(Ok(()), |master| Ok(tcsetwinsize(master.get_ref(), window(size))?))

@@ -1,13 +1,15 @@
 //! By Windows' pseudo-consoles, which it has since version 1809: the calls are looked for, so that the agent starts without
-//! them. Everything that the program starts is in a job, and ends with the terminal.
+//! them. Before, the program has pipes, and what makes them a little like a terminal is done elsewhere. Everything that the
+//! program starts is in a job, and ends with the terminal.
 #![expect(unsafe_code, reason = "the system's calls about consoles and processes")]
 
 use super::Program;
+use crate::os;
 use crate::os::process_tree::{Job, wake};
 use crate::os::user_session::UserSession;
+use crate::os::windows::attribute::{Attribute, let_inherit};
 use crate::os::windows::process::Started;
 use crate::os::windows::wide::wide;
-use crate::os::{self, Unsupported};
 use gururmm_protocol::tunnel::terminal::TerminalSize;
 use std::ffi::OsString;
 use std::io;
@@ -23,10 +25,8 @@ use windows_sys::Win32::System::Console::{COORD, HPCON};
 use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleW, GetProcAddress};
 use windows_sys::Win32::System::Pipes::CreatePipe;
 use windows_sys::Win32::System::Threading::{
-    CREATE_SUSPENDED, CREATE_UNICODE_ENVIRONMENT, CreateProcessAsUserW, CreateProcessW,
-    DeleteProcThreadAttributeList, EXTENDED_STARTUPINFO_PRESENT, InitializeProcThreadAttributeList,
-    PROC_THREAD_ATTRIBUTE_PSEUDOCONSOLE, PROCESS_INFORMATION, STARTF_USESTDHANDLES, STARTUPINFOEXW,
-    STARTUPINFOW, UpdateProcThreadAttribute,
+    CREATE_NO_WINDOW, CREATE_SUSPENDED, CREATE_UNICODE_ENVIRONMENT, CreateProcessAsUserW, CreateProcessW,
+    EXTENDED_STARTUPINFO_PRESENT, PROCESS_INFORMATION, STARTF_USESTDHANDLES, STARTUPINFOEXW, STARTUPINFOW,
 };
 use windows_sys::core::HRESULT;
 
@@ -39,6 +39,7 @@ pub struct Terminal {
     pub screen: Screen,
     pub keyboard: Keyboard,
     pub shell: Shell,
+    takes_lines: bool,
     job: Job,
 }
 
@@ -54,32 +55,68 @@ pub struct Keyboard(ChildStdin);
 #[derive(Debug)]
 pub struct Shell {
     process: Started,
-    /// Gone: hung up. What was printed before still comes.
+    /// Gone: hung up, or there was none. What was printed before still comes.
     console: Option<Console>,
 }
 
 impl Terminal {
-    /// Starts `program` in a new console: as the user of that session, or as this process's account.
+    /// Starts `program` in a new console, or behind pipes where there are none to be had: as the user of that session, or as
+    /// this process's account.
     pub fn start(program: &Program, size: TerminalSize, session: Option<&UserSession>) -> io::Result<Self> {
-        let calls = CALLS.as_ref().ok_or_else(|| {
-            let unsupported =
-                Unsupported::here("this Windows has no pseudo-consoles; version 1809 is the first");
-            io::Error::new(io::ErrorKind::Unsupported, unsupported)
-        })?;
+        match CALLS.as_ref() {
+            Some(calls) => Self::in_console(calls, program, size, session),
+            None => Self::behind_pipes(program, session),
+        }
+    }
+
+    fn in_console(
+        calls: &'static Calls,
+        program: &Program,
+        size: TerminalSize,
+        session: Option<&UserSession>,
+    ) -> io::Result<Self> {
         let (their_input, input) = pipe()?;
         let (output, their_output) = pipe()?;
         let console = Console::new(calls, size, &their_input, &their_output)?;
         let job = Job::new()?;
-        let process = start(program, &console, session)?;
+        let process = start(program, &Seat::Console(&console), session)?;
+        Self::of(job, process, Some(console), (input, output))
+    }
+
+    /// What it prints is UTF-8, as in a console: the interpreter, whose console nobody sees, is told so.
+    fn behind_pipes(program: &Program, session: Option<&UserSession>) -> io::Result<Self> {
+        let mut program = program.clone();
+        if program.path.file_name().is_some_and(|name| name.eq_ignore_ascii_case("cmd.exe")) {
+            program.arguments.extend(["/k", "chcp 65001 >nul"].map(OsString::from));
+        }
+        let (their_input, input) = pipe()?;
+        let (output, their_output) = pipe()?;
+        let job = Job::new()?;
+        let process = start(&program, &Seat::Pipes([&their_input, &their_output]), session)?;
+        Self::of(job, process, None, (input, output))
+    }
+
+    /// Of a program that sleeps still.
+    fn of(
+        job: Job,
+        process: Started,
+        console: Option<Console>,
+        (input, output): (OwnedHandle, OwnedHandle),
+    ) -> io::Result<Self> {
         job.take_in(&process.handle)?;
         wake(process.pid)?;
-        drop((their_input, their_output));
         Ok(Self {
             screen: Screen(ChildStdout::from_std(output.into())?),
             keyboard: Keyboard(ChildStdin::from_std(input.into())?),
-            shell: Shell { process, console: Some(console) },
+            takes_lines: console.is_none(),
+            shell: Shell { process, console },
             job,
         })
+    }
+
+    /// Whether it is none, and the shell reads lines from a pipe.
+    pub fn takes_lines(&self) -> bool {
+        self.takes_lines
     }
 
     /// The window has another size.
@@ -160,28 +197,42 @@ struct Calls {
     close: Close,
 }
 
-static CALLS: LazyLock<Option<Calls>> = LazyLock::new(|| {
-    let library = wide("kernel32.dll");
-    // SAFETY: names end with a NUL; the library is in every process and stays; the calls have these shapes since there are
-    // any of them.
+/// Absent before version 1809. Wine has them, too, and shows nothing of a program that an agent starts.
+static CALLS: LazyLock<Option<Calls>> = LazyLock::new(|| Calls::find().filter(|_| !is_wine()));
+
+fn is_wine() -> bool {
+    let library = wide("ntdll.dll");
+    // SAFETY: names end with a NUL; the library is in every process and stays.
     unsafe {
         let library = GetModuleHandleW(library.as_ptr());
-        if library.is_null() {
-            return None;
-        }
-        let call = |name: &'static [u8]| GetProcAddress(library, name.as_ptr());
-        let (create, resize, close) = (
-            call(b"CreatePseudoConsole\0")?,
-            call(b"ResizePseudoConsole\0")?,
-            call(b"ClosePseudoConsole\0")?,
-        );
-        Some(Calls {
-            create: std::mem::transmute::<unsafe extern "system" fn() -> isize, Create>(create),
-            resize: std::mem::transmute::<unsafe extern "system" fn() -> isize, Resize>(resize),
-            close: std::mem::transmute::<unsafe extern "system" fn() -> isize, Close>(close),
-        })
+        !library.is_null() && GetProcAddress(library, c"wine_get_version".as_ptr().cast()).is_some()
     }
-});
+}
+
+impl Calls {
+    fn find() -> Option<Self> {
+        let library = wide("kernel32.dll");
+        // SAFETY: names end with a NUL; the library is in every process and stays; the calls have these shapes since there are
+        // any of them.
+        unsafe {
+            let library = GetModuleHandleW(library.as_ptr());
+            if library.is_null() {
+                return None;
+            }
+            let call = |name: &'static [u8]| GetProcAddress(library, name.as_ptr());
+            let (create, resize, close) = (
+                call(b"CreatePseudoConsole\0")?,
+                call(b"ResizePseudoConsole\0")?,
+                call(b"ClosePseudoConsole\0")?,
+            );
+            Some(Calls {
+                create: std::mem::transmute::<unsafe extern "system" fn() -> isize, Create>(create),
+                resize: std::mem::transmute::<unsafe extern "system" fn() -> isize, Resize>(resize),
+                close: std::mem::transmute::<unsafe extern "system" fn() -> isize, Close>(close),
+            })
+        }
+    }
+}
 
 #[derive(Debug)]
 struct Console {
@@ -238,64 +289,42 @@ fn pipe() -> io::Result<(OwnedHandle, OwnedHandle)> {
     }
 }
 
-/// The one attribute of a new process: its console.
-struct Attributes {
-    /// Aligned as the list in it has to be.
-    list: Vec<usize>,
-}
-
-impl Attributes {
-    fn new(console: &Console) -> io::Result<Self> {
-        let mut size = 0;
-        // SAFETY: asks for the size only.
-        unsafe { InitializeProcThreadAttributeList(null_mut(), 1, 0, &mut size) };
-        let mut list = vec![0usize; size.div_ceil(size_of::<usize>())];
-        // SAFETY: the list is as large as was asked for.
-        if unsafe { InitializeProcThreadAttributeList(list.as_mut_ptr().cast(), 1, 0, &mut size) } == 0 {
-            return Err(io::Error::last_os_error());
-        }
-        let mut attributes = Self { list };
-        // SAFETY: the list was made ready; of a console the handle itself is the value.
-        let is_set = unsafe {
-            UpdateProcThreadAttribute(
-                attributes.list.as_mut_ptr().cast(),
-                0,
-                PROC_THREAD_ATTRIBUTE_PSEUDOCONSOLE as usize,
-                console.handle as *const core::ffi::c_void,
-                size_of::<HPCON>(),
-                null_mut(),
-                null(),
-            )
-        };
-        if is_set == 0 { Err(io::Error::last_os_error()) } else { Ok(attributes) }
-    }
-}
-
-impl Drop for Attributes {
-    fn drop(&mut self) {
-        // SAFETY: it was made ready, and is deleted once.
-        unsafe { DeleteProcThreadAttributeList(self.list.as_mut_ptr().cast()) };
-    }
+/// What a program reads and writes.
+enum Seat<'a> {
+    Console(&'a Console),
+    /// Its input, and its output of both kinds.
+    Pipes([&'a OwnedHandle; 2]),
 }
 
 /// Starts the program asleep.
-fn start(program: &Program, console: &Console, session: Option<&UserSession>) -> io::Result<Started> {
+fn start(program: &Program, seat: &Seat<'_>, session: Option<&UserSession>) -> io::Result<Started> {
     let login = session.map(UserSession::login).transpose()?;
     let own = os::default_working_directory();
     let directory = wide(login.as_ref().map_or(&own, |login| &login.directory));
     let path = wide(&program.path);
     let mut line = wide(command_line(program));
-    let mut attributes = Attributes::new(console)?;
+    // With none given, it has its console's. Else it would get the agent's where these lead somewhere.
+    let (mut streams, mut inherits, mut hidden) = ([null_mut(); 2], 0, 0);
+    let attribute = match seat {
+        Seat::Console(console) => Attribute::console(console.handle)?,
+        Seat::Pipes(pipes) => {
+            pipes.iter().try_for_each(|pipe| let_inherit(pipe))?;
+            (streams, inherits, hidden) = (pipes.map(AsRawHandle::as_raw_handle), 1, CREATE_NO_WINDOW);
+            Attribute::handles(&streams)?
+        }
+    };
     let startup = STARTUPINFOEXW {
         StartupInfo: STARTUPINFOW {
             cb: size_of::<STARTUPINFOEXW>() as u32,
-            // With none given, it has its console's. Else it would get the agent's where these lead somewhere.
             dwFlags: STARTF_USESTDHANDLES,
+            hStdInput: streams[0],
+            hStdOutput: streams[1],
+            hStdError: streams[1],
             ..STARTUPINFOW::default()
         },
-        lpAttributeList: attributes.list.as_mut_ptr().cast(),
+        lpAttributeList: attribute.list(),
     };
-    let flags = CREATE_SUSPENDED | CREATE_UNICODE_ENVIRONMENT | EXTENDED_STARTUPINFO_PRESENT;
+    let flags = CREATE_SUSPENDED | CREATE_UNICODE_ENVIRONMENT | EXTENDED_STARTUPINFO_PRESENT | hidden;
     let environment = login.as_ref().map_or(null(), |login| login.environment.as_ptr().cast());
     let mut started = PROCESS_INFORMATION::default();
     // SAFETY: texts end with a NUL, the environment with two, where there is one; all of it lives until the calls return.
@@ -309,7 +338,7 @@ fn start(program: &Program, console: &Console, session: Option<&UserSession>) ->
                 line,
                 null(),
                 null(),
-                0,
+                inherits,
                 flags,
                 environment,
                 directory,
@@ -321,7 +350,7 @@ fn start(program: &Program, console: &Console, session: Option<&UserSession>) ->
                 line,
                 null(),
                 null(),
-                0,
+                inherits,
                 flags,
                 environment,
                 directory,
@@ -365,7 +394,8 @@ mod tests {
     fn start() -> Terminal {
         let arguments = ["/d", "/c", "cmd.exe", "<CON", ">CON"].map(OsString::from).to_vec();
         let program = Program { path: folders::system().join("cmd.exe"), arguments };
-        Terminal::start(&program, SIZE, None).unwrap()
+        let calls = Box::leak(Box::new(Calls::find().unwrap()));
+        Terminal::in_console(calls, &program, SIZE, None).unwrap()
     }
 
     /// What is shown until `text` is.
@@ -398,6 +428,24 @@ mod tests {
         let resized = terminal.resize(TerminalSize { columns: 100, rows: 30 });
         assert!(resized.as_ref().err().is_none_or(not_implemented), "{resized:?}");
         type_in(&mut terminal, b"exit 7\r").await;
+        let exit_code = timeout(Duration::from_secs(30), terminal.shell.exit()).await.unwrap();
+        assert_eq!(exit_code, Some(7));
+        terminal.end().await;
+    }
+
+    /// What a Windows without consoles for it does, and what is done here anyway.
+    #[tokio::test]
+    async fn behind_pipes_a_shell_takes_lines_and_says_how_it_ended() {
+        let program = Program { path: folders::system().join("cmd.exe"), arguments: Vec::new() };
+        let mut terminal = Terminal::start(&program, SIZE, None).unwrap();
+        assert!(terminal.takes_lines() && !start().takes_lines());
+        type_in(&mut terminal, b"echo a-%OS%-b\r\n").await;
+        until(&mut terminal, "a-Windows_NT-b").await;
+        terminal.resize(TerminalSize { columns: 100, rows: 30 }).unwrap();
+        type_in(&mut terminal, "echo gr\u{fc}n\r\n".as_bytes()).await;
+        // What it prints is UTF-8. Wine's reads in code page 437, whatever its console's is.
+        until(&mut terminal, "gr\u{251c}\u{255d}n").await;
+        type_in(&mut terminal, b"exit 7\r\n").await;
         let exit_code = timeout(Duration::from_secs(30), terminal.shell.exit()).await.unwrap();
         assert_eq!(exit_code, Some(7));
         terminal.end().await;

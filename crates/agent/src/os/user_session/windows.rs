@@ -4,6 +4,7 @@
 
 use super::{Launch, NoUserSession};
 use crate::os::Unsupported;
+use crate::os::windows::attribute::{Attribute, let_inherit};
 use crate::os::windows::process::Started;
 use crate::os::windows::wide::wide;
 use crate::os::windows::{COMMAND_FLAGS, Process, account, folders, private, search_path, sessions};
@@ -17,15 +18,12 @@ use std::path::{Path, PathBuf};
 use std::ptr::{null, null_mut};
 use std::sync::{Arc, Once};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout, Command};
-use windows_sys::Win32::Foundation::{HANDLE, HANDLE_FLAG_INHERIT, SetHandleInformation};
 use windows_sys::Win32::System::Environment::{CreateEnvironmentBlock, DestroyEnvironmentBlock};
 use windows_sys::Win32::System::Pipes::CreatePipe;
 use windows_sys::Win32::System::RemoteDesktop::WTSQueryUserToken;
 use windows_sys::Win32::System::Threading::{
-    CREATE_SUSPENDED, CREATE_UNICODE_ENVIRONMENT, CreateProcessAsUserW, DeleteProcThreadAttributeList,
-    EXTENDED_STARTUPINFO_PRESENT, InitializeProcThreadAttributeList, LPPROC_THREAD_ATTRIBUTE_LIST,
-    PROC_THREAD_ATTRIBUTE_HANDLE_LIST, PROCESS_INFORMATION, STARTF_USESTDHANDLES, STARTUPINFOEXW,
-    STARTUPINFOW, UpdateProcThreadAttribute,
+    CREATE_SUSPENDED, CREATE_UNICODE_ENVIRONMENT, CreateProcessAsUserW, EXTENDED_STARTUPINFO_PRESENT,
+    PROCESS_INFORMATION, STARTF_USESTDHANDLES, STARTUPINFOEXW, STARTUPINFOW,
 };
 
 /// Largest environment that is read, in units of its text; the system's own limit is far below.
@@ -154,7 +152,7 @@ impl UserSession {
         let (output, stdout) = stream(launch.is_read, Direction::FromProcess)?;
         let (errors, stderr) = stream(launch.is_read, Direction::FromProcess)?;
         let handles = [input.as_raw_handle(), output.as_raw_handle(), errors.as_raw_handle()];
-        let inherited = Inherited::new(&handles)?;
+        let inherited = Attribute::handles(&handles)?;
         let startup = STARTUPINFOEXW {
             StartupInfo: STARTUPINFOW {
                 cb: size_of::<STARTUPINFOEXW>() as u32,
@@ -336,57 +334,8 @@ fn stream(is_used: bool, direction: Direction) -> io::Result<(OwnedHandle, Optio
         let nothing = OpenOptions::new().read(is_read).write(!is_read).open("NUL")?;
         (nothing.into(), None)
     };
-    // SAFETY: the handle is open.
-    if unsafe { SetHandleInformation(theirs.as_raw_handle(), HANDLE_FLAG_INHERIT, HANDLE_FLAG_INHERIT) } == 0
-    {
-        return Err(io::Error::last_os_error());
-    }
+    let_inherit(&theirs)?;
     Ok((theirs, ours))
-}
-
-/// The handles that a new process gets, and no others of this one's.
-struct Inherited<'a> {
-    /// Aligned as the list in it has to be.
-    list: Vec<usize>,
-    _handles: &'a [HANDLE],
-}
-
-impl<'a> Inherited<'a> {
-    fn new(handles: &'a [HANDLE]) -> io::Result<Self> {
-        let mut size = 0;
-        // SAFETY: asks for the size only.
-        unsafe { InitializeProcThreadAttributeList(null_mut(), 1, 0, &mut size) };
-        let mut list = vec![0usize; size.div_ceil(size_of::<usize>())];
-        // SAFETY: the list is as large as was asked for.
-        if unsafe { InitializeProcThreadAttributeList(list.as_mut_ptr().cast(), 1, 0, &mut size) } == 0 {
-            return Err(io::Error::last_os_error());
-        }
-        let inherited = Self { list, _handles: handles };
-        // SAFETY: the list was made ready; the handles outlive it.
-        let is_set = unsafe {
-            UpdateProcThreadAttribute(
-                inherited.list(),
-                0,
-                PROC_THREAD_ATTRIBUTE_HANDLE_LIST as usize,
-                handles.as_ptr().cast(),
-                size_of_val(handles),
-                null_mut(),
-                null(),
-            )
-        };
-        if is_set == 0 { Err(io::Error::last_os_error()) } else { Ok(inherited) }
-    }
-
-    fn list(&self) -> LPPROC_THREAD_ATTRIBUTE_LIST {
-        self.list.as_ptr().cast_mut().cast()
-    }
-}
-
-impl Drop for Inherited<'_> {
-    fn drop(&mut self) {
-        // SAFETY: it was made ready, and is deleted once.
-        unsafe { DeleteProcThreadAttributeList(self.list()) };
-    }
 }
 
 #[cfg(test)]

@@ -53,6 +53,12 @@ export function TerminalView({
       className={cn("absolute inset-0 flex flex-col bg-surface", !isShown && "invisible")}
     >
       {isSearching && isShown && <SearchBar terminal={terminal} onEnd={onSearchEnd} />}
+      {state.takesLines && (
+        <p className="border-b bg-sunken px-3 py-1 text-sm text-ink-2">
+          This machine has no terminals (Windows before version 1809). The shell takes whole lines;
+          end what hangs in Processes.
+        </p>
+      )}
       {state.missedBytes > 0 && (
         <p className="border-b bg-warn-soft px-3 py-1 text-sm text-warn">
           {formatBytes(state.missedBytes)} of earlier output are no longer kept at the machine.

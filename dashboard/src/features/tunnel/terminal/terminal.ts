@@ -22,6 +22,8 @@ export interface TerminalState {
   end: ChannelEnd | null;
   /** So many bytes of output are no longer kept at the machine and are not shown. */
   missedBytes: number;
+  /** The machine has no terminals: its shell takes whole lines. */
+  takesLines: boolean;
 }
 
 /** What a terminal tells the page. */
@@ -65,6 +67,7 @@ export class Terminal {
       phase: "opening",
       end: null,
       missedBytes: 0,
+      takesLines: false,
     };
   }
 
@@ -248,8 +251,8 @@ export class Terminal {
     this.shown = offset + length;
   }
 
-  private opened({ from }: Opened, isAgain: boolean) {
-    this.set({ phase: "open" });
+  private opened({ from, terminal }: Opened, isAgain: boolean) {
+    this.set({ phase: "open", takesLines: terminal === "lines" });
     if (from > this.shown) {
       // What is on the screen does not lead to what comes.
       this.emulator?.xterm.reset();
