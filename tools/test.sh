@@ -53,6 +53,7 @@ run_tests() {
     step 'API document' api_document_is_current
     step 'API fuzzing' api_tests
     step 'packages' package_tests
+    step 'sessions' session_checks
     step 'Windows agent' try_windows_agent
     step 'chaos' chaos --rounds "$chaos_rounds"
     step 'chaos of nodes' chaos --rounds "$chaos_rounds_of_nodes" --nodes 3
@@ -79,6 +80,13 @@ need_everything_for_tests() {
   need_venv schemathesis "$SCHEMATHESIS_PACKAGE"
   need_venv nats-server "$NATS_SERVER_PACKAGE"
   need_wine64
+}
+
+# session_checks: a tech's session with an agent of this system. The same is asked of the one under Wine.
+session_checks() {
+  "$TARGET/debug/xtask" sessions --bin-dir "$TARGET/debug"
+  # One that failed ended it.
+  echo "$(grep --count '^\[OK\]' "$STEP.log") 0" >>"$STEP.count"
 }
 
 rust_steps() {

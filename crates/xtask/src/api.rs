@@ -8,6 +8,9 @@ use ureq::RequestBuilder;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::typestate::WithBody;
 
+/// Largest answer that is read.
+const MAX_ANSWER_BYTES: u64 = 128 * 1024 * 1024;
+
 /// A client of one server, signed in or not.
 #[derive(Clone)]
 pub struct Api {
@@ -60,6 +63,23 @@ impl Api {
         answer(request.call()?, path)
     }
 
+    /// GET, expecting 2xx; whatever comes.
+    pub fn get_bytes(&self, path: &str) -> anyhow::Result<Vec<u8>> {
+        let request = self.http.get(format!("{}{path}", self.base));
+        let mut response = request.header("authorization", self.authorization()).call()?;
+        if !response.status().is_success() {
+            answer(response, path)?;
+            bail!("{path} was refused");
+        }
+        Ok(response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_vec()?)
+    }
+
+    /// PUT of bytes, expecting 2xx and JSON.
+    pub fn put_bytes(&self, path: &str, bytes: &[u8]) -> anyhow::Result<Value> {
+        let request = self.http.put(format!("{}{path}", self.base));
+        answer(request.header("authorization", self.authorization()).send(bytes)?, path)
+    }
+
     /// POST of JSON, expecting 2xx and JSON (or nothing).
     pub fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         self.send(self.http.post(format!("{}{path}", self.base)), path, body)
@@ -81,7 +101,7 @@ impl Api {
 
 fn answer(mut response: ureq::http::Response<ureq::Body>, path: &str) -> anyhow::Result<Value> {
     let status = response.status();
-    let text = response.body_mut().with_config().limit(128 * 1024 * 1024).read_to_string()?;
+    let text = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_string()?;
     if !status.is_success() {
         bail!("{path} answered {status}: {text}");
     }

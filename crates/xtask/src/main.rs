@@ -11,6 +11,7 @@ mod meshcentral;
 mod nats;
 mod reporter;
 mod retries;
+mod session_checks;
 mod sqlx_prepare;
 mod stack;
 mod tidy;
@@ -43,6 +44,8 @@ enum Task {
     DistManifest(dist::Options),
     /// Name the tests that needed a second try, from the reports of a test run
     Retries(retries::Options),
+    /// Work in a session with an agent of this system, as with the one for Windows under Wine
+    Sessions(session_checks::Options),
     /// Write .sqlx: what the compiler must know of the database to check the SQL queries without one
     SqlxPrepare(sqlx_prepare::Options),
     /// Check the architecture's invariants
@@ -71,6 +74,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::DevDb(options) => dev_db::run(&root, options),
         Task::DistManifest(options) => dist::run(options),
         Task::Retries(options) => retries::run(options),
+        Task::Sessions(options) => session_checks::run(&root, options),
         Task::SqlxPrepare(options) => sqlx_prepare::run(&root, options),
         Task::Tidy => tidy::run(&root),
         Task::UpdateRepository(options) => update_repository::run(options),

@@ -4,6 +4,7 @@
 mod wine;
 
 use crate::api::Api;
+use crate::session_checks::{System, Visit};
 use crate::stack::{EMAIL, PASSWORD, Stack, wait_for};
 use crate::update_repository;
 use anyhow::{Context as _, ensure};
@@ -70,7 +71,7 @@ type Step = fn(&mut Trial) -> anyhow::Result<()>;
 pub fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
     let folder = root.join(format!("target/windows-agent-{}", std::process::id()));
     let mut trial = Trial::begin(root, options, &folder)?;
-    let steps: [(&str, Step); 20] = [
+    let steps: [(&str, Step); 21] = [
         ("its unit tests pass", Trial::passes_its_unit_tests),
         ("by its own command it installs, runs as a service and comes online", Trial::installs),
         ("by its own command it is removed without a trace", Trial::removes_itself),
@@ -85,6 +86,7 @@ pub fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
             "a command for a user's session is refused in so many words",
             Trial::says_that_it_cannot_run_in_a_session,
         ),
+        ("a tech works in a session with it", Trial::has_a_session),
         ("a cancel ends every process of a tree", Trial::ends_trees),
         ("what a command leaves running goes on", Trial::leaves_what_was_left),
         ("killed, it comes back as the same agent and says that it was killed", Trial::survives_a_kill),
@@ -305,6 +307,12 @@ impl Trial {
         ensure!(ended["status"] == "failed" && ended["stdout"] == "", "{ended}");
         ensure!(ended["error_code"] == "NO_USER_SESSION", "{ended}");
         Ok(())
+    }
+
+    /// As with an agent of any system.
+    fn has_a_session(&mut self) -> anyhow::Result<()> {
+        let api = self.api.clone();
+        Visit::begin(&self.stack, api, &self.agent_id, System::Windows, r"C:\setup")?.check_all()
     }
 
     fn ends_trees(&mut self) -> anyhow::Result<()> {
