@@ -77,7 +77,7 @@ mod tests {
             let quiet = Duration::from_micros(quiet_microseconds);
             let (window, rate) = on_a_line(quiet, bytes_per_second);
             let needed = bytes_per_second * quiet.as_secs_f64();
-            prop_assert!(window >= FIRST_TRANSFER_BYTES && window <= BULK_WINDOW_BYTES);
+            prop_assert!((FIRST_TRANSFER_BYTES..=BULK_WINDOW_BYTES).contains(&window));
             let most = bytes_per_second.min(f64::from(BULK_WINDOW_BYTES) / quiet.as_secs_f64());
             prop_assert!(rate >= 0.9 * most, "{rate} of {most}");
             prop_assert!(f64::from(window) <= (5.0 * needed).max(f64::from(FIRST_TRANSFER_BYTES)), "{window}, {needed} fill the line");
