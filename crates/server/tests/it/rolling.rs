@@ -22,9 +22,9 @@ use uuid::Uuid;
 const MACHINES: usize = 6;
 
 struct Installation {
+    nodes: Vec<ServerProcess>,
     observer: TestServer,
     _nats: NatsServer,
-    nodes: Vec<ServerProcess>,
 }
 
 impl Installation {
@@ -39,7 +39,7 @@ impl Installation {
         for node in &nodes {
             node.serves().await;
         }
-        Self { observer, _nats: nats, nodes }
+        Self { nodes, observer, _nats: nats }
     }
 
     /// Stops a server as its service manager does, and starts it again.

@@ -17,8 +17,8 @@ use uuid::Uuid;
 
 /// A server process, and the test server that made its database and stands still meanwhile.
 struct Stage {
-    arranged: TestServer,
     process: ServerProcess,
+    arranged: TestServer,
     seeded: SeededAgent,
     machine: TunnelMachine,
     tech: ApiClient,
@@ -45,7 +45,7 @@ impl Stage {
         })
         .await;
         let session = open_session(&tech, &seeded).await;
-        Self { arranged, process, seeded, machine, tech, admin, session }
+        Self { process, arranged, seeded, machine, tech, admin, session }
     }
 
     /// A page with a terminal of which nothing was shown yet.
