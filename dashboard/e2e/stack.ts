@@ -38,8 +38,6 @@ export const SITE = "Main works";
 export interface FirstSite {
   code: string;
   key: string;
-  /** What installs an agent on a Linux machine. */
-  command: string;
   siteId: string;
 }
 

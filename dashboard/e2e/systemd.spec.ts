@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { Page } from "@playwright/test";
 import { expect, test } from "./fixtures";
 import { endSession, openSession, run } from "./in-session";
+import { firstSite, ownerState, serverUrl } from "./stack";
 import { bootMachine, type Machine, whyNoMachine } from "./systemd";
 
 const OUT = "test-results/e2e-session";
@@ -11,14 +12,26 @@ const NAME = "acme-web-01";
 const SHOP = "/bin/sh -c 'echo the shop is open; exec sleep infinity'";
 
 let machine: Machine | null = null;
-test.beforeAll(() => {
+test.beforeAll(async ({ browser }) => {
   const reason = whyNoMachine();
   if (reason) process.stdout.write(`No service is restarted: ${reason}.\n`);
   test.skip(reason !== null, reason ?? "");
   mkdirSync(OUT, { recursive: true });
-  machine = bootMachine(NAME, { "shop.service": ["The shop of Acme", SHOP] });
+  const context = await browser.newContext({ baseURL: serverUrl(), storageState: ownerState() });
+  const { csrf_token } = await (await context.request.get("/api/v1/session")).json();
+  const made = await context.request.post(`/api/v1/sites/${firstSite().siteId}/enrollment-keys`, {
+    headers: { "X-CSRF-Token": csrf_token },
+    data: { expires_in_hours: 1, label: NAME },
+  });
+  const { install } = await made.json();
+  await context.close();
+  machine = bootMachine(NAME, install.linux, { "shop.service": ["The shop of Acme", SHOP] });
 });
 test.afterAll(() => machine?.stop());
+
+const there = (command: string) => machine?.run(command) ?? "";
+const mainPid = (unit: string) =>
+  Number(there(`systemctl show --property=MainPID --value ${unit}`));
 
 /** Its id, as soon as it is connected. */
 async function booted(page: Page): Promise<string> {
@@ -27,14 +40,10 @@ async function booted(page: Page): Promise<string> {
     const answer = await page.request.get(`/api/v1/agents?status=online&search=${NAME}`);
     const { items } = await answer.json();
     id = items[0]?.id ?? "";
-    expect(id, machine?.log()).not.toBe("");
+    expect(id, there("journalctl --no-pager --lines=20")).not.toBe("");
   }).toPass({ timeout: 30_000 });
   return id;
 }
-
-const there = (command: string) => machine?.run(command) ?? "";
-const mainPid = (unit: string) =>
-  Number(there(`systemctl show --property=MainPID --value ${unit}`));
 
 test("a service is restarted, and its log and the machine's are read", async ({ page }) => {
   await openSession(page, await booted(page));

@@ -1,9 +1,9 @@
 // A machine with a systemd of its own, inside the one that the tests run on: another name, other processes, other services.
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { firstSite, runFolder, stop } from "./stack";
+import { runFolder, stop } from "./stack";
 
 const SYSTEMD = "/lib/systemd/systemd";
 const JOURNALD = "/lib/systemd/systemd-journald";
@@ -65,27 +65,26 @@ function serviceUnit(description: string, lines: string[]): string {
 export interface Machine {
   /** Runs a command there, and answers what it prints. */
   run: (command: string) => string;
-  log: () => string;
   stop: () => Promise<void>;
 }
 
-/**
- * Boots a machine of this name with these services, by name: what it is, and what it runs. Its agent is installed by the
- * command that the dashboard shows.
- */
-export function bootMachine(name: string, services: Record<string, [string, string]>): Machine {
+/** Boots a machine of this name with these services, by name: what it is, and what it runs. `install` is run there. */
+export function bootMachine(
+  name: string,
+  install: string,
+  services: Record<string, [string, string]>,
+): Machine {
   const folder = mkdtempSync(join(runFolder(), `${name}-`));
   const units = join(folder, "units");
   mkdirSync(units);
   writeFileSync(join(folder, "machine-id"), `${randomBytes(16).toString("hex")}\n`);
   writeFileSync(join(folder, "hostname"), `${name}\n`);
-  writeFileSync(join(folder, "install.sh"), firstSite().command, { mode: 0o600 });
-  const install = ["Type=oneshot", `ExecStart=/bin/sh ${folder}/install.sh`];
+  writeFileSync(join(folder, "install.sh"), install, { mode: 0o600 });
   const begun: Record<string, string> = {
     ...JOURNAL,
     "install.service": serviceUnit("Installs the agent", [
-      ...install,
-      "StandardOutput=journal+console",
+      "Type=oneshot",
+      `ExecStart=/bin/sh ${folder}/install.sh`,
     ]),
   };
   for (const [unit, [description, command]] of Object.entries(services)) {
@@ -103,12 +102,10 @@ export function bootMachine(name: string, services: Record<string, [string, stri
   mkdirSync(group);
   const boot = join(folder, "boot.sh");
   writeFileSync(boot, bootScript(folder, name));
-  const log = join(folder, "console.log");
-  const console = openSync(log, "a");
   // Its control groups begin where it is when they are set apart.
   const begin = `echo $$ >'${group}/cgroup.procs' && exec unshare "$@" --kill-child sh '${boot}'`;
   const child: ChildProcess = spawn("sh", ["-c", begin, "sh", ...APART], {
-    stdio: ["ignore", console, console],
+    stdio: ["ignore", "inherit", "inherit"],
   });
   return {
     run: (command) => {
@@ -116,7 +113,6 @@ export function bootMachine(name: string, services: Record<string, [string, stri
       const inside = ["--target", first, "--mount", "--pid", "--uts", "sh", "-c", command];
       return execFileSync("nsenter", inside, { encoding: "utf8", stdio: "pipe", timeout: 20_000 });
     },
-    log: () => readFileSync(log, "utf8"),
     stop: async () => {
       await stop(child, "SIGKILL");
       await removed(group);
