@@ -464,6 +464,11 @@ impl Stack {
 }
 
 impl AgentProcess {
+    /// Where it keeps what it keeps.
+    pub fn state_dir(&self) -> &Path {
+        &self.state_dir
+    }
+
     /// Process id, while it runs.
     pub fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)

@@ -417,7 +417,8 @@ impl Store {
     /// What is lost by it; `None` where it stays, and may be read another time.
     fn set_aside(&self, error: &str) -> Option<Gap> {
         let (path, aside) = (self.path(FILE), self.path(UNREADABLE));
-        let (from, to) = (created(&path), modified(&path));
+        // What is in it waited before it was made.
+        let (from, to) = (created(&path) - super::WRITE_AFTER, modified(&path));
         if let Err(error) = remove_all(&aside).and_then(|()| fs::rename(&path, &aside)) {
             tracing::error!(%error, file = %path.display(), "a damaged outbox cannot be set aside");
             return None;

@@ -121,6 +121,9 @@ fn run_in(
         strike.happen(&mut scene, &mut rng)?;
         driver.observe();
     }
+    let agent = rng.random_range(0..options.agents);
+    println!("[INFO] at last: {:?}", Strike::Spoil(agent));
+    Strike::Spoil(agent).happen(&mut scene, &mut rng)?;
     scene.calm()?;
     let ended = Utc::now();
     scene.stack.wait_ready(Duration::from_secs(60))?;

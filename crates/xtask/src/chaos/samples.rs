@@ -21,6 +21,8 @@ const SHORTEST: TimeDelta = TimeDelta::seconds(5);
 const WRITTEN_WITHIN: TimeDelta = TimeDelta::seconds(15);
 /// How soon after a failure the agent tries its disk again.
 const DISK_TRIED_EVERY: TimeDelta = TimeDelta::seconds(60);
+/// Samples that a store may hold although the server has them: their acknowledgement was on its way when the line was cut.
+const KEPT_AND_SENT: usize = 2;
 /// How soon an agent that was started has measured.
 const FIRST_WITHIN: TimeDelta = TimeDelta::seconds(6);
 /// How long what waits on the agents' disks may take to arrive.
@@ -47,6 +49,8 @@ struct Told {
     /// How many there are by the chart, which counts and does not look at times.
     counted: u64,
     gaps: Vec<Span>,
+    /// Those of them whose cause is a store that could not be read.
+    unreadable: Vec<Span>,
     /// When its sessions began.
     connected: Vec<Time>,
 }
@@ -102,10 +106,13 @@ impl Told {
         let counted = chart["points"].as_array().context("a chart without points")?.iter();
         let counted = counted.filter_map(|point| point["samples"].as_u64()).sum();
         let gaps = api.get(&format!("/api/v1/agents/{agent_id}/metrics/gaps?{span}"))?;
-        let gaps = gaps["gaps"].as_array().context("no list of gaps")?.iter();
-        let gaps =
-            gaps.map(|gap| Ok((time(&gap["from"])?, time(&gap["to"])?))).collect::<anyhow::Result<_>>()?;
-        Ok(Self { samples, counted, gaps, connected: connected(api, agent_id)? })
+        let (mut all, mut unreadable) = (Vec::new(), Vec::new());
+        for gap in gaps["gaps"].as_array().context("no list of gaps")? {
+            let span = (time(&gap["from"])?, time(&gap["to"])?);
+            all.push(span);
+            unreadable.extend((gap["reason"] == "store_unreadable").then_some(span));
+        }
+        Ok(Self { samples, counted, gaps: all, unreadable, connected: connected(api, agent_id)? })
     }
 }
 
@@ -167,12 +174,22 @@ struct Life {
     /// Runs that began with a wrong clock and ended before a server told them the time: nobody knows when they measured.
     timeless: Vec<Span>,
     has_full_disk: bool,
+    /// From when on samples may have been kept that were lost with their store, until the start without them.
+    spoiled: Vec<Span>,
 }
 
 impl Life {
     fn of(troubles: &[&Trouble], connected: &[Time]) -> Self {
         let all = |kind| troubles.iter().copied().filter(move |trouble| trouble.what == kind);
-        let mut life = Self { has_full_disk: all(Kind::DiskFull).next().is_some(), ..Self::default() };
+        let mut life = Self {
+            has_full_disk: all(Kind::DiskFull).next().is_some(),
+            // What was on its way when the line was cut is kept, too.
+            spoiled: all(Kind::Spoiled)
+                .map(Trouble::span)
+                .map(|(from, to)| (from - WRITTEN_WITHIN, to))
+                .collect(),
+            ..Self::default()
+        };
         let mut kills: Vec<Span> = all(Kind::Killed).map(Trouble::span).collect();
         kills.sort_unstable();
         for (index, &(killed, started)) in kills.iter().enumerate() {
@@ -204,8 +221,26 @@ impl Life {
         if !is_over {
             faults.push("no sample since the end of the trouble".to_owned());
         }
-        if !told.gaps.is_empty() && !self.has_full_disk {
+        if told.gaps.len() > told.unreadable.len() && !self.has_full_disk {
             faults.push("says that samples are lost, though its disk was never full".to_owned());
+        }
+        for &(gap_from, gap_to) in &told.unreadable {
+            let is_within = |(from, to): &Span| *from <= gap_from && gap_to <= *to;
+            if !self.spoiled.iter().any(is_within) {
+                let (gap_from, gap_to) = (text(gap_from), text(gap_to));
+                faults.push(format!(
+                    "says that its store was lost from {gap_from} to {gap_to}, which it was not"
+                ));
+            }
+            let there = told.samples.iter().filter(|taken| (gap_from..=gap_to).contains(taken)).count();
+            if there > KEPT_AND_SENT {
+                faults.push(format!("says that samples are lost of which {there} are there"));
+            }
+        }
+        for (from, to) in &self.spoiled {
+            if !told.unreadable.iter().any(|(gap_from, gap_to)| gap_from < to && from < gap_to) {
+                faults.push("does not say that its store was lost".to_owned());
+            }
         }
         let excused: Vec<Span> =
             [&self.killed, &self.timeless, &told.gaps].into_iter().flatten().copied().collect();
@@ -303,6 +338,26 @@ mod tests {
         assert_eq!(faults(&told, &full), 1, "140 and 150 are missing, too");
         told.gaps.clear();
         assert_eq!(faults(&told, &full), 1, "a full disk alone explains nothing");
+    }
+
+    #[test]
+    fn a_store_that_is_lost_is_told_of_as_it_was() {
+        let troubles = [trouble(Kind::Spoiled, 98, 152), trouble(Kind::Killed, 150, 152)];
+        let faults_with = |gaps: &[(i64, i64)]| {
+            let mut told = without_those(100, 150);
+            told.connected.push(at(153));
+            told.gaps = gaps.iter().map(|(from, to)| (at(*from), at(*to))).collect();
+            told.unreadable = told.gaps.clone();
+            faults(&told, &troubles)
+        };
+        assert_eq!(faults_with(&[(96, 140)]), 0);
+        assert_eq!(faults_with(&[]), 2, "a hole without a word, and no word of the store");
+        assert_eq!(faults_with(&[(118, 140)]), 1, "100 and 110 are missing, too");
+        assert_eq!(faults_with(&[(60, 140)]), 2, "it claims what was sent, and was not kept");
+        let mut told = without_those(-1, -1);
+        told.gaps = vec![(at(100), at(101))];
+        told.unreadable = told.gaps.clone();
+        assert_eq!(faults(&told, &[]), 1, "nothing happened to it");
     }
 
     #[test]

@@ -2,11 +2,19 @@
 
 use super::link::Weather;
 use super::surroundings::{Disk, Meeting, World};
-use crate::stack::Stack;
+use crate::stack::{Stack, wait_for};
 use chrono::{DateTime, Utc};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
+use std::fs::File;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
+
+/// How long it may take until what waits on a disk is sent, or something waits there: a disk that failed is tried again after
+/// a minute, and an agent that has not heard the policy measures once a minute.
+const SETTLES_WITHIN: Duration = Duration::from_secs(150);
+/// How long samples are kept before they are lost: two and more of them.
+const KEPT_FOR: Duration = Duration::from_secs(25);
 
 /// Everything that something may happen to. What is first in it ends first.
 pub struct Scene<'a> {
@@ -39,6 +47,9 @@ pub enum Strike {
     Nats,
     /// One server's line to NATS goes bad until calm.
     NatsLine(usize, Weather),
+    /// An agent is without a server until samples wait on its disk, is killed, and what it kept is damaged before it is
+    /// started again. Takes a minute, so it is never chosen: each run ends with one.
+    Spoil(usize),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +76,8 @@ pub enum Kind {
     DiskFull,
     /// From then on.
     ClockWrong,
+    /// From when on samples may have been kept that were lost, until it was started without them.
+    Spoiled,
 }
 
 impl Trouble {
@@ -148,8 +161,42 @@ impl Strike {
                 }
                 Ok(())
             }
+            Self::Spoil(agent) => spoil(scene, agent, rng),
         }
     }
+}
+
+fn spoil(scene: &mut Scene, agent: usize, rng: &mut StdRng) -> anyhow::Result<()> {
+    scene.calm()?;
+    // When a file was made, its machine's clock says; nothing else does when it cannot be read any more.
+    scene.worlds[agent].clock.set(0)?;
+    let store = scene.stack.agents()[agent].state_dir().join("outbox/samples.redb");
+    wait_for("what waited on an agent's disk to be sent", SETTLES_WITHIN, || {
+        (!store.exists()).then_some(())
+    })?;
+    let (began, link) = (SystemTime::now(), &scene.worlds[agent].link);
+    link.set(Weather::Cut);
+    wait_for("samples on an agent's disk", SETTLES_WITHIN, || store.exists().then_some(()))?;
+    std::thread::sleep(KEPT_FOR);
+    let killed = Trouble::begin(&scene.stack, agent, Kind::Killed);
+    scene.stack.kill_agent(agent)?;
+    damage(&store, rng)?;
+    scene.stack.start_agent(agent)?;
+    scene.worlds[agent].link.set(Weather::Fair);
+    let to = Some(SystemTime::now());
+    scene.troubles.push(Trouble { what: Kind::Spoiled, from: began, to, ..killed.clone() });
+    scene.troubles.push(Trouble { to, ..killed });
+    Ok(())
+}
+
+/// Garbage where the file begins, and perhaps an early end. A disk that does so changes no times.
+fn damage(store: &Path, rng: &mut StdRng) -> anyhow::Result<()> {
+    let mut bytes = std::fs::read(store)?;
+    let modified = std::fs::metadata(store)?.modified()?;
+    bytes.iter_mut().take(4_096).for_each(|byte| *byte = rng.random());
+    let length = if rng.random() { bytes.len() } else { rng.random_range(0..bytes.len()) };
+    std::fs::write(store, &bytes[..length])?;
+    Ok(File::options().write(true).open(store)?.set_modified(modified)?)
 }
 
 impl Victims {

@@ -96,6 +96,17 @@ fn a_store_of_a_newer_agent_is_set_aside_and_only_the_last_of_them_stays() {
 }
 
 #[test]
+fn a_store_that_is_lost_is_said_to_have_been_kept_since_its_first_sample() {
+    let (dir, _) = left_behind();
+    let store = dir.path().join("state").join(OUTBOX_DIR).join("samples.redb");
+    let made: DateTime<Utc> = fs::metadata(&store).unwrap().created().unwrap().into();
+    fs::write(&store, [0x5a; 50_000]).unwrap();
+    let received = Rig::on(dir, Instant::now(), MAX_FILE_BYTES).drain();
+    let [gap] = &received.gaps[..] else { panic!("{:?}", received.gaps) };
+    assert_eq!(gap.from, made - WRITE_AFTER, "what is in it had waited for so long when it was made");
+}
+
+#[test]
 fn a_folder_in_the_place_of_the_store_is_set_aside() {
     let mut rig = Rig::new();
     fs::create_dir_all(rig.folder().join("samples.redb").join("more")).unwrap();
