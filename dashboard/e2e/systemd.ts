@@ -1,7 +1,15 @@
 // A machine with a systemd of its own, inside the one that the tests run on: another name, other processes, other services.
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  accessSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { runFolder, stop } from "./stack";
 
@@ -14,9 +22,13 @@ const APART = ["--pid", "--mount-proc", "--mount", "--uts", "--ipc", "--cgroup",
 export function whyNoMachine(): string | null {
   if (process.getuid?.() !== 0) return "only root starts a systemd of its own";
   if (!existsSync(SYSTEMD) || !existsSync(JOURNALD)) return "systemd is not installed";
-  if (!controlGroups()) return "this machine has no control groups of version 2";
+  const groups = controlGroups();
+  if (!groups) return "this machine has no control groups of version 2";
   try {
-    execFileSync("unshare", [...APART, "mount", "--make-rprivate", "/"], { stdio: "pipe" });
+    accessSync(groups, constants.W_OK);
+    const mounts =
+      "mount --make-rprivate / && mount -t tmpfs t /run && mount -t cgroup2 c /sys/fs/cgroup";
+    execFileSync("unshare", [...APART, "sh", "-c", mounts], { stdio: "pipe" });
     return null;
   } catch (error) {
     return `nothing can be set apart here: ${error}`;
@@ -141,8 +153,9 @@ cp '${folder}'/units/* /etc/systemd/system
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount --bind /proc/sys /proc/sys
 mount -o remount,bind,ro /proc/sys
-mount --bind '${folder}/machine-id' /etc/machine-id
-[ ! -e /etc/hostname ] || mount --bind '${folder}/hostname' /etc/hostname
+for own in machine-id hostname; do
+  [ ! -e /etc/$own ] || mount --bind '${folder}'/$own /etc/$own
+done
 [ ! -d /sys/class/dmi ] || mount -t tmpfs tmpfs /sys/class/dmi
 mkdir -p /run/systemd/journald.conf.d
 printf '[Journal]\\nStorage=volatile\\nReadKMsg=no\\nAudit=no\\n' >/run/systemd/journald.conf.d/own.conf
