@@ -4,6 +4,8 @@
 use gururmm_protocol::tunnel::{BULK_WINDOW_BYTES, FIRST_TRANSFER_BYTES};
 use std::time::{Duration, Instant};
 
+/// What programs on the way take to pass a window on, however short the way.
+const HANDLING: Duration = Duration::from_micros(150);
 /// It is judged when so many windows went through.
 const ROUNDS: u32 = 4;
 
@@ -40,9 +42,9 @@ impl Pace {
         (self.through, self.since) = (0, now);
         let Some(quiet) = quiet else { return 0 };
         let before = self.window;
-        if took <= quiet.mul_f64(1.5) {
+        if took <= quiet.mul_f64(1.5) + HANDLING {
             self.window = (2 * before).min(BULK_WINDOW_BYTES);
-        } else if took > 5 * quiet {
+        } else if took > 5 * quiet + 5 * HANDLING {
             self.window = (before / 2).max(FIRST_TRANSFER_BYTES);
         }
         i64::from(self.window) - i64::from(before)
@@ -80,6 +82,7 @@ mod tests {
             prop_assert!((FIRST_TRANSFER_BYTES..=BULK_WINDOW_BYTES).contains(&window));
             let most = bytes_per_second.min(f64::from(BULK_WINDOW_BYTES) / quiet.as_secs_f64());
             prop_assert!(rate >= 0.9 * most, "{rate} of {most}");
+            let needed = needed + HANDLING.as_secs_f64() * bytes_per_second;
             prop_assert!(f64::from(window) <= (5.0 * needed).max(f64::from(FIRST_TRANSFER_BYTES)), "{window}, {needed} fill the line");
         }
     }

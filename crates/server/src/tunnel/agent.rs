@@ -2,7 +2,7 @@
 
 use super::host::{Event, Host, Link};
 use super::relay::{Kind, Stream};
-use super::store;
+use super::{credit, store};
 use crate::app::App;
 use crate::auth::Scope;
 use crate::auth::permission::System;
@@ -103,7 +103,7 @@ pub fn frame(app: &App, agent: &AgentSession, bytes: &Bytes) -> Taken {
         }
         spoken.relay.clone()
     };
-    let is_paid = matches!(frame.kind, FrameKind::Data | FrameKind::Message);
+    let is_paid = credit::is_paid(&frame);
     let bytes = bytes.slice(SESSION_BYTES..);
     let went = match (relay, app.tunnel.host(session_id)) {
         (Some(relay), _) => {

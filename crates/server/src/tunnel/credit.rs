@@ -9,6 +9,18 @@ use std::collections::HashMap;
 
 /// What all channels of one session may be ahead together: what a page that does not read costs.
 pub const SESSION_WINDOW_BYTES: u64 = 16 * 1024 * 1024;
+/// A grant of so many bytes pays for itself. Smaller ones are counted as messages are.
+const MUCH_GRANTED_BYTES: u32 = 8 * 1024;
+
+/// Whether a frame is paid for: it uses credit, or it grants much, which only what was sent before has made room for.
+pub fn is_paid(frame: &Frame<'_>) -> bool {
+    frame.channel != SESSION_CHANNEL
+        && match frame.kind {
+            FrameKind::Data | FrameKind::Message => frame.cost() > 0,
+            FrameKind::Credit => frame.credit().is_ok_and(|bytes| bytes >= MUCH_GRANTED_BYTES),
+            _ => false,
+        }
+}
 /// A ping's body, with room to spare.
 const PING_BYTES: usize = 256;
 

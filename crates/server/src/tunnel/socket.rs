@@ -3,7 +3,7 @@
 use super::caller::Caller;
 use super::host::{Over, SocketEnd, Use};
 use super::words::Text;
-use super::{claim, looking, ticket_digest};
+use super::{claim, credit, looking, ticket_digest};
 use crate::app::{App, AppState};
 use crate::error::{Code, Error};
 use crate::http::{Path, RequestInfo};
@@ -17,8 +17,8 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
+use gururmm_protocol::tunnel::Frame;
 use gururmm_protocol::tunnel::frame::{HEADER_BYTES, MAX_BODY_BYTES};
-use gururmm_protocol::tunnel::{Frame, FrameKind};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
@@ -130,7 +130,7 @@ async fn read(entered: &Use, number: u64, mut stream: SplitStream<WebSocket>, si
         };
         match message {
             Message::Binary(bytes) => {
-                if !uses_credit(&bytes) {
+                if !Frame::read(&bytes).is_ok_and(|frame| credit::is_paid(&frame)) {
                     match pace.admit(bytes.len(), Instant::now()) {
                         Verdict::Take => {}
                         Verdict::Wait(wait) => sleep(wait).await,
@@ -148,12 +148,6 @@ async fn read(entered: &Use, number: u64, mut stream: SplitStream<WebSocket>, si
             Message::Text(_) => return End { code: close_code::UNSUPPORTED, word: "" },
         }
     }
-}
-
-fn uses_credit(bytes: &[u8]) -> bool {
-    Frame::read(bytes).is_ok_and(|frame| {
-        matches!(frame.kind, FrameKind::Data | FrameKind::Message) && frame.channel != 0 && frame.cost() > 0
-    })
 }
 
 /// Writes words first, then frames, the urgent ones before parts of transfers.

@@ -1,5 +1,7 @@
 import { BULK_WINDOW_BYTES, FIRST_TRANSFER_BYTES } from "./wire";
 
+/** What programs on the way take to pass a window on, however short the way. */
+const HANDLING_MS = 0.15;
 /** It is judged when so many windows went through. */
 const ROUNDS = 4;
 
@@ -31,8 +33,9 @@ export class Pace {
     this.since = nowMs;
     if (quietMs === null) return 0;
     const before = this.bytes;
-    if (took <= 1.5 * quietMs) this.bytes = Math.min(2 * before, BULK_WINDOW_BYTES);
-    else if (took > 5 * quietMs) this.bytes = Math.max(before / 2, FIRST_TRANSFER_BYTES);
+    if (took <= 1.5 * quietMs + HANDLING_MS) this.bytes = Math.min(2 * before, BULK_WINDOW_BYTES);
+    else if (took > 5 * (quietMs + HANDLING_MS))
+      this.bytes = Math.max(before / 2, FIRST_TRANSFER_BYTES);
     return this.bytes - before;
   }
 }

@@ -244,3 +244,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_uses_credit_or_grants_much_is_paid_for() {
+    let frame = |channel, kind, body| Frame { channel, kind, flags: Flags::default(), body };
+    let (much, little) = (MUCH_GRANTED_BYTES.to_be_bytes(), (MUCH_GRANTED_BYTES - 1).to_be_bytes());
+    for (paid, channel, kind, body) in [
+        (true, 1, FrameKind::Data, &[0_u8; 9][..]),
+        (true, 1, FrameKind::Message, b"{}"),
+        (false, 1, FrameKind::Message, b""),
+        (false, SESSION_CHANNEL, FrameKind::Message, b"{}"),
+        (true, 1, FrameKind::Credit, &much),
+        (false, 1, FrameKind::Credit, &little),
+        (false, 1, FrameKind::Credit, b""),
+        (false, 1, FrameKind::Attach, b"{}"),
+        (false, 1, FrameKind::End, b"{}"),
+    ] {
+        assert_eq!(is_paid(&frame(channel, kind, body)), paid, "{kind:?} {body:?}");
+    }
+}
