@@ -12,7 +12,7 @@ use crate::peers::{self, Signal};
 use bytes::Bytes;
 use gururmm_protocol::tunnel::frame::SESSION_BYTES;
 use gururmm_protocol::tunnel::order::{TunnelOpen, TunnelReady, TunnelRefused};
-use gururmm_protocol::tunnel::{Frame, FrameError, FrameKind, TunnelClose};
+use gururmm_protocol::tunnel::{Frame, FrameError, TunnelClose};
 use gururmm_protocol::{ServerMessage, TunnelId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
