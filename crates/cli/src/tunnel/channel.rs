@@ -1,6 +1,6 @@
 //! The tech's end of channels: credit both ways, and what is known of each.
 
-use super::pace::Pace;
+use super::pace::{OF_DOWNLOADS, OF_UPLOADS, Pace};
 use bytes::Bytes;
 use gururmm_protocol::tunnel::frame::{self, OFFSET_BYTES, PIECE_BYTES};
 use gururmm_protocol::tunnel::{
@@ -221,7 +221,8 @@ impl Table {
         used: Use,
         (interactive, bulk): (mpsc::Sender<Vec<u8>>, mpsc::Sender<Vec<u8>>),
     ) -> Channel {
-        let pace = Pace::new(Instant::now());
+        let handling = if used == Use::Upload { OF_UPLOADS } else { OF_DOWNLOADS };
+        let pace = Pace::new(Instant::now(), handling);
         let (window, resumes) = match used {
             Use::Talk { window, resumes } => (window, resumes),
             Use::Download => (pace.window(), false),

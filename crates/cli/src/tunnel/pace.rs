@@ -4,8 +4,10 @@
 use gururmm_protocol::tunnel::{BULK_WINDOW_BYTES, FIRST_TRANSFER_BYTES};
 use std::time::{Duration, Instant};
 
-/// What programs on the way take to pass a window on, however short the way.
-const HANDLING: Duration = Duration::from_micros(150);
+/// What programs on the way take to pass a window of a download on, however short the way.
+pub const OF_DOWNLOADS: Duration = Duration::from_micros(150);
+/// The same of an upload: the machine writes what came before it grants more.
+pub const OF_UPLOADS: Duration = Duration::from_micros(500);
 /// It is judged when so many windows went through.
 const ROUNDS: u32 = 4;
 
@@ -17,12 +19,13 @@ pub struct Pace {
     /// Went through since it was judged.
     through: u32,
     since: Instant,
+    handling: Duration,
 }
 
 impl Pace {
-    /// As every transfer begins.
-    pub fn new(now: Instant) -> Self {
-        Self { window: FIRST_TRANSFER_BYTES, through: 0, since: now }
+    /// As every transfer begins. `handling`: what a window takes where there is no way.
+    pub fn new(now: Instant, handling: Duration) -> Self {
+        Self { window: FIRST_TRANSFER_BYTES, through: 0, since: now, handling }
     }
 
     /// Bytes that may be on their way.
@@ -42,9 +45,9 @@ impl Pace {
         (self.through, self.since) = (0, now);
         let Some(quiet) = quiet else { return 0 };
         let before = self.window;
-        if took <= quiet.mul_f64(1.5) + HANDLING {
+        if took <= quiet.mul_f64(1.5) + self.handling {
             self.window = (2 * before).min(BULK_WINDOW_BYTES);
-        } else if took > 5 * quiet + 5 * HANDLING {
+        } else if took > 5 * (quiet + self.handling) {
             self.window = (before / 2).max(FIRST_TRANSFER_BYTES);
         }
         i64::from(self.window) - i64::from(before)
@@ -59,7 +62,7 @@ mod tests {
     /// The window after half a minute on a line, and the bytes that went through in its last second.
     fn on_a_line(quiet: Duration, bytes_per_second: f64) -> (u32, f64) {
         let mut now = Instant::now();
-        let (began, mut pace, mut last) = (now, Pace::new(now), 0.0);
+        let (began, mut pace, mut last) = (now, Pace::new(now, OF_DOWNLOADS), 0.0);
         while now.duration_since(began) < Duration::from_secs(30) {
             let window = pace.window();
             let took = quiet.max(Duration::from_secs_f64(f64::from(window) / bytes_per_second));
@@ -82,7 +85,7 @@ mod tests {
             prop_assert!((FIRST_TRANSFER_BYTES..=BULK_WINDOW_BYTES).contains(&window));
             let most = bytes_per_second.min(f64::from(BULK_WINDOW_BYTES) / quiet.as_secs_f64());
             prop_assert!(rate >= 0.9 * most, "{rate} of {most}");
-            let needed = needed + HANDLING.as_secs_f64() * bytes_per_second;
+            let needed = needed + OF_DOWNLOADS.as_secs_f64() * bytes_per_second;
             prop_assert!(f64::from(window) <= (5.0 * needed).max(f64::from(FIRST_TRANSFER_BYTES)), "{window}, {needed} fill the line");
         }
     }
@@ -90,7 +93,7 @@ mod tests {
     #[test]
     fn while_the_way_is_unknown_it_stays_as_it_is() {
         let began = Instant::now();
-        let mut pace = Pace::new(began);
+        let mut pace = Pace::new(began, OF_UPLOADS);
         for round in 1..100 {
             assert_eq!(pace.through(FIRST_TRANSFER_BYTES, began + Duration::from_micros(round), None), 0);
         }

@@ -1,5 +1,5 @@
 import { Outbox } from "./outbox";
-import { Pace } from "./pace";
+import { OF_DOWNLOADS_MS, OF_UPLOADS_MS, Pace } from "./pace";
 import {
   type ChannelEnd,
   channelEnd,
@@ -84,7 +84,9 @@ export class Channel {
     this.state = asked ? "opening" : "detached";
     this.isFound = asked === null;
     this.isUpload = asked?.kind === "upload";
-    this.pace = this.isUpload || asked?.kind === "download" ? new Pace(line.now()) : null;
+    const handlingMs = this.isUpload ? OF_UPLOADS_MS : OF_DOWNLOADS_MS;
+    const isPaced = this.isUpload || asked?.kind === "download";
+    this.pace = isPaced ? new Pace(line.now(), handlingMs) : null;
   }
 
   /** Bytes of bodies that the machine may send. */

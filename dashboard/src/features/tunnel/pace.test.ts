@@ -1,10 +1,10 @@
 import { describe, expect, it } from "vitest";
-import { Pace } from "./pace";
+import { OF_DOWNLOADS_MS, Pace } from "./pace";
 import { BULK_WINDOW_BYTES, FIRST_TRANSFER_BYTES } from "./wire";
 
 /** The window after half a minute on a line of this kind. */
 function onALine(quietMs: number, bytesPerMs: number): number {
-  const pace = new Pace(0);
+  const pace = new Pace(0, OF_DOWNLOADS_MS);
   for (let now = 0; now < 30_000; ) {
     now += Math.max(quietMs, pace.window / bytesPerMs);
     pace.through(pace.window, now, quietMs);
@@ -25,7 +25,7 @@ describe("the window of a transfer", () => {
     expect(onALine(20, 250)).toBe(FIRST_TRANSFER_BYTES);
   });
   it("shrinks when the line became slow", () => {
-    const pace = new Pace(0);
+    const pace = new Pace(0, OF_DOWNLOADS_MS);
     let now = 0;
     for (let round = 0; round < 40; round++) {
       now += 50;
@@ -39,7 +39,7 @@ describe("the window of a transfer", () => {
     expect(pace.window).toBe(FIRST_TRANSFER_BYTES);
   });
   it("stays as it is while the way is unknown", () => {
-    const pace = new Pace(0);
+    const pace = new Pace(0, OF_DOWNLOADS_MS);
     for (let now = 0; now < 100; now++) pace.through(FIRST_TRANSFER_BYTES, now, null);
     expect(pace.window).toBe(FIRST_TRANSFER_BYTES);
   });

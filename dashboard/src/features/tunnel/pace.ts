@@ -1,7 +1,9 @@
 import { BULK_WINDOW_BYTES, FIRST_TRANSFER_BYTES } from "./wire";
 
-/** What programs on the way take to pass a window on, however short the way. */
-const HANDLING_MS = 0.15;
+/** What programs on the way take to pass a window of a download on, however short the way. */
+export const OF_DOWNLOADS_MS = 0.15;
+/** The same of an upload: the machine writes what came before it grants more. */
+export const OF_UPLOADS_MS = 0.5;
 /** It is judged when so many windows went through. */
 const ROUNDS = 4;
 
@@ -14,7 +16,11 @@ export class Pace {
   private bytes = FIRST_TRANSFER_BYTES;
   private gone = 0;
 
-  constructor(private since: number) {}
+  /** `handlingMs`: what a window takes where there is no way. */
+  constructor(
+    private since: number,
+    private readonly handlingMs: number,
+  ) {}
 
   /** Bytes that may be on their way. */
   get window(): number {
@@ -33,8 +39,9 @@ export class Pace {
     this.since = nowMs;
     if (quietMs === null) return 0;
     const before = this.bytes;
-    if (took <= 1.5 * quietMs + HANDLING_MS) this.bytes = Math.min(2 * before, BULK_WINDOW_BYTES);
-    else if (took > 5 * (quietMs + HANDLING_MS))
+    if (took <= 1.5 * quietMs + this.handlingMs)
+      this.bytes = Math.min(2 * before, BULK_WINDOW_BYTES);
+    else if (took > 5 * (quietMs + this.handlingMs))
       this.bytes = Math.max(before / 2, FIRST_TRANSFER_BYTES);
     return this.bytes - before;
   }
