@@ -237,6 +237,23 @@ describe("a download", () => {
     expect(said).toEqual(["close"]);
   });
 
+  it("is dealt with as it comes, however little that is", async () => {
+    transfers.download("a.bin", "/srv/a.bin", 100_000, sink);
+    fake.last.opens({ size: 100_000, modified_ms: 7 });
+    let dealt = 0;
+    for (let at = 0; at < 100_000; at += 20_000) {
+      fake.last.events.onData?.(CONTENT.subarray(at, at + 20_000), at, () => {
+        dealt += 20_000;
+      });
+      await settle();
+      expect(dealt).toBe(at + 20_000);
+    }
+    fake.last.ends({ sha256: HEX });
+    await settle();
+    expect(here()).toEqual(CONTENT);
+    expect(only().state).toBe("done");
+  });
+
   it("goes on with the same file after a lost link", async () => {
     transfers.download("a.bin", "/srv/a.bin", 100_000, sink);
     fake.last.opens({ size: 100_000, modified_ms: 7 });

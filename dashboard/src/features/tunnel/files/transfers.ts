@@ -410,6 +410,7 @@ class Download {
     let held: { bytes: Uint8Array; dealt: () => void }[] = [];
     let heldBytes = 0;
     let writing = Promise.resolve();
+    let writes = 0;
     const flush = () => {
       const block = new Uint8Array(heldBytes);
       const dealt = held;
@@ -420,11 +421,14 @@ class Download {
       }
       held = [];
       heldBytes = 0;
+      writes += 1;
       writing = writing.then(async () => {
         await this.sink.write(block);
         this.hash.take(block);
         mark({ done: this.hash.at });
         for (const one of dealt) one.dealt();
+        writes -= 1;
+        if (writes === 0 && heldBytes > 0) flush();
       });
       // Told of where it is waited for.
       writing.catch(() => job.channel?.end());
@@ -442,7 +446,8 @@ class Download {
       (bytes, dealt) => {
         held.push({ bytes, dealt });
         heldBytes += bytes.length;
-        if (heldBytes >= WRITE_BYTES) flush();
+        // The machine sends no more than its window before this is dealt with, and that may be less than a block.
+        if (writes === 0 || heldBytes >= WRITE_BYTES) flush();
       },
     );
     const { size, modified_ms } = await opened;
