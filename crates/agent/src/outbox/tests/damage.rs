@@ -103,7 +103,9 @@ fn a_store_that_is_lost_is_said_to_have_been_kept_since_its_first_sample() {
     fs::write(&store, [0x5a; 50_000]).unwrap();
     let received = Rig::on(dir, Instant::now(), MAX_FILE_BYTES).drain();
     let [gap] = &received.gaps[..] else { panic!("{:?}", received.gaps) };
-    assert_eq!(gap.from, made - WRITE_AFTER, "what is in it had waited for so long when it was made");
+    // Wine keeps no time at which a file was made, and says when it was changed.
+    let off = (gap.from - (made - WRITE_AFTER)).abs();
+    assert!(off < chrono::TimeDelta::seconds(1), "what is in it had waited for so long when it was made");
 }
 
 #[test]
