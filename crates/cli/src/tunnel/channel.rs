@@ -367,6 +367,7 @@ fn ended(code: ErrorCode, why: &str) -> ChannelEnd {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gururmm_protocol::tunnel::FIRST_TRANSFER_BYTES;
 
     /// What goes to the socket, first and second.
     type Queue = mpsc::Receiver<Vec<u8>>;
@@ -412,6 +413,24 @@ mod tests {
         let Some(Incoming::End(end)) = channel.next().await else { panic!("it goes on") };
         assert_eq!(end.error.map(|error| error.code), Some(ErrorCode::Failed));
         assert!(channel.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn an_upload_is_no_further_ahead_than_its_pace_however_much_is_granted() {
+        let table = Arc::new(Table::default());
+        let ((interactive, _first), (bulk, mut second)) = (mpsc::channel(16), mpsc::channel(2));
+        let channel = table.add(5, Use::Upload, (interactive, bulk));
+        take(&table, FrameKind::Opened, br#"{"window":1048576}"#);
+        let sender = channel.sender();
+        let _sending = tokio::spawn(async move { sender.data(0, &[7; 400_000], Flags::BULK).await });
+        let mut costs = Vec::new();
+        while let Ok(Some(frame)) = tokio::time::timeout(Duration::from_millis(50), second.recv()).await {
+            costs.push(Frame::read(&frame).unwrap().cost());
+        }
+        assert!(!costs.is_empty() && costs.iter().sum::<u32>() <= FIRST_TRANSFER_BYTES, "{costs:?}");
+        take(&table, FrameKind::Credit, &costs[0].to_be_bytes());
+        let next = tokio::time::timeout(Duration::from_secs(5), second.recv()).await.unwrap().unwrap();
+        assert_eq!(Frame::read(&next).unwrap().cost(), costs[0], "what was dealt with makes room");
     }
 
     #[tokio::test]
