@@ -15,6 +15,8 @@ pub struct Cable {
     is_whole: watch::Sender<bool>,
     /// Bytes that went through, both ways.
     carried: Arc<AtomicU64>,
+    /// How often it fell silent.
+    silences: Arc<AtomicU64>,
 }
 
 impl Cable {
@@ -23,16 +25,18 @@ impl Cable {
         let address = listener.local_addr().unwrap();
         let (is_whole, whole) = watch::channel(true);
         let carried = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&carried);
+        let silences = Arc::new(AtomicU64::new(0));
+        let (counter, fallen) = (Arc::clone(&carried), Arc::clone(&silences));
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
                 // Who comes while it is cut finds nobody there.
                 if *whole.borrow() {
-                    tokio::spawn(connect(near, server, whole.clone(), Arc::clone(&counter)));
+                    let end = End { carried: Arc::clone(&counter), silences: Arc::clone(&fallen) };
+                    tokio::spawn(connect(near, server, whole.clone(), end));
                 }
             }
         });
-        Self { address, is_whole, carried }
+        Self { address, is_whole, carried, silences }
     }
 
     /// Everything that goes through ends; what was on its way is lost.
@@ -41,6 +45,12 @@ impl Cable {
         // The one that is left is who listens.
         eventually("all connections to end", async || (self.is_whole.receiver_count() == 1).then_some(()))
             .await;
+    }
+
+    /// What is connected now stays so, and nothing goes through any more. Who comes later is carried.
+    #[cfg(unix)]
+    pub fn silence(&self) {
+        self.silences.fetch_add(1, Ordering::Relaxed);
     }
 
     pub fn mend(&self) {
@@ -58,27 +68,32 @@ impl Cable {
     }
 }
 
-async fn connect(
-    near: TcpStream,
-    server: SocketAddr,
-    mut whole: watch::Receiver<bool>,
+/// What one connection knows of its cable.
+struct End {
     carried: Arc<AtomicU64>,
-) {
+    silences: Arc<AtomicU64>,
+}
+
+async fn connect(near: TcpStream, server: SocketAddr, mut whole: watch::Receiver<bool>, end: End) {
     let far = TcpStream::connect(server).await.unwrap();
     let ((from_near, to_near), (from_far, to_far)) = (near.into_split(), far.into_split());
-    let both = async { tokio::join!(carry(from_near, to_far, &carried), carry(from_far, to_near, &carried)) };
+    let both = async { tokio::join!(carry(from_near, to_far, &end), carry(from_far, to_near, &end)) };
     tokio::select! {
         _ = both => {}
         _ = whole.wait_for(|whole| !whole) => {}
     }
 }
 
-async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, carried: &AtomicU64) {
+async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, end: &End) {
+    let silences = end.silences.load(Ordering::Relaxed);
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(bytes) = from.read(&mut buffer).await {
+        if end.silences.load(Ordering::Relaxed) != silences {
+            std::future::pending::<()>().await;
+        }
         if bytes == 0 || to.write_all(&buffer[..bytes]).await.is_err() {
             break;
         }
-        carried.fetch_add(bytes as u64, Ordering::Relaxed);
+        end.carried.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }

@@ -40,6 +40,23 @@ async fn a_shell_goes_on_and_nothing_is_lost_or_shown_twice() {
     assert_eq!(desk.ended().await, "5");
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_link_that_falls_silent_is_taken_for_dead_and_made_anew() {
+    let (office, cable) = Office::signed_in_over_cable(&acme::TECH).await;
+    let mut desk = Desk::open(&office).await;
+    desk.type_in("echo before-$((6 * 7))\r").await;
+    desk.until("before-42\r\n").await;
+    cable.silence();
+    // It is given twenty seconds, more than a test waits for anything.
+    sleep(Duration::from_secs(10)).await;
+    desk.until("[WARNING] the link is lost").await;
+    desk.type_in("echo after-$((6 * 7))\r").await;
+    desk.until("after-42\r\n").await;
+    desk.type_in("exit 0\r").await;
+    assert_eq!(desk.ended().await, "0");
+}
+
 #[tokio::test]
 async fn files_go_on_where_they_were_cut_both_ways() {
     let (office, cable) = Office::signed_in_over_cable(&acme::TECH).await;
