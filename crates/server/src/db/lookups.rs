@@ -1,6 +1,7 @@
 //! What is read or written before a partner is known. Each goes through one of the functions of migration
 //! 0003, which run as the owner and answer ids, digests and little else. This list is the whole list.
 
+use super::begin::begin;
 use super::{Db, Tx};
 use crate::auth::Scope;
 use crate::auth::credential::{Session, SessionKind};
@@ -157,7 +158,7 @@ impl Db {
     /// Notes that a session was used, which lets it live on: 12 idle hours and 7 days in all for the dashboard's, 30
     /// idle days and a year in all for the API's.
     pub async fn touch_session(&self, session_id: Uuid, user_id: Uuid) -> Result<(), Error> {
-        let mut tx = self.operators.begin().await?;
+        let mut tx = begin(&self.operators, "BEGIN").await?;
         sqlx::query!("SELECT set_config('app.user_id', $1, true)", user_id.to_string())
             .fetch_one(&mut *tx)
             .await?;
@@ -399,9 +400,7 @@ impl Db {
     /// A connection for ingest: INSERT-only rights, rows of many partners. The caller takes each row's partner
     /// from the authenticated session.
     pub async fn begin_ingest(&self) -> Result<sqlx::Transaction<'static, sqlx::Postgres>, Error> {
-        let mut tx = self.pool(Lane::Agents).begin().await?;
-        sqlx::query!("SET LOCAL ROLE gururmm_ingest").execute(&mut *tx).await?;
-        Ok(tx)
+        Ok(begin(self.pool(Lane::Agents), "SET LOCAL ROLE gururmm_ingest; BEGIN").await?)
     }
 }
 

@@ -2,6 +2,7 @@
 //! security stands beneath every query a transaction makes.
 
 mod arrivals;
+mod begin;
 pub mod embedded;
 mod installation;
 mod lookups;

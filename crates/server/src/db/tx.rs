@@ -1,6 +1,7 @@
 //! A transaction of a scope: PostgreSQL knows partner, person and confinement before the first query runs.
 
 use super::Db;
+use super::begin::begin;
 use crate::auth::permission::Permission;
 use crate::auth::scope::Confinement;
 use crate::auth::{Actor, Scope};
@@ -44,8 +45,8 @@ impl Db {
 
     async fn begun<P>(&self, scope: &Scope<P>) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
         // In one way there and back, for every request pays for it. Nothing but ids and two words stands in it.
-        let statement = format!("BEGIN; {}", settings(scope));
-        self.pool(scope.lane).begin_with(AssertSqlSafe(statement)).await
+        let statement = format!("{}; BEGIN", settings(scope));
+        begin(self.pool(scope.lane), AssertSqlSafe(statement)).await
     }
 }
 

@@ -6,6 +6,7 @@ use gururmm_testkit::world::acme;
 use gururmm_testkit::{ApiClient, SeededAgent, TestAgent, TestServer, eventually};
 use serde_json::json;
 use sqlx::PgConnection;
+use std::task::Poll;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -90,4 +91,65 @@ async fn a_policy_whose_author_did_not_wait_reaches_the_machines() {
         _ => None,
     };
     assert_eq!(agent.expect("new settings", pick).await, 77);
+}
+
+/// Polled so often and then dropped.
+async fn for_polls<T>(most: usize, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = Box::pin(work);
+    let mut polls = 0;
+    std::future::poll_fn(|context| {
+        polls += 1;
+        if polls > most { Poll::Ready(None) } else { work.as_mut().poll(context).map(Some) }
+    })
+    .await
+}
+
+/// Waits until no connection of the server stands in a transaction.
+async fn all_is_over(owner: &mut PgConnection) {
+    eventually("no transaction", async || {
+        let open: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+               AND application_name = 'gururmm-server' AND state LIKE 'idle in transaction%'",
+        )
+        .fetch_one(&mut *owner)
+        .await
+        .unwrap();
+        (open == 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_transaction_that_nobody_waited_for_is_over_wherever_they_left() {
+    let (server, _machine, _agent) = stage().await;
+    let mut owner = server.owner().await;
+    let db = &server.app().db;
+    drop(db.begin_ingest().await.unwrap());
+    for polls in 1.. {
+        let begun = for_polls(polls, db.begin_ingest()).await;
+        let is_begun = begun.is_some();
+        drop(begun);
+        all_is_over(&mut owner).await;
+        if is_begun {
+            assert!(polls > 1, "it never waited");
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_transaction_that_could_not_begin_spoils_no_connection() {
+    let (server, machine, _agent) = stage().await;
+    let tech = server.client_as(&acme::TECH).await;
+    let mut owner = server.owner().await;
+    let path = format!("/api/agents/{}", machine.id);
+    sqlx::query("REVOKE EXECUTE ON FUNCTION set_config FROM PUBLIC").execute(&mut owner).await.unwrap();
+    for _ in 0..3 {
+        tech.get(&path).await.expect_problem(500, "INTERNAL");
+    }
+    sqlx::query("GRANT EXECUTE ON FUNCTION set_config TO PUBLIC").execute(&mut owner).await.unwrap();
+    all_is_over(&mut owner).await;
+    for _ in 0..20 {
+        tech.get(&path).await.expect(200);
+    }
 }
