@@ -83,7 +83,7 @@ impl Measured {
         self.write_plain(&mut owner).await?;
         let began = Instant::now();
         let hours = self.write_history().await?;
-        let pack_milliseconds = began.elapsed().as_secs_f64() * 1_000.0 * WRITERS as f64 / hours as f64;
+        let pack_milliseconds = began.elapsed().as_secs_f64() * 1_000.0 / hours as f64;
         for statement in [
             "VACUUM (ANALYZE) plain_samples",
             "VACUUM (ANALYZE) metric_hours",
@@ -147,24 +147,12 @@ impl Measured {
     /// Hour by hour over all machines, as the job packs them; how many hours of machines that were.
     async fn write_history(&self) -> anyhow::Result<usize> {
         self.db.ensure_metric_partitions(self.end - TimeDelta::days(DAYS), self.end).await?;
-        // What processes are called is written once per partner, and by one writer at a time.
-        self.pack(self.hours().take(1), 0, 1).await?;
-        let all = |part| self.pack(self.hours().skip(1), part, WRITERS);
-        let (one, other) = tokio::join!(all(0), all(1));
-        Ok(one? + other? + self.machines.len())
-    }
-
-    async fn pack(
-        &self,
-        hours: impl Iterator<Item = DateTime<Utc>>,
-        part: usize,
-        of: usize,
-    ) -> anyhow::Result<usize> {
+        // By one writer, as there: what processes are called is written once per partner.
         let scope = Scope::system("bench", self.tenant);
         let mut packed = 0;
-        for hour in hours {
-            let own: Vec<_> = self.machines.iter().zip(&self.nums).skip(part).step_by(of).collect();
-            for machines in own.chunks(30) {
+        let machines: Vec<_> = self.machines.iter().zip(&self.nums).collect();
+        for hour in self.hours() {
+            for machines in machines.chunks(30) {
                 let mut tx = self.db.begin_history(&scope).await?;
                 for (machine, num) in machines {
                     let samples = (0..60).map(|minute| sample(machine, hour, minute));
@@ -246,9 +234,6 @@ impl Measured {
         self.end
     }
 }
-
-/// Who packs side by side.
-const WRITERS: usize = 2;
 
 fn sample(machine: &Machine, hour: DateTime<Utc>, minute: i64) -> gururmm_protocol::metrics::Sample {
     // No two machines measure at the same moment, and none to the millisecond.
