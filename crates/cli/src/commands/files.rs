@@ -189,7 +189,7 @@ async fn get(session: &Session, path: String, to: Option<PathBuf>) -> anyhow::Re
         }
         let end = finished(end)?;
         file.sync_all()?;
-        let sha256 = digest(&draft)?;
+        let sha256 = digest(&draft).await?;
         if end.sha256.as_deref() != Some(sha256.as_str()) {
             std::fs::remove_file(&draft)?;
             anyhow::bail!("what arrived is not what was sent; it is removed");
@@ -205,7 +205,7 @@ async fn put(session: &Session, from: &Path, path: String, replace: bool) -> any
     let facts = file.metadata()?;
     anyhow::ensure!(facts.is_file(), "{} is no file", from.display());
     let size = facts.len();
-    let sha256 = digest(from)?;
+    let sha256 = digest(from).await?;
     // The same bytes to the same place are the same transfer, also another day.
     let resume_key = sha256.clone();
     loop {
@@ -281,16 +281,19 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     path.with_file_name(name)
 }
 
-fn digest(path: &Path) -> anyhow::Result<String> {
-    let mut hash = Sha256::new();
+/// Beside everything else: the session goes on meanwhile.
+async fn digest(path: &Path) -> anyhow::Result<String> {
     let mut file = File::open(path)?;
-    let mut buffer = vec![0; READ_BYTES];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hex::encode(hash.finalize())),
-            bytes => hash.update(&buffer[..bytes]),
+    let hashing = tokio::task::spawn_blocking(move || {
+        let (mut hash, mut buffer) = (Sha256::new(), vec![0; READ_BYTES]);
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(hex::encode(hash.finalize())),
+                bytes => hash.update(&buffer[..bytes]),
+            }
         }
-    }
+    });
+    hashing.await?
 }
 
 #[cfg(test)]

@@ -5,14 +5,15 @@ use gururmm_protocol::tunnel::{BULK_WINDOW_BYTES, FIRST_TRANSFER_BYTES};
 use std::time::{Duration, Instant};
 
 /// What programs on the way take to pass a window of a download on, however short the way.
-pub const OF_DOWNLOADS: Duration = Duration::from_micros(150);
+pub const OF_DOWNLOADS: Duration = Duration::from_micros(20);
 /// The same of an upload: the machine writes what came before it grants more.
 pub const OF_UPLOADS: Duration = Duration::from_micros(500);
 /// It is judged when so many windows went through.
 const ROUNDS: u32 = 4;
 
 /// The window of one transfer. A window that goes through in hardly more than a quiet way there and back leaves the line idle,
-/// and is doubled; one that takes more than five stands in queues, and is halved.
+/// and is doubled; one that takes a little more may, and grows by a quarter; one that takes more than five stands in queues,
+/// and is halved.
 #[derive(Debug)]
 pub struct Pace {
     window: u32,
@@ -45,8 +46,10 @@ impl Pace {
         (self.through, self.since) = (0, now);
         let Some(quiet) = quiet else { return 0 };
         let before = self.window;
-        if took <= quiet.mul_f64(1.5) + self.handling {
+        if took <= quiet.mul_f64(1.1) + self.handling {
             self.window = (2 * before).min(BULK_WINDOW_BYTES);
+        } else if took <= quiet.mul_f64(1.25) + self.handling {
+            self.window = (before + before / 4).min(BULK_WINDOW_BYTES);
         } else if took > 5 * (quiet + self.handling) {
             self.window = (before / 2).max(FIRST_TRANSFER_BYTES);
         }
@@ -86,7 +89,7 @@ mod tests {
             let most = bytes_per_second.min(f64::from(BULK_WINDOW_BYTES) / quiet.as_secs_f64());
             prop_assert!(rate >= 0.9 * most, "{rate} of {most}");
             let needed = needed + OF_DOWNLOADS.as_secs_f64() * bytes_per_second;
-            prop_assert!(f64::from(window) <= (5.0 * needed).max(f64::from(FIRST_TRANSFER_BYTES)), "{window}, {needed} fill the line");
+            prop_assert!(f64::from(window) <= (3.0 * needed).max(f64::from(FIRST_TRANSFER_BYTES)), "{window}, {needed} fill the line");
         }
     }
 

@@ -67,7 +67,7 @@ pub fn run(root: &Path, bin_dir: &Path, options: &Options) -> anyhow::Result<Vec
     let token = admin.authorization().trim_start_matches("Bearer ").to_owned();
     let api = Api::new(&stack.url().parse()?, ca.as_deref())?.with_token(token)?;
     let ssh = Ssh::start(&root.join(&options.sshd), &folder.join("ssh"))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let session = runtime.block_on(Session::open(&api, agent, None, None))?;
     let (mut ours, mut theirs) = (Figures::default(), Figures::default());
     for _ in 0..options.runs.max(1) {

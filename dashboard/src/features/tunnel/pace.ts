@@ -10,7 +10,8 @@ const ROUNDS = 4;
 /**
  * How far a transfer may be ahead: as far as keeps the line busy, and little further, so that what is typed meanwhile does not
  * wait behind it. A window that goes through in hardly more than a quiet way there and back leaves the line idle, and is doubled;
- * one that takes more than five stands in queues, and is halved. `gururmm` does the same (crates/cli, `tunnel/pace.rs`).
+ * one that takes a little more may, and grows by a quarter; one that takes more than five stands in queues, and is halved.
+ * `gururmm` does the same (crates/cli, `tunnel/pace.rs`).
  */
 export class Pace {
   private bytes = FIRST_TRANSFER_BYTES;
@@ -39,10 +40,12 @@ export class Pace {
     this.since = nowMs;
     if (quietMs === null) return 0;
     const before = this.bytes;
-    if (took <= 1.5 * quietMs + this.handlingMs)
+    if (took <= 1.1 * quietMs + this.handlingMs)
       this.bytes = Math.min(2 * before, BULK_WINDOW_BYTES);
+    else if (took <= 1.25 * quietMs + this.handlingMs)
+      this.bytes = Math.min(before + Math.floor(before / 4), BULK_WINDOW_BYTES);
     else if (took > 5 * (quietMs + this.handlingMs))
-      this.bytes = Math.max(before / 2, FIRST_TRANSFER_BYTES);
+      this.bytes = Math.max(Math.floor(before / 2), FIRST_TRANSFER_BYTES);
     return this.bytes - before;
   }
 }
