@@ -434,6 +434,35 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_download_is_granted_what_its_line_takes_and_what_it_took_and_no_more() {
+        for (quiet, window) in [(None, FIRST_TRANSFER_BYTES), (Some(60), 2 * FIRST_TRANSFER_BYTES)] {
+            let table = Arc::new(Table::default());
+            let ((interactive, mut first), (bulk, _second)) = (mpsc::channel(64), mpsc::channel(2));
+            let mut channel = table.add(5, Use::Download, (interactive, bulk));
+            // A line on which so little is nothing: whatever goes through leaves it idle.
+            if let Some(seconds) = quiet {
+                table.answered(Duration::from_secs(seconds));
+            }
+            let (mut offset, mut granted, piece) = (0, 0, [7; PIECE_BYTES / 2]);
+            while offset < u64::from(5 * FIRST_TRANSFER_BYTES) {
+                take(&table, FrameKind::Data, &frame::data_body(offset, &piece));
+                assert!(matches!(channel.next().await, Some(Incoming::Data { .. })));
+                offset += piece.len() as u64;
+                while let Ok(frame) = first.try_recv() {
+                    let more = Frame::read(&frame).unwrap().credit().unwrap();
+                    table.granted(5, more);
+                    granted += i64::from(more);
+                }
+            }
+            let pieces = i64::try_from(offset).unwrap() / i64::try_from(piece.len()).unwrap();
+            let cost = i64::try_from(offset).unwrap() + pieces * i64::try_from(OFFSET_BYTES).unwrap();
+            assert_eq!(channel.window(), window);
+            let grown = i64::from(window - FIRST_TRANSFER_BYTES);
+            assert_eq!(granted, cost - channel.owed + grown, "as much as went through, and what it grew by");
+        }
+    }
+
+    #[tokio::test]
     async fn after_a_lost_link_a_shell_goes_on_where_it_was_and_what_cannot_ends() {
         let (table, mut shell, _first, _second) = channel(1_000, true);
         take(&table, FrameKind::Opened, br#"{"window":10}"#);
