@@ -2,6 +2,8 @@
 
 use gururmm_protocol::ServerMessage;
 use gururmm_protocol::to_agent::GoodbyeReason;
+use gururmm_server::bus::Bus;
+use gururmm_server::db::{Db, PoolSizes};
 use gururmm_testkit::world::acme;
 use gururmm_testkit::{ApiClient, SeededAgent, TestAgent, TestServer, eventually};
 use serde_json::json;
@@ -9,6 +11,7 @@ use sqlx::PgConnection;
 use std::task::Poll;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use uuid::Uuid;
 
 /// Lets every commit that touches `table` wait until the answer is used to [`let_go`].
 async fn hold_commits(server: &TestServer, table: &str) -> PgConnection {
@@ -121,17 +124,25 @@ async fn all_is_over(owner: &mut PgConnection) {
 
 #[tokio::test]
 async fn a_transaction_that_nobody_waited_for_is_over_wherever_they_left() {
-    let (server, _machine, _agent) = stage().await;
+    let (server, machine, _agent) = stage().await;
     let mut owner = server.owner().await;
-    let db = &server.app().db;
+    // One connection, which nobody else uses: what comes next comes upon what was left of it.
+    let sizes = PoolSizes { operators: 1, agents: 1, background: 1 };
+    let db = Db::connect(server.database.app_options(), sizes, Bus::default()).await.unwrap();
     drop(db.begin_ingest().await.unwrap());
     let mut left = 0;
     // How often it waits depends on how quick the database is.
     for _ in 0..10 {
         let mut polls = 1;
         while for_polls(polls, db.begin_ingest()).await.is_none() {
-            all_is_over(&mut owner).await;
             (polls, left) = (polls + 1, left + 1);
+            let begun = db.begin_agent_session(acme::PARTNER.id, machine.id, Uuid::now_v7()).await.unwrap();
+            let epoch: i64 = sqlx::query_scalar("SELECT session_epoch FROM agents WHERE id = $1")
+                .bind(machine.id)
+                .fetch_one(&mut owner)
+                .await
+                .unwrap();
+            assert_eq!(begun.unwrap().0, epoch, "what was answered is not committed");
         }
     }
     assert!(left > 0, "it never waited");
