@@ -207,7 +207,7 @@ impl Measured {
 
     async fn read_ours(&self, num: i64, level: Level, step: i64) -> anyhow::Result<usize> {
         let scope = Scope::system("bench", self.tenant);
-        let mut tx = self.db.begin(&scope).await?;
+        let mut tx = self.db.begin_to_read_history(&scope).await?;
         let place = Place { tenant_id: self.tenant, num };
         let (from, to) = (self.end - TimeDelta::days(1), self.end);
         Ok(history::buckets(&mut tx, place, level, from, to, step).await?.len())

@@ -5,7 +5,7 @@ use super::begin::begin;
 use super::{Db, Tx};
 use crate::auth::Scope;
 use crate::auth::credential::{Session, SessionKind};
-use crate::auth::permission::{Role, System};
+use crate::auth::permission::{Permission, Role, System};
 use crate::auth::scope::{Confinement, Lane};
 use crate::chain::Head;
 use crate::error::Error;
@@ -392,9 +392,13 @@ impl Db {
     /// A transaction of the job that packs samples: besides reading it may take samples of its partner away and write
     /// history, and nothing else.
     pub async fn begin_history(&self, scope: &Scope<System>) -> Result<Tx<System>, Error> {
-        let mut tx = self.begin(scope).await?;
-        sqlx::query!("SET LOCAL ROLE gururmm_history").execute(tx.conn()).await?;
-        Ok(tx)
+        self.begin_after(scope, "SET LOCAL ROLE gururmm_history;").await
+    }
+
+    /// A transaction that reads history: PostgreSQL keeps its plans. By itself it plans a query over partitions anew each time,
+    /// which takes longer than to carry it out.
+    pub async fn begin_to_read_history<P: Permission>(&self, scope: &Scope<P>) -> Result<Tx<P>, Error> {
+        self.begin_after(scope, "SET LOCAL plan_cache_mode = force_generic_plan;").await
     }
 
     /// A connection for ingest: INSERT-only rights, rows of many partners. The caller takes each row's partner

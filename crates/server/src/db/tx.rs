@@ -29,8 +29,19 @@ pub struct Tx<P> {
 impl Db {
     /// Begins a transaction that sees what the scope may see.
     pub async fn begin<P: Permission>(&self, scope: &Scope<P>) -> Result<Tx<P>, Error> {
+        self.begin_after(scope, "").await
+    }
+
+    /// The same in which `setting` holds, a whole statement that ends with its semicolon, or nothing.
+    pub(super) async fn begin_after<P: Permission>(
+        &self,
+        scope: &Scope<P>,
+        setting: &'static str,
+    ) -> Result<Tx<P>, Error> {
         let traced = spans::Transaction::begin(scope.lane.as_str());
-        let inner = self.begun(scope).instrument(traced.span()).await?;
+        // In one way there and back, for every request pays for it. Nothing but ids and two words stands in it.
+        let statement = AssertSqlSafe(format!("{}; {setting} BEGIN", settings(scope)));
+        let inner = begin(self.pool(scope.lane), statement).instrument(traced.span()).await?;
         Ok(Tx {
             inner,
             actor: scope.actor.clone(),
@@ -41,12 +52,6 @@ impl Db {
             traced,
             permission: PhantomData,
         })
-    }
-
-    async fn begun<P>(&self, scope: &Scope<P>) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-        // In one way there and back, for every request pays for it. Nothing but ids and two words stands in it.
-        let statement = format!("{}; BEGIN", settings(scope));
-        begin(self.pool(scope.lane), AssertSqlSafe(statement)).await
     }
 }
 

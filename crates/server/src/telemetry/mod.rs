@@ -165,7 +165,7 @@ pub async fn chart(
     if !(2..=MAX_POINTS).contains(&points) {
         return Err(Error::with_detail(Code::InvalidQuery, "points must be 2 to 1000"));
     }
-    let mut tx = app.db.begin(scope).await?;
+    let mut tx = app.db.begin_to_read_history(scope).await?;
     let place = store::place(&mut tx, agent_id).await?.ok_or_else(Error::not_found)?;
     let class = tenancy::partners::retention_days(&mut tx).await?;
     let now = Utc::now();
@@ -225,7 +225,7 @@ pub async fn sample_at(
     agent_id: Uuid,
     time: Option<DateTime<Utc>>,
 ) -> Result<Sample, Error> {
-    let mut tx = app.db.begin(scope).await?;
+    let mut tx = app.db.begin_to_read_history(scope).await?;
     let place = store::place(&mut tx, agent_id).await?.ok_or_else(Error::not_found)?;
     let latest = Utc::now() + FUTURE_AT_MOST;
     let time = time.map_or(latest, |time| time.min(latest));

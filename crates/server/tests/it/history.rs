@@ -514,3 +514,28 @@ async fn what_processors_did_around_a_moment_is_the_same_when_it_is_packed() {
         assert!(same, "{before:?} {after:?}");
     }
 }
+
+#[tokio::test]
+async fn what_reads_history_is_not_planned_anew_each_time() {
+    let mut stage = stage().await;
+    let from = past();
+    stage.store((0..60).map(|n| rich(from + MINUTE * n, n as u32))).await;
+    stage.pack().await;
+    let scope = Scope::system("test", acme::PARTNER.id);
+    let mut tx = stage.server.app().db.begin_to_read_history(&scope).await.unwrap();
+    let place = history::Place { tenant_id: acme::PARTNER.id, num: stage.machine.num };
+    for _ in 0..3 {
+        let to = from + TimeDelta::hours(1);
+        let buckets = history::buckets(&mut tx, place, history::Level::Samples, from, to, 60).await.unwrap();
+        assert_eq!(buckets.len(), 60);
+    }
+    // What the job that packs ran on this connection before is planned anew each time.
+    let kept: i64 = sqlx::query_scalar(
+        "SELECT sum(generic_plans)::bigint FROM pg_prepared_statements
+         WHERE statement LIKE '%FROM metric_%' AND statement NOT LIKE '%pg_prepared_statements%'",
+    )
+    .fetch_one(tx.conn())
+    .await
+    .unwrap();
+    assert_eq!(kept, 6, "two queries, three times");
+}

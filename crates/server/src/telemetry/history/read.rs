@@ -25,7 +25,6 @@ pub async fn buckets<P>(
     step: i64,
 ) -> Result<Buckets, Error> {
     let mut buckets = Buckets::new();
-    store::keep_plans(tx).await?;
     if level == Level::Samples {
         rollup::collect(&mut buckets, &figures(tx, place, from, to).await?, step);
         return Ok(buckets);
@@ -101,7 +100,6 @@ pub async fn sample_at<P>(
     place: Place,
     time: DateTime<Utc>,
 ) -> Result<Option<Sample>, Error> {
-    store::keep_plans(tx).await?;
     // Before the packed ones: what is packed in between is found there then, and not the other way round.
     let loose = super::super::store::loose_sample_at(tx, place, time).await?;
     let mut newest: Option<(Figures, Details)> = None;

@@ -9,13 +9,6 @@ use crate::telemetry::store::RawSample;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-/// Has PostgreSQL keep the plans of what this transaction reads. By itself it plans a query over partitions anew each time,
-/// which takes longer than to carry it out.
-pub async fn keep_plans<P>(tx: &mut Tx<P>) -> Result<(), Error> {
-    sqlx::query!("SET LOCAL plan_cache_mode = force_generic_plan").execute(tx.conn()).await?;
-    Ok(())
-}
-
 /// Figures of samples that are not packed yet, in the order of time.
 pub async fn loose_figures<P>(
     tx: &mut Tx<P>,
