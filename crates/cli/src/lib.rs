@@ -4,6 +4,7 @@
 pub mod api;
 mod commands;
 mod credentials;
+pub mod hashing;
 pub mod tunnel;
 
 use api::Api;

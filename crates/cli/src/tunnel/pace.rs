@@ -5,7 +5,7 @@ use gururmm_protocol::tunnel::{BULK_WINDOW_BYTES, FIRST_TRANSFER_BYTES};
 use std::time::{Duration, Instant};
 
 /// What programs on the way take to pass a window of a download on, however short the way.
-pub const OF_DOWNLOADS: Duration = Duration::from_micros(20);
+pub const OF_DOWNLOADS: Duration = Duration::from_micros(60);
 /// The same of an upload: the machine writes what came before it grants more.
 pub const OF_UPLOADS: Duration = Duration::from_micros(500);
 /// It is judged when so many windows went through.
