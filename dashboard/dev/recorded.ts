@@ -58,7 +58,7 @@ export const recordingDetail: RecordingDetail = {
   commands: LINES.map(([at_ms, line]) => ({
     ...{ channel: 1, at_ms, line, is_exact: line !== "vim /etc/backup.conf" },
   })),
-  cut_offs: [],
+  cut_offs: [{ at_ms: 122_500 }],
   gaps: [{ channel: 1, at_ms: 40_000, from_machine: true, bytes: 2_048 }],
   parts: [],
   is_cut: false,

@@ -179,3 +179,20 @@ for (const [name, it] of Object.entries(ACTS)) {
     expect(errors).toEqual([]);
   });
 }
+
+test("a part of the page that is gone since an upgrade is there when the page is loaded again", async ({
+  page,
+}) => {
+  const part = "**/assets/processes-tab-*.js";
+  await standIn(page, { state: "ordinary" });
+  await page.route(part, (route) => route.fulfill({ status: 404 }));
+  const { path, heading } = PAGES["session-processes"];
+  await page.goto(path);
+  await looksRight(page, () =>
+    expect(page.getByRole("heading", { name: "Load this page again" })).toBeVisible(),
+  );
+  await page.unroute(part);
+  await page.getByRole("button", { name: "Load again" }).click();
+  await expect(page.getByRole("heading", { name: heading }).first()).toBeVisible();
+  await expect(page.getByText("systemd").first()).toBeVisible();
+});

@@ -1,4 +1,5 @@
 import { type ErrorComponentProps, Link, useRouter } from "@tanstack/react-router";
+import { isMissingPart } from "../../lib/missing-part";
 import { ApiError } from "../../lib/problem";
 import { Button } from "../../ui/button";
 import { EmptyState, ErrorState, SkeletonRows } from "../../ui/states";
@@ -24,10 +25,26 @@ export function NotFoundPage() {
 
 export function PageError({ error }: ErrorComponentProps) {
   const router = useRouter();
+  // The browser does not ask again for what it could not fetch once.
+  if (isMissingPart(error)) return <NewerPage />;
   return (
     <>
       <PageHeader title="Something went wrong" documentTitle="Error" />
       <ErrorState error={error} onRetry={() => router.invalidate()} />
+    </>
+  );
+}
+
+function NewerPage() {
+  return (
+    <>
+      <PageHeader title="Load this page again" documentTitle="Error" />
+      <EmptyState
+        title="A part of it could not be fetched"
+        action={<Button onClick={() => window.location.reload()}>Load again</Button>}
+      >
+        The server may have been upgraded since it was opened. Shells that are open go on.
+      </EmptyState>
     </>
   );
 }
