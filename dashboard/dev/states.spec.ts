@@ -180,19 +180,23 @@ for (const [name, it] of Object.entries(ACTS)) {
   });
 }
 
-test("a part of the page that is gone since an upgrade is there when the page is loaded again", async ({
-  page,
-}) => {
-  const part = "**/assets/processes-tab-*.js";
-  await standIn(page, { state: "ordinary" });
-  await page.route(part, (route) => route.fulfill({ status: 404 }));
-  const { path, heading } = PAGES["session-processes"];
-  await page.goto(path);
-  await looksRight(page, () =>
-    expect(page.getByRole("heading", { name: "Load this page again" })).toBeVisible(),
-  );
-  await page.unroute(part);
-  await page.getByRole("button", { name: "Load again" }).click();
-  await expect(page.getByRole("heading", { name: heading }).first()).toBeVisible();
-  await expect(page.getByText("systemd").first()).toBeVisible();
-});
+for (const [name, part, there] of [
+  ["session-processes", "processes-tab", "systemd"],
+  ["session-terminal", "xterm", "Terminal"],
+  ["replay", "xterm", "0:00 of 3:00"],
+] as const) {
+  test(`${name}: a part that is gone since an upgrade is there when the page is loaded again`, async ({
+    page,
+  }) => {
+    const file = `**/assets/${part}-*.js`;
+    await standIn(page, { state: "ordinary" });
+    await page.route(file, (route) => route.fulfill({ status: 404 }));
+    await page.goto(PAGES[name]?.path ?? name);
+    await looksRight(page, () =>
+      expect(page.getByRole("heading", { name: "Load this page again" })).toBeVisible(),
+    );
+    await page.unroute(file);
+    await page.getByRole("button", { name: "Load again" }).click();
+    await expect(page.getByText(there).first()).toBeVisible();
+  });
+}

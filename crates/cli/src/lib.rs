@@ -4,7 +4,6 @@
 pub mod api;
 mod commands;
 mod credentials;
-pub mod hashing;
 pub mod tunnel;
 
 use api::Api;

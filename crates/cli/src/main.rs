@@ -18,8 +18,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    // One thread: a key passes from the terminal to the socket and back without waking another.
-    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime = builder.enable_all().build().context("the program cannot be started")?;
     let code = runtime.block_on(cli.run());
     // A thread that waits for the next key is not waited for.

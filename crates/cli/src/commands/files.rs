@@ -3,7 +3,6 @@
 use super::agents::printable;
 use super::{SessionOptions, say};
 use crate::api::Api;
-use crate::hashing::Hashing;
 use crate::tunnel::{Channel, Gone, Incoming, Session, State};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
@@ -12,6 +11,7 @@ use gururmm_protocol::tunnel::files::{
 };
 use gururmm_protocol::tunnel::request::{Answer, Request, Response};
 use gururmm_protocol::tunnel::{ChannelEnd, ChannelError, ErrorCode, Flags, OpenChannel, Opened};
+use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
@@ -158,7 +158,6 @@ async fn get(session: &Session, path: String, to: Option<PathBuf>) -> anyhow::Re
         .open(&draft)
         .with_context(|| format!("cannot write {}", draft.display()))?;
     let mut modified_ms = None;
-    let mut hashing = hashed(&draft)?;
     loop {
         let offset = file.seek(SeekFrom::End(0))?;
         let open = OpenDownload { path: path.clone(), offset, modified_ms, archive: false };
@@ -168,7 +167,7 @@ async fn get(session: &Session, path: String, to: Option<PathBuf>) -> anyhow::Re
             Err(error) if is_conflict(&error) || offset > 0 && modified_ms.is_none() => {
                 // What was fetched before is of another file: from the beginning.
                 file.set_len(0)?;
-                (modified_ms, hashing) = (None, hashed(&draft)?);
+                modified_ms = None;
                 anyhow::ensure!(offset > 0, error);
                 continue;
             }
@@ -177,10 +176,7 @@ async fn get(session: &Session, path: String, to: Option<PathBuf>) -> anyhow::Re
         modified_ms = facts.modified_ms;
         let end = loop {
             match channel.next().await {
-                Some(Incoming::Data { bytes, .. }) => {
-                    file.write_all(&bytes)?;
-                    hashing.add(bytes).await;
-                }
+                Some(Incoming::Data { bytes, .. }) => file.write_all(&bytes)?,
                 Some(Incoming::End(end)) => break end,
                 Some(_) => {}
                 None => return Err(Gone.into()),
@@ -193,7 +189,7 @@ async fn get(session: &Session, path: String, to: Option<PathBuf>) -> anyhow::Re
         }
         let end = finished(end)?;
         file.sync_all()?;
-        let sha256 = hashing.finish().await?;
+        let sha256 = digest(&draft).await?;
         if end.sha256.as_deref() != Some(sha256.as_str()) {
             std::fs::remove_file(&draft)?;
             anyhow::bail!("what arrived is not what was sent; it is removed");
@@ -209,7 +205,7 @@ async fn put(session: &Session, from: &Path, path: String, replace: bool) -> any
     let facts = file.metadata()?;
     anyhow::ensure!(facts.is_file(), "{} is no file", from.display());
     let size = facts.len();
-    let sha256 = hashed(from)?.finish().await?;
+    let sha256 = digest(from).await?;
     // The same bytes to the same place are the same transfer, also another day.
     let resume_key = sha256.clone();
     loop {
@@ -285,11 +281,19 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// The digest of what is in a file, to which more may come.
-fn hashed(path: &Path) -> std::io::Result<Hashing> {
-    let file = File::open(path)?;
-    let bytes = file.metadata()?.len();
-    Ok(Hashing::of(file, bytes))
+/// Beside everything else: the session goes on meanwhile.
+async fn digest(path: &Path) -> anyhow::Result<String> {
+    let mut file = File::open(path)?;
+    let hashing = tokio::task::spawn_blocking(move || {
+        let (mut hash, mut buffer) = (Sha256::new(), vec![0; READ_BYTES]);
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(hex::encode(hash.finalize())),
+                bytes => hash.update(&buffer[..bytes]),
+            }
+        }
+    });
+    hashing.await?
 }
 
 #[cfg(test)]

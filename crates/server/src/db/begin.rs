@@ -1,9 +1,9 @@
 //! How a transaction begins on a connection of a pool.
 //!
-//! Not by `Pool::begin`: up to version 0.9.0 sqlx counts a transaction as begun only when the answer to `BEGIN` is there. Who
+//! Not by `Pool::begin`: from version 0.8.4 to 0.9.0 sqlx counts a transaction as begun only when the answer to `BEGIN` is there. Who
 //! stops waiting before (a browser that goes on to the next page is enough) gives a connection back to the pool that is inside
 //! a transaction nobody knows of: the next one's statement is then not committed, and may be undone. sqlx's issues 4385 and
-//! 4393; the linter refuses those functions.
+//! 4393; the linter refuses those functions. It is mended there since (4394): with the version after 0.9.0, `Pool::begin_with` will do.
 
 use futures_util::future::BoxFuture;
 use sqlx::postgres::PgPool;

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::follow::Standing;
 use chrono::{DateTime, TimeDelta, Utc};
 use ipnet::IpNet;
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::types::PgInterval;
 use uuid::Uuid;
 
@@ -158,10 +159,9 @@ impl Db {
     /// Notes that a session was used, which lets it live on: 12 idle hours and 7 days in all for the dashboard's, 30
     /// idle days and a year in all for the API's.
     pub async fn touch_session(&self, session_id: Uuid, user_id: Uuid) -> Result<(), Error> {
-        let mut tx = begin(&self.operators, "BEGIN").await?;
-        sqlx::query!("SELECT set_config('app.user_id', $1, true)", user_id.to_string())
-            .fetch_one(&mut *tx)
-            .await?;
+        // An id, and nothing else.
+        let statement = format!("SELECT set_config('app.user_id', '{user_id}', true); BEGIN");
+        let mut tx = begin(&self.operators, AssertSqlSafe(statement)).await?;
         sqlx::query!(
             "UPDATE sessions SET last_used_at = now(), expires_at = CASE kind
                WHEN 'dashboard' THEN least(now() + interval '12 hours', created_at + interval '7 days')

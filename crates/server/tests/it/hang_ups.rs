@@ -1,4 +1,4 @@
-//! Callers who hang up while their change is being committed.
+//! Callers who hang up while a transaction begins, or while their change is being committed.
 
 use gururmm_protocol::ServerMessage;
 use gururmm_protocol::to_agent::GoodbyeReason;

@@ -4,10 +4,8 @@
 use super::{Row, percentile};
 use crate::stack::{EMAIL, PASSWORD, Stack, Transport, wait_for};
 use anyhow::Context as _;
-use bytes::Bytes;
 use clap::Args;
 use gururmm_cli::api::Api;
-use gururmm_cli::hashing::Hashing;
 use gururmm_cli::tunnel::{Channel, Incoming, Session};
 use gururmm_protocol::tunnel::files::{OpenDownload, OpenUpload, UploadMessage};
 use gururmm_protocol::tunnel::terminal::{OpenTerminal, TerminalSize};
@@ -213,7 +211,7 @@ async fn our_echo(session: &Session, keys: usize, beside: Option<&Path>) -> anyh
     let download = async {
         let Some(path) = beside else { return std::future::pending().await };
         loop {
-            drain_download(session, path, async |_| Ok(())).await?;
+            drain_download(session, path, |_| Ok(())).await?;
         }
     };
     let typing = async {
@@ -260,7 +258,7 @@ async fn data(channel: &mut Channel) -> anyhow::Result<Vec<u8>> {
 async fn drain_download(
     session: &Session,
     path: &Path,
-    mut take: impl AsyncFnMut(Bytes) -> anyhow::Result<()>,
+    mut take: impl FnMut(&[u8]) -> anyhow::Result<()>,
 ) -> anyhow::Result<ChannelEnd> {
     let open =
         OpenDownload { path: path.display().to_string(), offset: 0, modified_ms: None, archive: false };
@@ -268,7 +266,7 @@ async fn drain_download(
     opened(&mut channel).await?;
     loop {
         match channel.next().await {
-            Some(Incoming::Data { bytes, .. }) => take(bytes).await?,
+            Some(Incoming::Data { bytes, .. }) => take(&bytes)?,
             Some(Incoming::End(ChannelEnd { error: None, sha256: Some(sha256), .. })) => {
                 return Ok(ChannelEnd { sha256: Some(sha256), ..ChannelEnd::default() });
             }
@@ -279,15 +277,13 @@ async fn drain_download(
 
 /// With its checksum compared, as the program does it.
 async fn our_download(session: &Session, from: &Path, to: &Path) -> anyhow::Result<()> {
-    let mut file = fs::File::create(to)?;
-    let hashing = Hashing::of(fs::File::open(to)?, 0);
-    let end = drain_download(session, from, async |bytes| {
-        file.write_all(&bytes)?;
-        hashing.add(bytes).await;
-        Ok(())
+    let (mut file, mut hash) = (fs::File::create(to)?, Sha256::new());
+    let end = drain_download(session, from, |bytes| {
+        hash.update(bytes);
+        Ok(file.write_all(bytes)?)
     })
     .await?;
-    anyhow::ensure!(end.sha256 == Some(hashing.finish().await?), "the checksum is another one");
+    anyhow::ensure!(end.sha256 == Some(hex::encode(hash.finalize())), "the checksum is another one");
     Ok(())
 }
 

@@ -17,8 +17,19 @@ describe("the window of a transfer", () => {
     // 100 Mbit/s and 20 ms: 250 kB are on their way.
     const window = onALine(20, 12_500);
     expect(window).toBeGreaterThanOrEqual(250_000);
-    expect(window).toBeLessThanOrEqual(2.6 * 250_000);
+    expect(window).toBeLessThanOrEqual(2 * 250_000);
     expect(onALine(100, 125_000)).toBe(BULK_WINDOW_BYTES);
+  });
+  it("grows the less the fuller the line is", () => {
+    for (const [took, window] of [
+      [21, 2 * FIRST_TRANSFER_BYTES],
+      [24, FIRST_TRANSFER_BYTES * 1.25],
+      [26, FIRST_TRANSFER_BYTES],
+    ] as const) {
+      const pace = new Pace(0, OF_DOWNLOADS_MS);
+      const more = pace.through(4 * FIRST_TRANSFER_BYTES, 4 * took, 20);
+      expect([pace.window, more]).toEqual([window, window - FIRST_TRANSFER_BYTES]);
+    }
   });
   it("stays small where more would only wait", () => {
     // 2 Mbit/s and 20 ms.

@@ -1,6 +1,6 @@
 import { BULK_WINDOW_BYTES, FIRST_TRANSFER_BYTES } from "./wire";
 
-/** What programs on the way take to pass a window of a download on, however short the way. */
+/** What programs on the way, this page among them, take to pass a window of a download on, however short the way. */
 export const OF_DOWNLOADS_MS = 0.15;
 /** The same of an upload: the machine writes what came before it grants more. */
 export const OF_UPLOADS_MS = 0.5;
@@ -11,7 +11,8 @@ const ROUNDS = 4;
  * How far a transfer may be ahead: as far as keeps the line busy, and little further, so that what is typed meanwhile does not
  * wait behind it. A window that goes through in hardly more than a quiet way there and back leaves the line idle, and is doubled;
  * one that takes a little more may, and grows by a quarter; one that takes more than five stands in queues, and is halved.
- * `gururmm` does the same (crates/cli, `tunnel/pace.rs`).
+ * `gururmm` does the same (crates/cli, `tunnel/pace.rs`), and
+ * is itself quicker.
  */
 export class Pace {
   private bytes = FIRST_TRANSFER_BYTES;

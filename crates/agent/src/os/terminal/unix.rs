@@ -29,7 +29,6 @@ use tokio::time::{Instant, sleep};
 const HUNG_UP: Duration = Duration::from_millis(500);
 /// How long the system may take to end the rest.
 const MADE: Duration = Duration::from_millis(500);
-const HALF_A_PAGE: usize = 2 * 1024;
 /// What a shell that a signal ended says, beyond the signal's number.
 const BY_SIGNAL: i64 = 128;
 
@@ -136,14 +135,10 @@ impl Screen {
         let mut filled = 0;
         let read = master
             .async_io(Interest::READABLE, |master| {
-                // The system gives a page at a time; after less than half of one there is hardly more, and an echo is not to wait.
+                // The system gives a page at a time.
                 while let Some(room) = buffer.get_mut(filled..).filter(|room| !room.is_empty()) {
                     match rustix::io::read(master, room) {
                         Ok(0) => break,
-                        Ok(count) if count < HALF_A_PAGE => {
-                            filled += count;
-                            break;
-                        }
                         Ok(count) => filled += count,
                         Err(_) if filled > 0 => break,
                         Err(error) => return Err(error.into()),

@@ -85,11 +85,13 @@ function Played({ cast, jump }: { cast: Cast; jump: Jump | null }) {
   const xterm = useRef<Xterm | null>(null);
   const [player, setPlayer] = useState<Player | null>(null);
   const [columns, setColumns] = useState(cast.columns);
+  const [failure, setFailure] = useState<Error | null>(null);
   useEffect(() => {
     if (!host) return;
     let isGone = false;
     let stopColors: (() => void) | null = null;
-    import("../terminal/xterm").then(async ({ makeEmulator }) => {
+    const loaded = import("../terminal/xterm");
+    loaded.then(async ({ makeEmulator }) => {
       const options = {
         disableStdin: true,
         cursorBlink: false,
@@ -118,7 +120,7 @@ function Played({ cast, jump }: { cast: Cast; jump: Jump | null }) {
       });
       played.seek(played.beginMs);
       setPlayer(played);
-    });
+    }, setFailure);
     return () => {
       isGone = true;
       stopColors?.();
@@ -137,6 +139,8 @@ function Played({ cast, jump }: { cast: Cast; jump: Jump | null }) {
     // A little before, so that one sees it being typed.
     if (player && jump) player.seek(jump.atMs - 500);
   }, [player, jump]);
+  // For the page to say.
+  if (failure) throw failure;
   return (
     <div className="grid min-w-0">
       <section

@@ -25,6 +25,7 @@ export function TerminalView({
   const state = useSyncExternalStore(terminal.onState, terminal.getState);
   const host = useRef<HTMLDivElement>(null);
   const [isMounted, setMounted] = useState(false);
+  const [failure, setFailure] = useState<Error | null>(null);
   useEffect(() => {
     const element = host.current;
     if (!element) return;
@@ -36,7 +37,7 @@ export function TerminalView({
     terminal.mount(element).then(() => {
       setMounted(true);
       observer.observe(element);
-    });
+    }, setFailure);
     return () => {
       cancelAnimationFrame(frame);
       observer.disconnect();
@@ -47,6 +48,8 @@ export function TerminalView({
     terminal.show(isShown);
     if (isShown) terminal.focus();
   }, [terminal, isMounted, isShown]);
+  // For the page to say.
+  if (failure) throw failure;
   return (
     <section
       aria-label={`Terminal ${terminal.id}: ${state.label}`}
