@@ -23,7 +23,7 @@ use crate::bus::Bus;
 use crate::keys::{Keys, Purpose};
 use anyhow::Context as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions as _, Executor as _, PgConnection};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _, PgConnection};
 use std::time::Duration;
 
 /// Role the server works as: owns nothing, bypasses nothing.
@@ -31,6 +31,10 @@ pub const APP_ROLE: &str = "gururmm_app";
 
 /// How long a database that accepts a connection and says nothing is waited for.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A connection that was given back, and answered then, is used again without being asked: asking is a way there and back
+/// before everything else.
+const TRUSTED_FOR: Duration = Duration::from_millis(500);
 
 /// How many connections each lane may hold.
 #[derive(Debug, Clone, Copy)]
@@ -73,6 +77,15 @@ impl Db {
             PgPoolOptions::new()
                 .max_connections(most)
                 .acquire_timeout(wait)
+                .test_before_acquire(false)
+                .before_acquire(|connection, facts| {
+                    Box::pin(async move {
+                        if facts.idle_for > TRUSTED_FOR {
+                            connection.ping().await?;
+                        }
+                        Ok(true)
+                    })
+                })
                 .connect_lazy_with(options.clone())
         };
         let db = Self {
