@@ -373,9 +373,13 @@ mod tests {
     type Queue = mpsc::Receiver<Vec<u8>>;
 
     fn channel(window: u32, resumes: bool) -> (Arc<Table>, Channel, Queue, Queue) {
+        used(Use::Talk { window, resumes })
+    }
+
+    fn used(used: Use) -> (Arc<Table>, Channel, Queue, Queue) {
         let table = Arc::new(Table::default());
         let ((interactive, first), (bulk, second)) = (mpsc::channel(16), mpsc::channel(2));
-        let channel = table.add(5, Use::Talk { window, resumes }, (interactive, bulk));
+        let channel = table.add(5, used, (interactive, bulk));
         (table, channel, first, second)
     }
 
@@ -417,9 +421,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_upload_is_no_further_ahead_than_its_pace_however_much_is_granted() {
-        let table = Arc::new(Table::default());
-        let ((interactive, _first), (bulk, mut second)) = (mpsc::channel(16), mpsc::channel(2));
-        let channel = table.add(5, Use::Upload, (interactive, bulk));
+        let (table, channel, _first, mut second) = used(Use::Upload);
         take(&table, FrameKind::Opened, br#"{"window":1048576}"#);
         let sender = channel.sender();
         let _sending = tokio::spawn(async move { sender.data(0, &[7; 400_000], Flags::BULK).await });
@@ -436,26 +438,23 @@ mod tests {
     #[tokio::test]
     async fn a_download_is_granted_what_its_line_takes_and_what_it_took_and_no_more() {
         for (quiet, window) in [(None, FIRST_TRANSFER_BYTES), (Some(60), 2 * FIRST_TRANSFER_BYTES)] {
-            let table = Arc::new(Table::default());
-            let ((interactive, mut first), (bulk, _second)) = (mpsc::channel(64), mpsc::channel(2));
-            let mut channel = table.add(5, Use::Download, (interactive, bulk));
+            let (table, mut channel, mut first, _second) = used(Use::Download);
             // A line on which so little is nothing: whatever goes through leaves it idle.
             if let Some(seconds) = quiet {
                 table.answered(Duration::from_secs(seconds));
             }
-            let (mut offset, mut granted, piece) = (0, 0, [7; PIECE_BYTES / 2]);
+            let (mut offset, mut cost, mut granted, piece) = (0, 0, 0, [7; PIECE_BYTES / 2]);
             while offset < u64::from(5 * FIRST_TRANSFER_BYTES) {
-                take(&table, FrameKind::Data, &frame::data_body(offset, &piece));
+                let body = frame::data_body(offset, &piece);
+                take(&table, FrameKind::Data, &body);
                 assert!(matches!(channel.next().await, Some(Incoming::Data { .. })));
-                offset += piece.len() as u64;
+                (offset, cost) = (offset + piece.len() as u64, cost + i64::from(size(body.len())));
                 while let Ok(frame) = first.try_recv() {
                     let more = Frame::read(&frame).unwrap().credit().unwrap();
                     table.granted(5, more);
                     granted += i64::from(more);
                 }
             }
-            let pieces = i64::try_from(offset).unwrap() / i64::try_from(piece.len()).unwrap();
-            let cost = i64::try_from(offset).unwrap() + pieces * i64::try_from(OFFSET_BYTES).unwrap();
             assert_eq!(channel.window(), window);
             let grown = i64::from(window - FIRST_TRANSFER_BYTES);
             assert_eq!(granted, cost - channel.owed + grown, "as much as went through, and what it grew by");

@@ -1,6 +1,6 @@
 //! How far a transfer may be ahead: as far as keeps the line busy, and little further, so that what is typed meanwhile does
-//! not wait behind it. The page does the same (dashboard, `features/tunnel/pace.ts`), and allows for
-//! its own part of the way, which takes longer.
+//! not wait behind it. The page does the same (dashboard, `features/tunnel/pace.ts`) and allows for more,
+//! being slower.
 
 use gururmm_protocol::tunnel::{BULK_WINDOW_BYTES, FIRST_TRANSFER_BYTES};
 use std::time::{Duration, Instant};

@@ -1,11 +1,11 @@
 //! What is read or written before a partner is known. Each goes through one of the functions of migration
 //! 0003, which run as the owner and answer ids, digests and little else. This list is the whole list.
 
+use super::Db;
 use super::begin::begin;
-use super::{Db, Tx};
 use crate::auth::Scope;
 use crate::auth::credential::{Session, SessionKind};
-use crate::auth::permission::{Permission, Role, System};
+use crate::auth::permission::Role;
 use crate::auth::scope::{Confinement, Lane};
 use crate::chain::Head;
 use crate::error::Error;
@@ -387,18 +387,6 @@ impl Db {
     pub async fn throttle_clear(&self, key: &[u8]) -> Result<(), Error> {
         sqlx::query!("SELECT throttle_clear($1)", key).execute(&self.operators).await?;
         Ok(())
-    }
-
-    /// A transaction of the job that packs samples: besides reading it may take samples of its partner away and write
-    /// history, and nothing else.
-    pub async fn begin_history(&self, scope: &Scope<System>) -> Result<Tx<System>, Error> {
-        self.begin_after(scope, "SET LOCAL ROLE gururmm_history;").await
-    }
-
-    /// A transaction that reads history: PostgreSQL keeps its plans. By itself it plans a query over partitions anew each time,
-    /// which takes longer than to carry it out.
-    pub async fn begin_to_read_history<P: Permission>(&self, scope: &Scope<P>) -> Result<Tx<P>, Error> {
-        self.begin_after(scope, "SET LOCAL plan_cache_mode = force_generic_plan;").await
     }
 
     /// A connection for ingest: INSERT-only rights, rows of many partners. The caller takes each row's partner

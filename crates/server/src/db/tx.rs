@@ -2,7 +2,7 @@
 
 use super::Db;
 use super::begin::begin;
-use crate::auth::permission::Permission;
+use crate::auth::permission::{Permission, System};
 use crate::auth::scope::Confinement;
 use crate::auth::{Actor, Scope};
 use crate::bus::{Bus, Event};
@@ -32,8 +32,20 @@ impl Db {
         self.begin_after(scope, "").await
     }
 
+    /// A transaction of the job that packs samples: besides reading it may take samples of its partner away and write
+    /// history, and nothing else.
+    pub async fn begin_history(&self, scope: &Scope<System>) -> Result<Tx<System>, Error> {
+        self.begin_after(scope, "SET LOCAL ROLE gururmm_history;").await
+    }
+
+    /// A transaction that reads history: PostgreSQL keeps its plans. By itself it plans a query over partitions anew each time,
+    /// which takes longer than to carry it out.
+    pub async fn begin_to_read_history<P: Permission>(&self, scope: &Scope<P>) -> Result<Tx<P>, Error> {
+        self.begin_after(scope, "SET LOCAL plan_cache_mode = force_generic_plan;").await
+    }
+
     /// The same in which `setting` holds, a whole statement that ends with its semicolon, or nothing.
-    pub(super) async fn begin_after<P: Permission>(
+    async fn begin_after<P: Permission>(
         &self,
         scope: &Scope<P>,
         setting: &'static str,

@@ -164,3 +164,22 @@ async fn a_transaction_that_could_not_begin_spoils_no_connection() {
         tech.get(&path).await.expect(200);
     }
 }
+
+#[tokio::test]
+async fn a_connection_that_died_while_nobody_used_it_is_replaced_unseen() {
+    let server = TestServer::start().await;
+    let sizes = PoolSizes { operators: 1, agents: 1, background: 1 };
+    let db = Db::connect(server.database.app_options(), sizes, Bus::default()).await.unwrap();
+    let pid = async |tx: &mut PgConnection| {
+        sqlx::query_scalar::<_, i32>("SELECT pg_backend_pid()").fetch_one(tx).await.unwrap()
+    };
+    let mut first = db.begin_ingest().await.unwrap();
+    let died = pid(&mut first).await;
+    drop(first);
+    let mut owner = server.owner().await;
+    sqlx::query("SELECT pg_terminate_backend($1)").bind(died).execute(&mut owner).await.unwrap();
+    // One that answered a moment ago is trusted for half a second.
+    tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+    let mut next = db.begin_ingest().await.expect("a connection that lives");
+    assert_ne!(pid(&mut next).await, died);
+}

@@ -11,8 +11,7 @@ const ROUNDS = 4;
  * How far a transfer may be ahead: as far as keeps the line busy, and little further, so that what is typed meanwhile does not
  * wait behind it. A window that goes through in hardly more than a quiet way there and back leaves the line idle, and is doubled;
  * one that takes a little more may, and grows by a quarter; one that takes more than five stands in queues, and is halved.
- * `gururmm` does the same (crates/cli, `tunnel/pace.rs`), and
- * is itself quicker.
+ * `gururmm` does the same (crates/cli, `tunnel/pace.rs`) and allows for less, being quicker.
  */
 export class Pace {
   private bytes = FIRST_TRANSFER_BYTES;

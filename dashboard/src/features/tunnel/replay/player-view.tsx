@@ -90,8 +90,7 @@ function Played({ cast, jump }: { cast: Cast; jump: Jump | null }) {
     if (!host) return;
     let isGone = false;
     let stopColors: (() => void) | null = null;
-    const loaded = import("../terminal/xterm");
-    loaded.then(async ({ makeEmulator }) => {
+    const playing = import("../terminal/xterm").then(async ({ makeEmulator }) => {
       const options = {
         disableStdin: true,
         cursorBlink: false,
@@ -120,7 +119,8 @@ function Played({ cast, jump }: { cast: Cast; jump: Jump | null }) {
       });
       played.seek(played.beginMs);
       setPlayer(played);
-    }, setFailure);
+    });
+    playing.catch(setFailure);
     return () => {
       isGone = true;
       stopColors?.();
