@@ -762,7 +762,14 @@ export const status: SystemStatus = {
   samples_per_minute: 2_182,
   ingest_queue_depth: 0,
   ingest_lag_ms: 180,
-  arrivals: { under_way: 512, at_most: 512, turned_away: 1_688, is_holding_back: true },
+  arrivals: {
+    under_way: 512,
+    at_most: 512,
+    turned_away: 1_688,
+    is_holding_back: true,
+    room: 17_696,
+    is_full: false,
+  },
   storage: [
     { kind: "packed_history", bytes: 4.6e9 },
     { kind: "samples", bytes: 1.9e9 },

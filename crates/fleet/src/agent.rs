@@ -30,6 +30,12 @@ const GOOD_AFTER: Duration = Duration::from_secs(30);
 const NAP: Duration = Duration::from_secs(20);
 /// Samples kept until they are acknowledged: three and a half days at one a minute.
 const OUTBOX: usize = 5_000;
+/// Samples sent and not acknowledged at most, as with the real agent.
+const IN_FLIGHT: usize = 16;
+/// A sample that has waited for longer is one that the real agent would have on its disk, and sends at a limited rate.
+const WAITS_ON_DISK: Duration = Duration::from_secs(15);
+/// How far the real agent runs ahead of that rate.
+const REPLAY_AHEAD: Duration = Duration::from_millis(500);
 
 /// A simulated agent with the key it enrolled with.
 pub struct Agent {
@@ -56,6 +62,12 @@ struct Kept {
     interval: TimeDelta,
 }
 
+impl Kept {
+    fn has_waited(&self) -> bool {
+        (Utc::now() - self.time).to_std().is_ok_and(|waited| waited > WAITS_ON_DISK)
+    }
+}
+
 /// What all agents of a process share.
 pub struct Shared {
     /// Where they may connect; one at least.
@@ -74,6 +86,8 @@ pub struct Manner {
     pub interval: Option<Duration>,
     /// As many samples without an acknowledgement, one after the other as fast as the server takes them.
     pub flood: Option<usize>,
+    /// How often a sample is sent that has waited for long; absent: as fast as the server takes them.
+    pub replay_every: Option<Duration>,
 }
 
 enum End {
@@ -254,6 +268,18 @@ struct Session<'a> {
     next_live: Instant,
     /// The newest sample that went out on this session.
     sent: u64,
+    /// When the next sample may go that has waited for long.
+    replay_at: Instant,
+    /// When the heartbeat went out that is not answered yet.
+    asked: Option<Instant>,
+}
+
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        if let Some(asked) = self.asked {
+            self.shared.counts.heartbeat_times.add(asked.elapsed());
+        }
+    }
 }
 
 type Sent = Result<(), ()>;
@@ -277,6 +303,8 @@ impl<'a> Session<'a> {
             live: None,
             next_live: now,
             sent: 0,
+            replay_at: now.checked_sub(REPLAY_AHEAD).unwrap_or(now),
+            asked: None,
         }
     }
 
@@ -288,7 +316,7 @@ impl<'a> Session<'a> {
             send(socket, message).await.ok()?;
         }
         loop {
-            self.send_samples(socket).await.ok()?;
+            let held_until = self.send_samples(socket).await.ok()?;
             let far = Instant::now() + Duration::from_secs(3_600);
             tokio::select! {
                 biased;
@@ -300,6 +328,7 @@ impl<'a> Session<'a> {
                     ControlFlow::Continue(()) => {}
                     ControlFlow::Break(end) => return Some(end),
                 },
+                () = sleep_until(held_until.unwrap_or(far)), if held_until.is_some() => {}
                 () = sleep_until(self.next_heartbeat) => {
                     self.next_heartbeat += self.heartbeat;
                     self.heartbeat(socket).await.ok()?;
@@ -326,6 +355,8 @@ impl<'a> Session<'a> {
     async fn heartbeat(&mut self, socket: &mut Socket) -> Sent {
         let wrong_by = if self.agent.machine.story == Story::WrongClock { 17 } else { 0 };
         let clock = Some(Utc::now() + TimeDelta::minutes(wrong_by));
+        // One that waits for its answer is the one whose time counts.
+        self.asked.get_or_insert_with(Instant::now);
         send(socket, &AgentMessage::Heartbeat { clock }).await?;
         self.shared.counts.heartbeats.up();
         Ok(())
@@ -339,21 +370,32 @@ impl<'a> Session<'a> {
         self.shared.counts.samples_dropped.add(dropped);
     }
 
-    /// What of the outbox has not gone out on this session, in order.
-    async fn send_samples(&mut self, socket: &mut Socket) -> Sent {
-        if let Some(window) = self.shared.manner.flood {
-            while self.agent.outbox.len() < window {
-                self.measure(Duration::from_secs(1));
-            }
+    /// What of the outbox has not gone out on this session, as much as may be on its way. It goes in order: the real agent
+    /// sends what is new before what waited. Answers until when the rest is held back, where it is.
+    async fn send_samples(&mut self, socket: &mut Socket) -> Result<Option<Instant>, ()> {
+        let flood = self.shared.manner.flood;
+        while self.agent.outbox.len() < flood.unwrap_or_default() {
+            self.measure(Duration::from_secs(1));
         }
         let new = self.agent.outbox.partition_point(|kept| kept.seq <= self.sent);
-        for kept in self.agent.outbox.range(new..) {
+        let room = flood.unwrap_or(IN_FLIGHT).saturating_sub(new);
+        let mut held_until = None;
+        for kept in self.agent.outbox.range(new..).take(room) {
+            if let Some(every) = self.shared.manner.replay_every.filter(|_| kept.has_waited()) {
+                let now = Instant::now();
+                if self.replay_at > now {
+                    held_until = Some(self.replay_at);
+                    break;
+                }
+                self.replay_at = self.replay_at.max(now.checked_sub(REPLAY_AHEAD).unwrap_or(now)) + every;
+            }
             let sample = self.agent.machine.sample(kept.time, kept.interval, self.with_processes);
             feed(socket, &AgentMessage::Metrics { seq: kept.seq, sample }).await?;
             self.sent = kept.seq;
             self.shared.counts.samples_sent.up();
         }
-        socket.flush().await.map_err(drop)
+        socket.flush().await.map_err(drop)?;
+        Ok(held_until)
     }
 
     /// Runs a command, unless it is in the journal: an order that is repeated is not obeyed twice.
@@ -375,10 +417,14 @@ impl<'a> Session<'a> {
         match message {
             ServerMessage::MetricsAck { seq } => {
                 let before = self.agent.outbox.len();
-                self.agent.outbox.retain(|kept| kept.seq > seq);
+                let told = self.agent.outbox.partition_point(|kept| kept.seq <= seq);
+                self.agent.outbox.drain(..told);
                 counts.samples_stored.add((before - self.agent.outbox.len()) as u64);
             }
             ServerMessage::HeartbeatAck { reconnect_within_seconds, .. } => {
+                if let Some(asked) = self.asked.take() {
+                    counts.heartbeat_times.add(asked.elapsed());
+                }
                 let within = reconnect_within_seconds.unwrap_or_default();
                 self.agent.spread = Duration::from_secs(within.into());
             }

@@ -5,6 +5,7 @@ use crate::counts::{Counted, Counts};
 use crate::seed::Secret;
 use crate::wire::Place;
 use crate::world::World;
+use chrono::{TimeDelta, Utc};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,8 @@ use tokio_util::task::TaskTracker;
 
 /// How quickly agents are started: the server is measured with agents that are there, unless arriving is measured.
 pub const PER_SECOND: u32 = 500;
+/// Between samples of the past: the default of a policy.
+const BACKLOG_INTERVAL: TimeDelta = TimeDelta::minutes(1);
 
 /// Runs machines `from` up to `to` of the seeded world until standard input ends; a line of JSON says every second what
 /// they did.
@@ -28,13 +31,17 @@ pub async fn load(
     per_second: u32,
     places: Vec<Place>,
     manner: Manner,
+    backlog: TimeDelta,
 ) -> anyhow::Result<()> {
     let secret = Secret::of(data_dir)?;
+    let now = Utc::now();
     let machines = world.machines.into_iter().skip(from).take(to.saturating_sub(from));
     let agents = machines
         .map(|machine| {
             let (id, key) = (secret.id(machine.number).to_string(), secret.key(machine.number));
-            Agent::new(machine, id, key)
+            let mut agent = Agent::new(machine, id, key);
+            agent.remember(now - backlog, now, BACKLOG_INTERVAL);
+            agent
         })
         .collect();
     let counted = run(agents, per_second, places, manner, say).await?;
@@ -67,6 +74,7 @@ pub async fn run(
                     _ = turn.tick() => {}
                     () = shared.stop.cancelled() => return,
                 }
+                shared.counts.samples_remembered.add(agent.remembered() as u64);
                 tracker.spawn(agent.live(Arc::clone(&shared)));
             }
         })

@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, Parser, Subcommand};
+use gururmm_agent::outbox::REPLAY_EVERY;
 use gururmm_fleet::agent::Manner;
 use gururmm_fleet::demo::{self, Owner};
 use gururmm_fleet::floor;
@@ -74,6 +75,9 @@ enum Command {
         /// Send samples as fast as they are taken, with as many on their way
         #[arg(long)]
         flood: Option<usize>,
+        /// Hours for which each has measured without a line: as many as its outbox holds
+        #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=83))]
+        backlog_hours: u32,
         /// Sleep at night, travel, lose the line
         #[arg(long)]
         lives: bool,
@@ -190,10 +194,22 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             let longest = Duration::from_secs(seconds);
             say_json(&insert::insert(&database_url()?, &world(), at_once.max(1), longest).await?)
         }
-        Command::Load { data_dir, servers, from, to, per_second, interval_seconds, flood, lives } => {
-            let manner = Manner { lives, interval: interval_seconds.map(Duration::from_secs), flood };
+        Command::Load {
+            data_dir,
+            servers,
+            from,
+            to,
+            per_second,
+            interval_seconds,
+            flood,
+            backlog_hours,
+            lives,
+        } => {
+            let interval = interval_seconds.map(Duration::from_secs);
+            let manner = Manner { lives, interval, flood, replay_every: Some(REPLAY_EVERY) };
             let range = (from, to.unwrap_or(cli.machines));
-            load::load(&data_dir, world(), range, per_second, servers.places().await?, manner).await
+            let backlog = TimeDelta::hours(i64::from(backlog_hours));
+            load::load(&data_dir, world(), range, per_second, servers.places().await?, manner, backlog).await
         }
         Command::Floor { data_dir, listen } => floor::serve(&data_dir, listen).await,
         Command::Demo { server, email, password_file, state, history_hours } => {

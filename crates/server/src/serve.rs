@@ -197,7 +197,9 @@ async fn assemble(
         tracing::warn!(error = format!("{error:#}"), "admin commands will not know this server's address");
     }
     let recordings = Recordings::open(options.recordings.clone(), &options.data_dir)?;
-    Ok(App::new(config, db, keys, bus, options.sockets.clone(), recordings))
+    let mut sockets = options.sockets.clone();
+    sockets.gateway.room = sockets.gateway.room.min(listener.room_for_agents());
+    Ok(App::new(config, db, keys, bus, sockets, recordings))
 }
 
 async fn invite_local_agent(app: AppState) {

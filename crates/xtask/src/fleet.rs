@@ -118,9 +118,19 @@ impl Fleet {
         Ok(Self { processes })
     }
 
+    /// Process ids of the fleet.
+    pub fn pids(&self) -> impl Iterator<Item = u32> {
+        self.processes.iter().map(Reporter::pid)
+    }
+
     /// One of the fleet's counters, of all its processes, at most a second old.
     pub fn count(&self, name: &str) -> u64 {
         self.processes.iter().map(|process| process.count(name)).sum()
+    }
+
+    /// What a counter that is no sum says, in the process where it says most.
+    pub fn most(&self, name: &str) -> u64 {
+        self.processes.iter().map(|process| process.count(name)).max().unwrap_or(0)
     }
 
     /// Has all agents leave; the counters then say all that they did.

@@ -25,6 +25,9 @@ pub const PASSWORD: &str = "correct horse battery staple";
 /// The name of the database that several servers share.
 const SHARED_DATABASE: &str = "gururmm";
 
+/// How long a server may take to be ready.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
 /// A server, or several, and agents in a folder of their own.
 pub struct Stack {
     folder: PathBuf,
@@ -242,7 +245,19 @@ impl Stack {
     /// [`Stack::start_server`], for any of them.
     pub fn start_node(&mut self, index: usize) -> anyhow::Result<Duration> {
         let started = Instant::now();
-        let log = if index == 0 { "server".to_owned() } else { format!("server-{index}") };
+        self.spawn_node(index)?;
+        self.wait_node_ready(index, READY_WITHIN)?;
+        Ok(started.elapsed())
+    }
+
+    /// Starts all servers at once and waits until each is ready.
+    pub fn start_servers(&mut self) -> anyhow::Result<()> {
+        (0..self.nodes.len()).try_for_each(|index| self.spawn_node(index))?;
+        self.wait_ready(READY_WITHIN)
+    }
+
+    fn spawn_node(&mut self, index: usize) -> anyhow::Result<()> {
+        let log = log_name(index);
         let node = &self.nodes[index];
         let mut command = self.server_command(&["serve", "--listen", &node.listen.to_string()], index);
         if let Some(nats) = node.nats {
@@ -255,8 +270,7 @@ impl Stack {
             .stderr(self.log(&log)?)
             .spawn()?;
         self.nodes[index].child = Some(child);
-        self.wait_node_ready(index, Duration::from_secs(60))?;
-        Ok(started.elapsed())
+        Ok(())
     }
 
     /// A command of the server's, for the data folder of one of them.
@@ -292,6 +306,11 @@ impl Stack {
         self.nodes[index].child.as_ref().map(Child::id)
     }
 
+    /// Process ids of all servers that run.
+    pub fn node_pids(&self) -> impl Iterator<Item = u32> {
+        self.nodes.iter().filter_map(|node| node.child.as_ref().map(Child::id))
+    }
+
     /// Process id of PostgreSQL's postmaster.
     pub fn postmaster_pid(&self) -> Option<u32> {
         if let Some(shared) = &self.shared {
@@ -311,12 +330,22 @@ impl Stack {
         terminate(&mut self.nodes[index].child)
     }
 
-    /// kill -9 of the server.
-    pub fn kill_server(&mut self) -> anyhow::Result<()> {
-        self.kill_node(0)
+    /// kill -9 of all servers.
+    pub fn kill_servers(&mut self) -> anyhow::Result<()> {
+        self.nodes.iter_mut().try_for_each(|node| kill(&mut node.child))
     }
 
-    /// [`Stack::kill_server`], for any of them.
+    /// How often the servers' logs say something.
+    pub fn said(&self, what: &str) -> anyhow::Result<usize> {
+        let mut times = 0;
+        for index in 0..self.nodes.len() {
+            let log = fs::read_to_string(self.folder.join(format!("{}.log", log_name(index))))?;
+            times += log.lines().filter(|line| line.contains(what)).count();
+        }
+        Ok(times)
+    }
+
+    /// kill -9 of one server.
     pub fn kill_node(&mut self, index: usize) -> anyhow::Result<()> {
         kill(&mut self.nodes[index].child)
     }
@@ -527,6 +556,10 @@ pub fn wait_for<T>(what: &str, longest: Duration, mut check: impl FnMut() -> Opt
         }
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+fn log_name(index: usize) -> String {
+    if index == 0 { "server".to_owned() } else { format!("server-{index}") }
 }
 
 fn kill(child: &mut Option<Child>) -> anyhow::Result<()> {

@@ -2400,8 +2400,12 @@ export interface components {
         Arrivals: {
             /** @description As many as may be. */
             at_most: number;
+            /** @description Whether there is none left. */
+            is_full: boolean;
             /** @description Whether one was told so in the last ten seconds. */
             is_holding_back: boolean;
+            /** @description For how many agents there is room at this server. Some of the files it may have open are kept for people. */
+            room: number;
             /**
              * Format: int64
              * @description Those told to come again since the server started.

@@ -14,7 +14,7 @@ use gururmm_testkit::{ApiClient, TestDatabase, TestServer, eventually};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 async fn place(server: &TestServer) -> Place {
@@ -133,6 +133,26 @@ async fn what_the_server_acknowledges_is_what_it_has() {
     // What was on its way when they left may be stored without their having heard of it.
     let stored = u64::try_from(stored_samples(&server).await).unwrap();
     assert!((counted.samples_stored..=counted.samples_sent).contains(&stored), "{stored} of {counted:?}");
+}
+
+#[tokio::test]
+async fn what_has_waited_is_told_no_faster_than_a_real_agent_would() {
+    let server = TestServer::start().await;
+    let (mut agents, _) = seeded(&server, World::new(2, 1)).await;
+    let now = Utc::now();
+    agents[0].remember(now - TimeDelta::hours(24), now, TimeDelta::hours(2));
+    let kept = agents[0].remembered();
+    let every = Duration::from_millis(200);
+    let paced = Manner { replay_every: Some(every), ..Manner::default() };
+    let began = Instant::now();
+    let counted = run(&server, agents, paced, async || {
+        eventually("all of it", async || (stored_samples(&server).await >= kept as i64).then_some(())).await;
+    })
+    .await;
+    assert!(kept > 6, "{kept}");
+    // Half a second of it may go at once.
+    let least = every * u32::try_from(kept - 1).unwrap() - Duration::from_millis(500);
+    assert!(began.elapsed() >= least, "{:?} for {counted:?}", began.elapsed());
 }
 
 async fn demonstrate(

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use gururmm_protocol::system::{OsType, UidSource};
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgRow;
-use sqlx::{FromRow, Postgres, QueryBuilder, Row as _};
+use sqlx::{Executor as _, FromRow, Postgres, QueryBuilder, Row as _};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -110,6 +110,11 @@ impl SortBy {
         matches!(self, Self::LastSeen | Self::Cpu | Self::Memory | Self::Disk)
     }
 
+    /// Whether it is a value of every machine's that no index has, because it changes with every sample.
+    pub fn is_of_status(self) -> bool {
+        matches!(self, Self::Status | Self::LastSeen | Self::Cpu | Self::Memory | Self::Disk)
+    }
+
     /// The value machines are ordered by; the same as in [`Place::of`].
     fn expression(self) -> &'static str {
         match self {
@@ -203,6 +208,16 @@ pub async fn list<P>(
     }
     // Planned for this filter: a plan that is kept for all of them is bad for most.
     Ok(query.build_query_as::<Agent>().persistent(false).fetch_all(tx.conn()).await?)
+}
+
+/// So many machines are looked at faster together than one by one.
+pub const MANY: i64 = 2_000;
+
+/// Has PostgreSQL fetch what it needs of many machines together in this transaction. By itself it fetches them one by one: it
+/// counts for each what row-level security costs those who are confined to some places, who should not ask for this.
+pub async fn expect_many<P>(tx: &mut Tx<P>) -> Result<(), Error> {
+    tx.conn().execute("SET LOCAL enable_nestloop = off").await?;
+    Ok(())
 }
 
 /// How many machines pass the filter.

@@ -175,6 +175,9 @@ pub async fn list(
     let (limit, after) = (page.limit()?, page.after::<list_store::Place>()?);
     let mut tx = app.db.begin(scope).await?;
     let total = list_store::count(&mut tx, filter).await?;
+    if total >= list_store::MANY && sort.by.is_of_status() && !scope.confinement.is_confined() {
+        list_store::expect_many(&mut tx).await?;
+    }
     let agents = list_store::list(&mut tx, filter, sort, after, Some(limit + 1)).await?;
     Page::of(agents, limit, total, |agent| list_store::Place::of(agent, sort))
 }

@@ -71,6 +71,8 @@ impl Db {
     pub async fn connect(options: PgConnectOptions, sizes: PoolSizes, bus: Bus) -> anyhow::Result<Self> {
         let options = options
             .application_name("gururmm-server")
+            // What it would compile takes milliseconds; compiling takes hundreds, from some seventy thousand machines on.
+            .options([("jit", "off")])
             .log_statements(tracing::log::LevelFilter::Off)
             .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(1));
         let pool = |most: u32, wait: Duration| {

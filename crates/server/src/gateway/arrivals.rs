@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use utoipa::ToSchema;
 
-/// Of them, for how many something is done at a time. More would only wait for each other, in the database.
+/// Of them, for how many something is done at a time. More would only wait for each other, in the database; with six, fifty
+/// thousand on two cores came back no sooner, and people waited as long.
 const AT_WORK: usize = 16;
 /// How many agents a second come in where the server does little else.
 const PER_SECOND: u64 = 200;
@@ -18,11 +19,15 @@ const PER_SECOND: u64 = 200;
 const COME_AGAIN: std::ops::RangeInclusive<u64> = 2..=60;
 /// Over what time those who were turned away are counted.
 const WINDOW: Duration = Duration::from_secs(10);
+/// How often it is said in the log that there is no room.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
 /// The door.
 #[derive(Debug)]
 pub struct Arrivals {
     at_most: usize,
+    /// For how many agents there is room, those who are connected included.
+    room: usize,
     under_way: AtomicUsize,
     work: Arc<Semaphore>,
     turned_away: Mutex<TurnedAway>,
@@ -35,6 +40,7 @@ struct TurnedAway {
     before: u64,
     all: u64,
     last: Option<Instant>,
+    complained: Option<Instant>,
 }
 
 /// How it stands at the door.
@@ -49,6 +55,10 @@ pub struct Door {
     pub turned_away: u64,
     /// Whether one was told so in the last ten seconds.
     pub is_holding_back: bool,
+    /// For how many agents there is room at this server. Some of the files it may have open are kept for people.
+    pub room: usize,
+    /// Whether there is none left.
+    pub is_full: bool,
 }
 
 /// An agent on its way in, until this is dropped.
@@ -56,30 +66,44 @@ pub struct Door {
 pub struct Arrival(Arc<Arrivals>);
 
 impl Arrivals {
-    /// Nobody is on the way in; `at_most` may be at a time.
-    pub fn new(at_most: usize, now: Instant) -> Arc<Self> {
+    /// Nobody is on the way in; `at_most` may be at a time, and `room` agents may be connected.
+    pub fn new(at_most: usize, room: usize, now: Instant) -> Arc<Self> {
         Arc::new(Self {
             at_most,
+            room,
             under_way: AtomicUsize::new(0),
             work: Arc::new(Semaphore::new(AT_WORK)),
-            turned_away: Mutex::new(TurnedAway { since: now, now: 0, before: 0, all: 0, last: None }),
+            turned_away: Mutex::new(TurnedAway {
+                since: now,
+                now: 0,
+                before: 0,
+                all: 0,
+                last: None,
+                complained: None,
+            }),
         })
     }
 
-    /// An agent knocks: it is let in, or told when to come again, by when those before it should be in.
-    pub fn knock(self: &Arc<Self>, now: Instant) -> Result<Arrival, Error> {
+    /// An agent knocks while so many are connected: it is let in, or told when to come again, by when those before it should
+    /// be in. Where there is no room at all, that is late: there may be another server, whom it reaches the next time.
+    pub fn knock(self: &Arc<Self>, connected: usize, now: Instant) -> Result<Arrival, Error> {
         let arrival = Arrival(Arc::clone(self));
-        if self.under_way.fetch_add(1, Ordering::Relaxed) < self.at_most {
+        let before = self.under_way.fetch_add(1, Ordering::Relaxed);
+        if before < self.at_most && connected.saturating_add(before) < self.room {
             return Ok(arrival);
         }
         drop(arrival);
         let mut turned_away = self.turned_away.lock().unwrap_or_else(PoisonError::into_inner);
-        let seconds = turned_away.one_more(now) / PER_SECOND;
+        let mut seconds = turned_away.one_more(now) / PER_SECOND;
+        if connected >= self.room {
+            seconds = *COME_AGAIN.end();
+            turned_away.complain(self.room, now);
+        }
         Err(Error::retry_after(Code::Unavailable, seconds.clamp(*COME_AGAIN.start(), *COME_AGAIN.end())))
     }
 
     /// How many are on their way in, and how many were told to come again.
-    pub fn door(&self, now: Instant) -> Door {
+    pub fn door(&self, connected: usize, now: Instant) -> Door {
         let turned_away = self.turned_away.lock().unwrap_or_else(PoisonError::into_inner);
         let is_recent = |last| now.saturating_duration_since(last) < WINDOW;
         Door {
@@ -88,6 +112,8 @@ impl Arrivals {
             at_most: self.at_most,
             turned_away: turned_away.all,
             is_holding_back: turned_away.last.is_some_and(is_recent),
+            room: self.room,
+            is_full: connected >= self.room,
         }
     }
 }
@@ -104,6 +130,13 @@ impl TurnedAway {
         self.all += 1;
         self.last = Some(now);
         self.before.max(self.now)
+    }
+
+    fn complain(&mut self, room: usize, now: Instant) {
+        if self.complained.is_none_or(|before| now.saturating_duration_since(before) >= COMPLAIN_EVERY) {
+            self.complained = Some(now);
+            tracing::warn!(room, "no room for more agents: add a server, or raise the limit of open files");
+        }
     }
 }
 
@@ -135,39 +168,61 @@ mod tests {
     #[test]
     fn a_full_house_tells_when_to_come_again_and_takes_the_next_one_when_somebody_is_in() {
         let now = Instant::now();
-        let arrivals = Arrivals::new(3, now);
-        let mut inside: Vec<_> = (0..3).map(|_| arrivals.knock(now).unwrap()).collect();
-        assert_eq!(told(arrivals.knock(now)), Some(2));
+        let arrivals = Arrivals::new(3, 100, now);
+        let mut inside: Vec<_> = (0..3).map(|_| arrivals.knock(0, now).unwrap()).collect();
+        assert_eq!(told(arrivals.knock(0, now)), Some(2));
         inside.pop();
-        inside.push(arrivals.knock(now).unwrap());
-        assert!(arrivals.knock(now).is_err());
-        let door = arrivals.door(now);
+        inside.push(arrivals.knock(0, now).unwrap());
+        assert!(arrivals.knock(0, now).is_err());
+        let door = arrivals.door(0, now);
         assert_eq!((door.under_way, door.at_most, door.turned_away), (3, 3, 2));
     }
 
     #[test]
     fn agents_are_held_back_until_none_was_turned_away_for_a_while() {
         let start = Instant::now();
-        let arrivals = Arrivals::new(1, start);
-        let inside = arrivals.knock(start).unwrap();
-        assert!(!arrivals.door(start).is_holding_back, "nobody was turned away");
-        assert!(arrivals.knock(start + WINDOW).is_err());
+        let arrivals = Arrivals::new(1, 100, start);
+        let inside = arrivals.knock(0, start).unwrap();
+        assert!(!arrivals.door(0, start).is_holding_back, "nobody was turned away");
+        assert!(arrivals.knock(0, start + WINDOW).is_err());
         drop(inside);
-        assert!(arrivals.door(start + 2 * WINDOW - Duration::from_millis(1)).is_holding_back);
-        let after = arrivals.door(start + 2 * WINDOW);
+        assert!(arrivals.door(0, start + 2 * WINDOW - Duration::from_millis(1)).is_holding_back);
+        let after = arrivals.door(0, start + 2 * WINDOW);
         assert_eq!((after.is_holding_back, after.under_way, after.turned_away), (false, 0, 1));
     }
 
     #[test]
     fn the_more_were_turned_away_the_later_they_are_asked_to_come() {
         let start = Instant::now();
-        let arrivals = Arrivals::new(3, start);
-        let _inside: Vec<_> = (0..3).map(|_| arrivals.knock(start).unwrap()).collect();
-        let last = (0..6_000).filter_map(|_| told(arrivals.knock(start))).max();
+        let arrivals = Arrivals::new(3, 100, start);
+        let _inside: Vec<_> = (0..3).map(|_| arrivals.knock(0, start).unwrap()).collect();
+        let last = (0..6_000).filter_map(|_| told(arrivals.knock(0, start))).max();
         assert_eq!(last, Some(6_000 / PER_SECOND));
-        assert_eq!(told(arrivals.knock(start + WINDOW)), Some(6_000 / PER_SECOND), "they are still to come");
-        assert_eq!(told(arrivals.knock(start + 4 * WINDOW)), Some(2));
-        let most = (0..100_000).filter_map(|_| told(arrivals.knock(start + 4 * WINDOW))).max();
+        assert_eq!(
+            told(arrivals.knock(0, start + WINDOW)),
+            Some(6_000 / PER_SECOND),
+            "they are still to come"
+        );
+        assert_eq!(told(arrivals.knock(0, start + 4 * WINDOW)), Some(2));
+        let most = (0..100_000).filter_map(|_| told(arrivals.knock(0, start + 4 * WINDOW))).max();
         assert_eq!(most, Some(60));
+    }
+
+    #[test]
+    fn who_finds_no_room_is_told_to_come_again_late_and_is_let_in_when_there_is_some() {
+        let now = Instant::now();
+        let arrivals = Arrivals::new(3, 100, now);
+        assert_eq!(told(arrivals.knock(100, now)), Some(60));
+        assert!(arrivals.door(100, now).is_full);
+        let inside = arrivals.knock(99, now).unwrap();
+        assert_eq!(
+            told(arrivals.knock(99, now)),
+            Some(2),
+            "who is on the way in has the last place, or gives it up soon"
+        );
+        drop(inside);
+        assert!(arrivals.knock(99, now).is_ok());
+        let door = arrivals.door(99, now);
+        assert_eq!((door.is_full, door.room, door.turned_away), (false, 100, 2));
     }
 }

@@ -70,7 +70,7 @@ impl FromRequestParts<AppState> for Knock {
         if app.gateway.is_stopping() {
             return Err(Error::retry_after(Code::Unavailable, STOPPING_RETRY_SECONDS));
         }
-        app.gateway.arrivals.knock(Instant::now()).map(Self)
+        app.gateway.knock(Instant::now()).map(Self)
     }
 }
 

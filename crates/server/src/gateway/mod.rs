@@ -21,8 +21,9 @@ pub use visits::Parting;
 use crate::auth::Scope;
 use crate::auth::permission::System;
 use crate::bus::Bus;
+use crate::error::Error;
 use crate::peers::{self, Signal};
-use arrivals::Arrivals;
+use arrivals::{Arrival, Arrivals};
 use chrono::{DateTime, Utc};
 use elsewhere::Questions;
 use gururmm_protocol::ServerMessage;
@@ -82,6 +83,8 @@ pub struct Settings {
     /// Agents that may be on their way in at a time; what is done for them all takes a second or two. Others are told to
     /// come again.
     pub arrivals: usize,
+    /// Agents that may be connected; the server lowers it to what the system's limit of open files allows.
+    pub room: usize,
 }
 
 impl Default for Settings {
@@ -96,6 +99,7 @@ impl Default for Settings {
             throttled_at_most: Duration::from_secs(60),
             presence_every: Duration::from_millis(250),
             arrivals: 512,
+            room: 100_000,
         }
     }
 }
@@ -117,7 +121,7 @@ impl Gateway {
         Self {
             bus,
             questions: Questions::default(),
-            arrivals: Arrivals::new(settings.arrivals, Instant::now()),
+            arrivals: Arrivals::new(settings.arrivals, settings.room, Instant::now()),
             settings,
             registry: Registry::default(),
             tasks: TaskTracker::new(),
@@ -206,9 +210,14 @@ impl Gateway {
         self.stopping.is_cancelled()
     }
 
+    /// An agent knocks; see [`Arrivals::knock`].
+    fn knock(&self, now: Instant) -> Result<Arrival, Error> {
+        self.arrivals.knock(self.registry.len(), now)
+    }
+
     /// Agents on their way in, and those that were told to come again later.
     pub fn door(&self, now: Instant) -> Door {
-        self.arrivals.door(now)
+        self.arrivals.door(self.registry.len(), now)
     }
 
     /// Over what time agents come back that find this server gone; `None` while they are few.

@@ -94,8 +94,15 @@ async fn converse(
         return goodbye(GoodbyeReason::NoCommonVersion);
     };
     session.hostname.clone_from(&hello.system.hostname);
+    let of_before =
+        || app.gateway.registry.line(session.agent_id).filter(|there| there.epoch() < line.epoch());
+    // Before its turn: it is a wait and no work, and all of a dead node's agents wait so.
+    let elsewhere = match of_before() {
+        Some(_) => None,
+        None => Box::pin(elsewhere::met(app, &session)).await,
+    };
     let mut arriving = Some((arrival.turn().await, arrival));
-    let there = app.gateway.registry.line(session.agent_id).filter(|there| there.epoch() < line.epoch());
+    let there = of_before();
     let machine = Machine {
         identity: hello.identity.clone(),
         system: hello.system.clone(),
@@ -104,7 +111,7 @@ async fn converse(
     };
     let met = match &there {
         Some(there) => there.met(),
-        None => Box::pin(elsewhere::met(app, &session)).await,
+        None => elsewhere,
     };
     let mut replaced = GoodbyeReason::Replaced;
     if let Some(met) = &met {

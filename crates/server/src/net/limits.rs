@@ -48,6 +48,28 @@ impl Default for Limits {
     }
 }
 
+/// Connections that agents leave to others, at most: to strangers, among whom everyone is at first, and to people.
+const KEPT_FOR_PEOPLE: usize = 2_048;
+
+impl Limits {
+    /// The same where the system allows so many connections. Strangers cannot take all that agents leave.
+    pub fn within(self, connections: usize) -> Self {
+        let connections = self.connections.min(connections);
+        let unauthenticated = self.unauthenticated.min((kept_for_people(connections) / 2).max(1));
+        Self { connections, unauthenticated, ..self }
+    }
+
+    /// How many of the connections agents may take. What is left lets people in when all agents are there.
+    pub fn room_for_agents(&self) -> usize {
+        self.connections - kept_for_people(self.connections)
+    }
+}
+
+/// Of so many connections; a quarter of few.
+fn kept_for_people(connections: usize) -> usize {
+    (connections / 4).min(KEPT_FOR_PEOPLE)
+}
+
 /// A request extension by which whoever authenticates a request frees its connection from the limits for strangers.
 #[derive(Debug, Clone)]
 pub struct ConnectionTicket(Weak<Admission>);
@@ -244,6 +266,17 @@ mod tests {
     fn has_to_leave(admission: &Admission) -> bool {
         use futures_util::FutureExt as _;
         admission.leave.notified().now_or_never().is_some()
+    }
+
+    #[test]
+    fn agents_leave_connections_to_people_of_which_strangers_get_half() {
+        let within = |connections| {
+            let limits = Limits::default().within(connections);
+            (limits.room_for_agents(), limits.unauthenticated)
+        };
+        assert_eq!(within(400), (300, 50));
+        assert_eq!(within(19_744), (17_696, 1_024));
+        assert_eq!(within(1_000_000), (100_000 - 2_048, 1_024));
     }
 
     #[test]

@@ -77,8 +77,7 @@ impl Listener {
             _ => ListenError::Bind { addr, source },
         })?;
         let addr = tcp.local_addr().map_err(|source| ListenError::Bind { addr, source })?;
-        let mut limits = config.limits;
-        limits.connections = limits.connections.min(descriptors());
+        let limits = config.limits.within(descriptors());
         let budget = Budget::new(&limits);
         Ok(Self { tcp, addr, tls, budget, proxies: config.trusted_proxies, limits })
     }
@@ -86,6 +85,11 @@ impl Listener {
     /// The address with its real port.
     pub fn local_addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// How many of its connections agents may take.
+    pub fn room_for_agents(&self) -> usize {
+        self.limits.room_for_agents()
     }
 
     /// `sha256:<hex>` of the server's own CA, which agents pin; `None` with certificate files or plain HTTP.

@@ -65,7 +65,10 @@ fn server(app: &App, registry: &mut Registry) {
 fn agents(app: &App, registry: &mut Registry) {
     let connected = ConstGauge::new(app.gateway.connected_count());
     registry.register("connected_agents", "Agents with a session", connected);
-    let turned_away = ConstCounter::new(app.gateway.door(Instant::now()).turned_away);
+    let door = app.gateway.door(Instant::now());
+    let room = ConstGauge::new(i64::try_from(door.room).unwrap_or(i64::MAX));
+    registry.register("agents_room", "Agents that may be connected", room);
+    let turned_away = ConstCounter::new(door.turned_away);
     registry.register("agents_turned_away", "Agents that were told to come again later", turned_away);
     let stored = ConstCounter::new(app.counters.samples_stored.total());
     registry.register("samples_stored", "Samples of agents that were stored", stored);

@@ -182,6 +182,54 @@ async fn every_order_pages_without_gaps_or_doubles() {
 }
 
 #[tokio::test]
+async fn of_thousands_of_machines_those_with_the_highest_figures_come_first() {
+    let server = TestServer::start().await;
+    let machine = server.seed_agent(&acme::HQ, "web-0").await;
+    let mut owner = server.owner().await;
+    sqlx::query(
+        "INSERT INTO agents (id, tenant_id, client_id, site_id, state, hostname, os_type, os_version, arch, agent_version,
+           machine_uid, machine_uid_source, key_digest, digest_key_id)
+         SELECT gen_random_uuid(), tenant_id, client_id, site_id, state, 'web-' || n, os_type, os_version, arch,
+           agent_version, machine_uid || n, machine_uid_source, key_digest, digest_key_id
+         FROM agents, generate_series(1, 2099) n WHERE id = $1",
+    )
+    .bind(machine.id)
+    .execute(&mut owner)
+    .await
+    .unwrap();
+    sqlx::query(
+        "INSERT INTO agent_status (agent_id, tenant_id, cpu_percent)
+         SELECT id, tenant_id, substr(hostname, 5)::int % 700 / 7.0 FROM agents WHERE id <> $1",
+    )
+    .bind(machine.id)
+    .execute(&mut owner)
+    .await
+    .unwrap();
+    // One who sees everything, and one who is confined to where the machines stand.
+    for who in [acme::READER, acme::HQ_READER] {
+        let reader = server.client_as(&who).await;
+        let first = reader.get("/api/v1/agents?sort=cpu&order=desc&limit=4").await.expect(200);
+        let cursor = first["next_cursor"].as_str().unwrap();
+        let second = reader
+            .get(&format!("/api/v1/agents?sort=cpu&order=desc&limit=4&cursor={cursor}"))
+            .await
+            .expect(200);
+        let both = [first, second];
+        let found: Vec<(i64, &str)> = both
+            .iter()
+            .flat_map(|page| page["items"].as_array().unwrap())
+            .map(|agent| {
+                ((agent["cpu_percent"].as_f64().unwrap() * 7.0).round() as i64, agent["id"].as_str().unwrap())
+            })
+            .collect();
+        let figures: Vec<i64> = found.iter().map(|(figure, _)| *figure).collect();
+        assert_eq!(figures, [699, 699, 699, 698, 698, 698, 697, 697], "{}", who.email);
+        assert_eq!(found.iter().map(|(_, id)| id).collect::<HashSet<_>>().len(), 8);
+        assert_eq!(both[0]["total"], 2_100);
+    }
+}
+
+#[tokio::test]
 async fn a_list_is_filtered() {
     let server = TestServer::start().await;
     fleet(&server).await;

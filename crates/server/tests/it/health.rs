@@ -1,7 +1,8 @@
 //! Whether the server lives, can work, and how it does.
 
+use gururmm_server::auth::Scope;
 use gururmm_testkit::world::{PLATFORM_ADMIN, acme};
-use gururmm_testkit::{TestAgent, TestDatabase, TestServer};
+use gururmm_testkit::{TestAgent, TestDatabase, TestServer, eventually};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgConnection};
 
@@ -121,19 +122,68 @@ async fn the_status_says_what_the_database_keeps_for_how_long_and_how_far_its_jo
 }
 
 #[tokio::test]
+async fn nothing_is_compiled_just_in_time_whatever_the_database_is_set_to() {
+    let server = TestServer::start().await;
+    let setting = "SELECT current_setting('jit')";
+    let of_database: String = sqlx::query_scalar(setting).fetch_one(&mut server.owner().await).await.unwrap();
+    let mut tx = server.app().db.begin(&Scope::system("test", acme::PARTNER.id)).await.unwrap();
+    let of_server: String = sqlx::query_scalar(setting).fetch_one(tx.conn()).await.unwrap();
+    assert_eq!((of_database.as_str(), of_server.as_str()), ("on", "off"));
+}
+
+#[tokio::test]
+async fn who_asks_is_looked_up_by_plans_that_are_kept() {
+    let server = TestServer::start().await;
+    // PostgreSQL plans a function in SQL anew each time it is called.
+    let kept: Vec<String> = sqlx::query_scalar(
+        "SELECT p.proname::text FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
+         WHERE p.proname IN ('lookup_session', 'lookup_agent') AND l.lanname = 'plpgsql' ORDER BY 1",
+    )
+    .fetch_all(&mut server.owner().await)
+    .await
+    .unwrap();
+    assert_eq!(kept, ["lookup_agent", "lookup_session"]);
+}
+
+#[tokio::test]
 async fn the_status_says_that_agents_are_held_back() {
     let server = TestServer::start_with(TestDatabase::with_world().await, |options| {
         options.sockets.gateway.arrivals = 0;
+        options.sockets.gateway.room = 100;
     })
     .await;
     let admin = server.client_as(&PLATFORM_ADMIN).await;
     let arrivals = async || admin.get("/api/v1/system/status").await.expect(200)["arrivals"].clone();
-    let quiet = json!({ "under_way": 0, "at_most": 0, "turned_away": 0, "is_holding_back": false });
+    let quiet = json!({ "under_way": 0, "at_most": 0, "turned_away": 0, "is_holding_back": false,
+        "room": 100, "is_full": false });
     assert_eq!(arrivals().await, quiet);
     let machine = server.seed_agent(&acme::HQ, "web-01").await;
     assert!(TestAgent::open(&server, &machine).await.is_err(), "nobody is let in");
-    let held_back = json!({ "under_way": 0, "at_most": 0, "turned_away": 1, "is_holding_back": true });
+    let held_back = json!({ "under_way": 0, "at_most": 0, "turned_away": 1, "is_holding_back": true,
+        "room": 100, "is_full": false });
     assert_eq!(arrivals().await, held_back);
+}
+
+#[tokio::test]
+async fn the_status_says_that_there_is_no_room_for_more_agents_and_there_is_when_one_leaves() {
+    let server = TestServer::start_with(TestDatabase::with_world().await, |options| {
+        options.sockets.gateway.room = 1;
+    })
+    .await;
+    let admin = server.client_as(&PLATFORM_ADMIN).await;
+    let is_full = async || {
+        let status = admin.get("/api/v1/system/status").await.expect(200);
+        status["arrivals"]["is_full"].as_bool().unwrap()
+    };
+    let first = server.seed_agent(&acme::HQ, "web-01").await;
+    let second = server.seed_agent(&acme::HQ, "web-02").await;
+    let inside = TestAgent::connect(&server, &first).await;
+    eventually("a full house", async || is_full().await.then_some(())).await;
+    let refused = TestAgent::open(&server, &second).await.err().unwrap();
+    assert_eq!((refused.status.as_u16(), refused.header("retry-after")), (503, Some("60")));
+    drop(inside);
+    eventually("room", async || (!is_full().await).then_some(())).await;
+    TestAgent::connect(&server, &second).await;
 }
 
 async fn maintenance(server: &TestServer) -> PgConnection {

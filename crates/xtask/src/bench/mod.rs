@@ -11,7 +11,9 @@ mod idle;
 mod ingest;
 mod lists;
 mod nodes;
+mod people;
 pub mod process;
+mod replay;
 mod storm;
 mod tunnel;
 
@@ -56,7 +58,9 @@ enum Bench {
     Lists(lists::Options),
     /// Tens of thousands of agents on three servers with one PostgreSQL and NATS
     Nodes(nodes::Options),
-    /// Thousands of agents lose their server at once, while people work
+    /// Thousands of agents tell at once what they measured without a line, beside those that were never away
+    Replay(replay::Options),
+    /// Thousands of agents lose their servers at once, or the servers their database, while people work
     Storm(storm::Options),
     /// Keys and files in a session with a machine, against OpenSSH
     Tunnel(tunnel::Options),
@@ -122,6 +126,7 @@ pub fn run(root: &Path, options: &Options) -> anyhow::Result<()> {
         Bench::Ingest(own) => ingest::run(root, &bin_dir, own)?,
         Bench::Lists(own) => lists::run(root, &bin_dir, own)?,
         Bench::Nodes(own) => nodes::run(root, &bin_dir, own)?,
+        Bench::Replay(own) => replay::run(root, &bin_dir, own)?,
         Bench::Storm(own) => storm::run(root, &bin_dir, own)?,
         Bench::Tunnel(own) => tunnel::run(root, &bin_dir, own)?,
     };

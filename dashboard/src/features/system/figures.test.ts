@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Node, SystemStatus } from "../../api/types";
-import { arrivalWords, busWords, historyWords, totalsOf } from "./figures";
+import { arrivalWords, busWords, doorOf, historyWords, totalsOf } from "./figures";
 
 const status = {
   connected_agents: 100,
@@ -52,13 +52,32 @@ describe("busWords", () => {
 });
 
 describe("arrivalWords", () => {
-  const words = (under_way: number, is_holding_back: boolean) =>
-    arrivalWords({ under_way, at_most: 512, turned_away: 9, is_holding_back });
+  const arrivals = (under_way: number, is_holding_back: boolean, is_full: boolean) => ({
+    under_way,
+    at_most: 512,
+    turned_away: 9,
+    is_holding_back,
+    room: 17_000,
+    is_full,
+  });
+  const words = (under_way: number, is_holding_back: boolean, is_full = false) =>
+    arrivalWords(arrivals(under_way, is_holding_back, is_full));
 
   it("says whether agents are held back", () => {
     expect(words(512, true)).toMatch(/^Many come back at once/);
     expect(words(3, false)).toBe("Everyone who comes is let in.");
     expect(words(0, false)).toBe("Nobody waits to be let in.");
+  });
+
+  it("shows at a glance what is worst", () => {
+    expect(doorOf(arrivals(0, false, false))).toEqual({ tone: "ok", says: "Let in" });
+    expect(doorOf(arrivals(0, true, false))).toEqual({ tone: "warn", says: "Held back" });
+    expect(doorOf(arrivals(0, true, true))).toEqual({ tone: "crit", says: "No room" });
+  });
+
+  it("says that there is no room, whoever waits", () => {
+    expect(words(0, true, true)).toMatch(/^There is no room for more agents/);
+    expect(words(3, false, true)).toMatch(/^There is no room for more agents/);
   });
 });
 

@@ -57,8 +57,19 @@ export const STORAGE_NAMES: Record<StorageKind, string> = {
   other: "Everything else",
 };
 
+/** Whether agents are let in, in a word or two. */
+export function doorOf(arrivals: SystemStatus["arrivals"]): { tone: Tone; says: string } {
+  if (arrivals.is_full) return { tone: "crit", says: "No room" };
+  if (arrivals.is_holding_back) return { tone: "warn", says: "Held back" };
+  return { tone: "ok", says: "Let in" };
+}
+
 /** Whether agents are let in, in a sentence. */
-export function arrivalWords({ under_way, is_holding_back }: SystemStatus["arrivals"]): string {
+export function arrivalWords(arrivals: SystemStatus["arrivals"]): string {
+  const { under_way, is_holding_back, is_full } = arrivals;
+  if (is_full) {
+    return "There is no room for more agents: who comes is told to come again in a minute, to this server or another one.";
+  }
   if (is_holding_back) {
     return "Many come back at once: some are told to come again in a few seconds, and are let in then.";
   }

@@ -15,7 +15,7 @@ import { keys } from "../../api/keys";
 import { byPages, rowsOf } from "../../api/query";
 import type { Invitation, SystemStatus } from "../../api/types";
 import { applyProblem } from "../../lib/form";
-import { formatBytes, formatCount, formatElapsed } from "../../lib/format";
+import { formatBytes, formatCount, formatElapsed, plural } from "../../lib/format";
 import { Badge } from "../../ui/badge";
 import { Button } from "../../ui/button";
 import { Dialog, DialogActions } from "../../ui/dialog";
@@ -31,7 +31,7 @@ import { useCan } from "../session/session";
 import { NotFoundPage } from "../shell/fallbacks";
 import { PageHeader } from "../shell/page-header";
 import { InvitationLink } from "../users/invite-dialog";
-import { arrivalWords, totalsOf } from "./figures";
+import { arrivalWords, doorOf, totalsOf } from "./figures";
 import { FollowMe } from "./follow-me";
 import { Nodes } from "./nodes";
 import { nodesQuery, statusQuery } from "./queries";
@@ -52,9 +52,7 @@ function Loaded() {
       <PageHeader
         title="System"
         documentTitle="System"
-        status={
-          query.data?.arrivals.is_holding_back && <Badge tone="warn">agents are held back</Badge>
-        }
+        status={query.data && <Trouble arrivals={query.data.arrivals} />}
         meta={query.data && `GuruRMM ${query.data.version}`}
       />
       <div className="grid gap-5">
@@ -121,21 +119,27 @@ function Status({ status }: { status: SystemStatus }) {
   );
 }
 
+/** What of the agents' arrival cannot wait until somebody scrolls. */
+function Trouble({ arrivals }: { arrivals: SystemStatus["arrivals"] }) {
+  if (arrivals.is_full) return <Badge tone="crit">no room for agents</Badge>;
+  return arrivals.is_holding_back && <Badge tone="warn">agents are held back</Badge>;
+}
+
 /** How agents come in at the server that answers, which matters when all of them come back at once. */
 function Arrivals({ arrivals }: { arrivals: SystemStatus["arrivals"] }) {
+  const door = doorOf(arrivals);
   return (
     <Panel title="Agents coming in" description="At the server that answers you">
       <div className="grid gap-3">
         <p aria-live="polite">
-          <Badge tone={arrivals.is_holding_back ? "warn" : "ok"}>
-            {arrivals.is_holding_back ? "Held back" : "Let in"}
-          </Badge>{" "}
+          <Badge tone={door.tone}>{door.says}</Badge>{" "}
           <span className="text-base">{arrivalWords(arrivals)}</span>
         </p>
         <Facts>
           <Fact label="On their way in">
             {formatCount(arrivals.under_way)} of {formatCount(arrivals.at_most)} at most
           </Fact>
+          <Fact label="Room for">{plural(arrivals.room, "agent")} at once</Fact>
           <Fact label="Told to come again">
             {formatCount(arrivals.turned_away)} since the server started
           </Fact>
