@@ -128,7 +128,8 @@ async fn what_the_server_acknowledges_is_what_it_has() {
         assert_eq!(agents_online(&api).await, 8);
     })
     .await;
-    assert!(kept > 500, "{kept}");
+    // At any hour one of them at least is never switched off.
+    assert!(kept >= 120, "{kept}");
     assert!(counted.samples_stored >= kept as u64, "{counted:?}");
     // What was on its way when they left may be stored without their having heard of it.
     let stored = u64::try_from(stored_samples(&server).await).unwrap();

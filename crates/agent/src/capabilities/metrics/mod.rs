@@ -104,6 +104,7 @@ fn top(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn the_lists_hold_the_ten_busiest_and_the_ten_largest_in_order() {
@@ -133,27 +134,39 @@ mod tests {
         assert!(top(&mut [], |r| r.memory_bytes as f64, describe).is_empty());
     }
 
-    #[test]
-    fn this_machine_gives_a_sane_sample() {
-        let start = Instant::now();
-        let mut sampler = Sampler::new(start);
-        // The library of the other systems looks no closer than a fifth of a second.
-        let spin_ms = if cfg!(target_os = "linux") { 50 } else { 300 };
-        let until = start + std::time::Duration::from_millis(spin_ms);
+    /// A sample of a time in which this process did nothing but work.
+    fn busy_for(time: Duration, sampler: &mut Sampler) -> Sample {
+        let until = Instant::now() + time;
         let mut spin = 0u64;
         while Instant::now() < until {
             spin = spin.wrapping_mul(31).wrapping_add(1);
         }
         std::hint::black_box(spin);
-        let sample = sampler.sample(&AgentConfig::default(), Instant::now(), Utc::now());
+        sampler.sample(&AgentConfig::default(), Instant::now(), Utc::now())
+    }
+
+    #[test]
+    fn this_machine_gives_a_sane_sample() {
+        let mut sampler = Sampler::new(Instant::now());
+        // The library of the other systems looks no closer than a fifth of a second.
+        let spin = Duration::from_millis(if cfg!(target_os = "linux") { 50 } else { 300 });
+        // What single processes use Wine only makes up.
+        let is_busy = |p: &Process| cfg!(windows) || p.cpu_percent > 1.0;
+        let is_listed =
+            |sample: &Sample| sample.top_cpu.iter().any(|p| is_busy(p) && p.pid == std::process::id());
+        let mut sample = busy_for(spin, &mut sampler);
+        // On a crowded machine others may have been busier meanwhile.
+        for _ in 0..9 {
+            if is_listed(&sample) {
+                break;
+            }
+            sample = busy_for(spin, &mut sampler);
+        }
+        assert!(is_listed(&sample), "{:?}", sample.top_cpu);
         assert!(sample.cpu_percent > 0.0 && sample.cpu_percent <= 100.0, "{}", sample.cpu_percent);
         assert!(sample.interval_seconds >= 0.05);
         assert!(sample.memory_used_bytes > 0 && sample.memory_used_bytes <= sample.memory_total_bytes);
         assert!(sample.cpu_count > 0 && sample.uptime_seconds > 0 && sample.process_count > 0);
-        // What single processes use Wine only makes up.
-        let is_busy = |p: &Process| cfg!(windows) || p.cpu_percent > 1.0;
-        let top = &sample.top_cpu;
-        assert!(top.iter().any(|p| is_busy(p) && p.pid == std::process::id()), "{top:?}");
         assert!(sample.top_memory.windows(2).all(|w| w[0].memory_bytes >= w[1].memory_bytes));
         assert!(!sample.disks.is_empty());
     }
