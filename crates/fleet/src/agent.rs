@@ -34,6 +34,8 @@ const OUTBOX: usize = 5_000;
 const IN_FLIGHT: usize = 16;
 /// A sample that has waited for longer is one that the real agent would have on its disk, and sends at a limited rate.
 const WAITS_ON_DISK: Duration = Duration::from_secs(15);
+/// The noise that chooses where an agent goes that is turned away begins here.
+const MOVES: u64 = 10_000;
 /// How far the real agent runs ahead of that rate.
 const REPLAY_AHEAD: Duration = Duration::from_millis(500);
 
@@ -44,6 +46,8 @@ pub struct Agent {
     pub key: String,
     /// Which place it tries next, counted on.
     turn: usize,
+    /// How often it went to another one.
+    moves: u64,
     /// How widely the server has its agents spread themselves when they find it gone.
     spread: Duration,
     seq: u64,
@@ -101,6 +105,7 @@ impl Agent {
     pub fn new(machine: Machine, id: String, key: String) -> Self {
         Self {
             turn: machine.number,
+            moves: 0,
             spread: Duration::ZERO,
             machine,
             id,
@@ -173,12 +178,12 @@ impl Agent {
                 end
             }
             Err(Refusal::Lost(_)) => {
-                self.turn += 1;
+                self.go_elsewhere(shared.places.len());
                 shared.counts.lost.up();
                 End::Gone(Setback::Lost)
             }
             Err(Refusal::Answered { status, retry_after }) => {
-                self.turn += 1;
+                self.go_elsewhere(shared.places.len());
                 shared.counts.refused.up();
                 End::Gone(match (status, retry_after) {
                     (429 | 503, after) => Setback::Busy { at_least: Duration::from_secs(after.unwrap_or(5)) },
@@ -188,6 +193,14 @@ impl Agent {
                 })
             }
         }
+    }
+
+    /// Tries any of the other places next: all who are turned away by one must not come to the same one.
+    fn go_elsewhere(&mut self, places: usize) {
+        let others = places.saturating_sub(1).max(1) as u64;
+        self.moves += 1;
+        let further = self.machine.noise.part(MOVES + self.moves).below(others);
+        self.turn += 1 + usize::try_from(further).unwrap_or_default();
     }
 
     async fn converse(&mut self, mut socket: Socket, shared: &Shared) -> End {
