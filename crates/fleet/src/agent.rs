@@ -34,10 +34,10 @@ const OUTBOX: usize = 5_000;
 const IN_FLIGHT: usize = 16;
 /// A sample that has waited for longer is one that the real agent would have on its disk, and sends at a limited rate.
 const WAITS_ON_DISK: Duration = Duration::from_secs(15);
-/// The noise that chooses where an agent goes that is turned away begins here.
-const MOVES: u64 = 10_000;
 /// How far the real agent runs ahead of that rate.
 const REPLAY_AHEAD: Duration = Duration::from_millis(500);
+/// The noise that chooses where an agent goes that is turned away begins here.
+const MOVES: u64 = 10_000;
 
 /// A simulated agent with the key it enrolled with.
 pub struct Agent {

@@ -112,7 +112,7 @@ impl SortBy {
 
     /// Whether it is a value of every machine's that no index has, because it changes with every sample.
     pub fn is_of_status(self) -> bool {
-        matches!(self, Self::Status | Self::LastSeen | Self::Cpu | Self::Memory | Self::Disk)
+        self == Self::Status || self.may_be_absent()
     }
 
     /// The value machines are ordered by; the same as in [`Place::of`].

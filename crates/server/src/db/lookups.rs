@@ -1,5 +1,5 @@
 //! What is read or written before a partner is known. Each goes through one of the functions of migration
-//! 0003, which run as the owner and answer ids, digests and little else. This list is the whole list.
+//! 0003 and later ones, which run as the owner and answer ids, digests and little else. This list is the whole list.
 
 use super::Db;
 use super::begin::begin;
